@@ -1,0 +1,177 @@
+"""Arrays from .npy and .npz files and from memory. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import lzma
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from taut.data.source import Source, unpack
+from taut.data.spec import Data
+from taut.errors import InputError, nearest
+
+__all__ = ["array_source", "npy_source", "npz_source", "open_npy", "open_npz"]
+
+USUAL = ("x", "images", "data", "train")  # what the one array of many is called, where no name is given; any case
+LABELS = ("y", "labels", "label", "target", "targets")
+MOST_CLASSES = 1000
+# What numpy and zipfile raise on damaged files.
+DAMAGE = (
+    *(ValueError, TypeError, EOFError, OSError, SyntaxError, KeyError, AttributeError, NotImplementedError),
+    *(RuntimeError, OverflowError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+SPLITS = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
+
+
+def array_source(x: Any, labels: Any, spec: Data) -> Source:
+    """Arrays in memory: anything numpy understands, torch tensors too."""
+    columns = tuple(map(str, x.columns)) if hasattr(x, "columns") else None
+    x = _as_array(x, "data")
+    source = Source("array", "array", {"all": _unpacked(x, spec, "the array")}, columns=columns)
+    if labels is not None:
+        source.labels["all"] = _as_array(labels, "labels")
+    return source
+
+
+def _as_array(x: Any, field: str) -> np.ndarray:
+    try:
+        x = x.detach().cpu() if hasattr(x, "detach") else x
+        return native(np.asarray(x))
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            field, f"a {type(x).__name__} is no array ({error})", "give a numpy array or a tensor"
+        ) from None
+
+
+def npy_source(path: Path, spec: Data) -> Source:
+    """One array in a file."""
+    return Source(path.stem, "npy", {"all": _unpacked(open_npy(path), spec, str(path))})
+
+
+def npz_source(path: Path, spec: Data) -> Source:
+    """The array of a .npz that holds the data, or arrays that are its splits, with labels where there are some."""
+    arrays = open_npz(path)
+    notes: list[str] = []
+    if {"data", "indices", "indptr", "shape"} <= set(arrays) and not spec.array:
+        raise InputError("data", f"{path} is a sparse matrix, which is not read", "save it as a dense array")
+    keys = {"all": _known(arrays, spec.array, "data.array", path)} if spec.array else _splits(arrays)
+    if not keys:
+        keys = {"all": _choose(arrays, spec, path, notes)}
+    elif len(keys) > 1:
+        notes.append("splits are the file's own: " + ", ".join(keys.values()))
+    parts = {part: _unpacked(arrays[key], spec, f"{path}, array {key!r},") for part, key in keys.items()}
+    labels = _labels(arrays, keys, spec, path, notes)
+    return Source(path.stem, "npz", parts, labels, notes=notes)
+
+
+def open_npy(path: Path) -> np.ndarray:
+    """The array of a .npy file, mapped and not read: large files cost no memory."""
+    try:
+        return native(np.lib.format.open_memmap(path, mode="r"))  # refuses objects, as all of this file does
+    except PermissionError:
+        raise
+    except DAMAGE as error:
+        raise _unreadable(path, error) from None
+
+
+def open_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz by name; those of objects are left out, unless there are no others."""
+    arrays: dict[str, np.ndarray] = {}
+    refused: InputError | None = None
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            for name in stored.files:
+                try:
+                    arrays[name] = native(stored[name])
+                except ValueError as error:
+                    if "bject" not in str(error):
+                        raise
+                    refused = _unreadable(f"{path}, array {name!r},", error)
+    except PermissionError:
+        raise
+    except DAMAGE as error:
+        raise _unreadable(path, error) from None
+    if refused and not arrays:
+        raise refused
+    if not arrays:
+        raise InputError("data", f"{path} holds no array", "save one with np.savez_compressed")
+    return arrays
+
+
+def native(x: np.ndarray) -> np.ndarray:
+    """The same numbers in this machine's byte order, which torch needs."""
+    return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+
+
+def _unreadable(what: Path | str, error: Exception) -> InputError:
+    if "bject" in str(error):
+        return InputError("data", f"{what} holds Python objects, which are never unpickled", "save plain numbers")
+    reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+    return InputError(
+        "data", f"{what} is damaged or no array file ({reason})", "save it again with np.save or np.savez"
+    )
+
+
+def _unpacked(x: np.ndarray, spec: Data, name: str) -> np.ndarray:
+    return unpack(x, spec.shape, name) if spec.packed and spec.shape else x
+
+
+def _known(arrays: dict[str, np.ndarray], name: str, field: str, path: Path) -> str:
+    if name not in arrays:
+        raise InputError(field, f"{path} has no array {name!r}", nearest(name, arrays))
+    return name
+
+
+def _splits(arrays: dict[str, np.ndarray]) -> dict[str, str]:
+    """The arrays that are splits of one set: ``train`` and ``test`` (and ``valid``), or ``x_train`` and so on."""
+    for pattern in ("{}", "x_{}", "X_{}"):
+        keys = {part: pattern.format(word) for word, part in SPLITS.items() if pattern.format(word) in arrays}
+        if "train" in keys and len(keys) > 1:
+            return {part: keys[part] for part in ("train", "valid", "test") if part in keys}
+    return {}
+
+
+def _choose(arrays: dict[str, np.ndarray], spec: Data, path: Path, notes: list[str]) -> str:
+    """The only array that is no label, or the one with a usual name."""
+    data = [name for name in arrays if name != spec.labels and name.lower() not in LABELS] or list(arrays)
+    usual = [name for word in USUAL for name in data if name.lower() == word]
+    if len(data) == 1 or usual:
+        name = data[0] if len(data) == 1 else usual[0]
+        if len(arrays) > 1:
+            notes.append(f"array {name!r} of {', '.join(arrays)}")
+        return name
+    found = ", ".join(f"{name} {arrays[name].shape}" for name in data[:12])
+    raise InputError("data.array", f"{path} has {len(data)} arrays and none was chosen", f"name one: {found}")
+
+
+def _labels(
+    arrays: dict[str, np.ndarray], keys: dict[str, str], spec: Data, path: Path, notes: list[str]
+) -> dict[str, np.ndarray]:
+    """The label arrays by split: the one named, or those with a usual name whose length fits."""
+    chosen: dict[str, str] = {}
+    for part, key in keys.items():
+        word = key.split("_")[-1]
+        names = LABELS if part == "all" else [n for s in LABELS for n in (f"{s}_{word}", f"{word}_{s}")]
+        if spec.labels:
+            names = [spec.labels] if part == "all" else [f"{spec.labels}_{word}", f"{word}_{spec.labels}"]
+            _known(arrays, next((n for n in names if n in arrays), spec.labels), "data.labels", path)
+        for name, array in arrays.items():
+            wanted = name in names if spec.labels else name.lower() in names and _are_classes(array, arrays[key])
+            if name != key and wanted:
+                chosen.setdefault(part, name)
+    if len(chosen) < len(keys):
+        return {}
+    if not spec.labels:
+        notes.append("labels are " + ", ".join(chosen.values()))
+    return {part: arrays[name] for part, name in chosen.items()}
+
+
+def _are_classes(labels: np.ndarray, x: np.ndarray) -> bool:
+    """Whether an array may be taken for labels of x without being asked: one of few classes for each example."""
+    if labels.shape != x.shape[:1] or (labels.dtype.kind == "f" and not (labels == np.floor(labels)).all()):
+        return False
+    return labels.dtype.kind in "fiubSU" and len(np.unique(labels)) <= MOST_CLASSES

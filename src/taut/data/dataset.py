@@ -1,0 +1,308 @@
+"""A data set: found, understood, split, and said in one line."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from taut.data import arrays, images, tables
+from taut.data.named import NAMES, open_named
+from taut.data.reading import Reading, check_array, times
+from taut.data.source import Source
+from taut.data.spec import Data
+from taut.data.splits import carve
+from taut.data.support import chunks
+from taut.errors import InputError, nearest
+
+__all__ = ["Dataset", "Split", "Statistics", "open_array", "open_data", "read_like"]
+
+PARTS = ("train", "valid", "test")
+WORDS = {"train": "training", "valid": "validation", "test": "test"}
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Examples x (N, *shape), uint8 or float32, and their labels (N,), int64, −1 where unknown; or None."""
+
+    x: torch.Tensor
+    labels: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Mean and standard deviation, each (*shape) float32, of a training split; the deviation is never 0."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Data in three splits, with how they were read and split.
+
+    Args:
+        reading: how raw arrays became x.
+        train, valid, test: the splits.
+        label_names: the names of labels 0, 1, 2 ...; None if there are no labels.
+        hash: 16 hexadecimal digits of the sha256 of the raw arrays: their splits, types, shapes and bytes.
+        record: how the splits were made, so that they can be made again; JSON can hold it.
+        remarks: what was decided in reading the source.
+
+    >>> data = open_data(Data("digits"))
+    >>> print(f"{data.what()}; {data.splits()}")
+    1,797 images 8×8, integers 0 to 16; 10% validation, 10% test, seed 0
+    >>> data.train.x.shape, data.train.x.dtype, data.label_names[:3]
+    (torch.Size([1437, 1, 8, 8]), torch.uint8, ('0', '1', '2'))
+    """
+
+    reading: Reading
+    train: Split
+    valid: Split
+    test: Split
+    label_names: tuple[str, ...] | None
+    hash: str
+    record: dict[str, Any]
+    remarks: tuple[str, ...] = ()
+
+    def what(self) -> str:
+        """What the data are: ``1,404 images 20×16, values {0, 1}``."""
+        r, n = self.reading, sum(self.record["counts"].values())
+        if r.layout == "image":
+            c, h, w = r.shape
+            thing = f"images {times((h, w, c) if c > 1 else (h, w))}"
+        elif r.columns:
+            thing = f"rows of {r.raw_shape[0]:,} column{'s'[: r.raw_shape[0] != 1]}"
+        else:
+            thing = f"vectors of {r.raw_shape[0]:,}"
+        text = f"{n:,} {thing}, {r.support}"
+        if r.binarize != "none":
+            seed = f", seed {r.options['seed']}" if r.binarize == "static" else ""
+            text += f" ({r.binarize} binarisation of {r.raw_support}{seed})"
+        return text
+
+    def splits(self) -> str:
+        """How they are split: ``10% validation, 10% test, seed 0``."""
+        own, carved = self.record["own"], self.record["carved"]
+        counts = [f"{self.record['counts'][part]:,} {WORDS[part]}" for part in own if part != "train" or not carved]
+        pieces = [f"own split: {' + '.join(counts)}"] if own else []
+        rest = " of the rest" if own else ""
+        pieces += [f"{share * 100:g}%{rest} {WORDS[part]}" for part, share in carved.items()]
+        if carved:
+            pieces.append(f"seed {self.record['seed']}")
+        if self.record["limit"]:
+            pieces.append(f"the first {self.record['limit']:,} training examples only")
+        return ", ".join(pieces)
+
+    def describe(self) -> str:
+        """Both, in one line."""
+        return f"{self.what()}; {self.splits()}"
+
+    def notes(self) -> list[str]:
+        """What else was decided, in sentences without a full stop."""
+        notes = list(self.remarks)
+        if dropped := self.reading.dropped:
+            columns = self.reading.columns
+            names = [columns[i] if columns else str(i) for i, _ in dropped]
+            listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+            notes.append(f"{len(names)} constant column{'s'[: len(names) != 1]} dropped: {listed} (put back on output)")
+        return notes
+
+    def statistics(self) -> Statistics:
+        """Of the training split: per element for vectors; for images, one deviation about the mean image for all.
+
+        With dynamic binarisation these are the moments of the binary x that will be drawn.
+        """
+        r, n = self.reading, len(self.train)
+        dynamic = r.binarize == "dynamic"
+        x, scale = self.train.x.numpy(), (r.grey if dynamic else 1)
+        mean = sum(part.sum(axis=0, dtype=np.float64) for _, part in chunks(x)) / scale / n
+        variance = mean * (1 - mean) if dynamic else sum(np.square(p - mean).sum(axis=0) for _, p in chunks(x)) / n
+        if r.layout == "image":
+            variance = np.full_like(variance, variance.mean())
+        std = np.sqrt(variance)
+        std = np.where(std > 1e-7 * np.abs(mean) + 1e-30, std, 1)  # less is rounding: such an element is constant
+        return Statistics(torch.from_numpy(mean).float(), torch.from_numpy(std).float())
+
+
+def open_data(spec: Data) -> Dataset:
+    """The data set that a configuration names; see ``Data``."""
+    return _dataset(_find(spec), spec)
+
+
+def open_array(x: Any, labels: Any = None, spec: Data | None = None) -> Dataset:
+    """The same for an array or tensor x in memory, (N, D), (N, H, W), (N, H, W, C) or (N, C, H, W), and labels (N,).
+
+    >>> data = open_array(np.eye(12), labels=list("abcabcabcabc"))
+    >>> data.what(), data.label_names
+    ('12 vectors of 12, values {0, 1}', ('a', 'b', 'c'))
+    """
+    spec = spec or Data("array")
+    return _dataset(arrays.array_source(x, labels, spec), spec)
+
+
+def read_like(reading: Reading, source: Any, root: str | None = None) -> Split:
+    """Other data, read exactly as ``reading`` read its own: a whole file or array as one split.
+
+    Any source with a test split of its own gives that; digits come whole. Labels that the first data did not have are −1.
+
+    >>> data = open_data(Data("digits"))
+    >>> other = read_like(data.reading, np.full((2, 8, 8), 3.0))
+    >>> other.x.shape, other.x.dtype
+    (torch.Size([2, 1, 8, 8]), torch.uint8)
+    """
+    options = {key: reading.options.get(key) for key in ("array", "labels", "shape", "packed")}
+    if isinstance(source, str | Path):
+        kept = {key: value for key, value in options.items() if value and key not in _needless(str(source))}
+        found = _find(Data(str(source), root=root, **kept), reading)
+    else:
+        found = arrays.array_source(source, None, Data("array"))
+    part = "test" if "test" in found.parts else "all" if "all" in found.parts else "train"
+    x = reading.apply(found.parts[part])
+    names = reading.options.get("label_names")
+    labels = None
+    if names and found.labels and found.labels[part].shape == (len(x),):
+        codes = {name: i for i, name in enumerate(names)}
+        texts = _label_texts(found.labels[part], found.names)
+        labels = torch.tensor([codes.get(text, -1) for text in texts], dtype=torch.int64)
+    return Split(x, labels)
+
+
+def _find(spec: Data, like: Reading | None = None) -> Source:
+    """The source that a name or a path leads to."""
+    name = spec.source
+    for option in _needless(name):
+        if getattr(spec, option):
+            problem = f"{getattr(spec, option)!r} has no meaning for {name}"
+            raise InputError(f"data.{option}", problem, "leave it out")
+    if name in NAMES:
+        return open_named(spec)
+    path = Path(name).expanduser()
+    kind = path.name.lower()
+    if not name or not path.exists():
+        raise InputError("data", f"{name!r} is no file or folder and no known set", nearest(name, NAMES))
+    try:
+        if path.is_dir():
+            return images.folder_source(path, colour=like is not None and like.layout == "image" and like.shape[0] == 3)
+        if not path.stat().st_size:
+            raise InputError("data", f"{path} is an empty file", "give a file with data in it")
+        if kind.endswith(".npy"):
+            return arrays.npy_source(path, spec)
+        if kind.endswith(".npz"):
+            return arrays.npz_source(path, spec)
+        if kind.endswith(tables.SUFFIXES):
+            return tables.table_source(path, spec, like.columns if like else None)
+    except PermissionError:
+        raise InputError("data", f"{path} may not be read", "change its permissions") from None
+    if kind.endswith(images.SUFFIXES):
+        raise InputError("data", f"{path} is a single image", "give the folder that it is in")
+    mend = "give .npy, .npz, .csv, .csv.gz or .parquet, or a folder of images"
+    raise InputError("data", f"{path} is of no kind that is read here", mend)
+
+
+def _needless(name: str) -> tuple[str, ...]:
+    """The options that have no meaning for such a source."""
+    kind = name.lower()
+    if kind.endswith(".npz"):
+        return ()
+    if kind.endswith(tables.SUFFIXES):
+        return ("array", "packed")
+    return ("array", "labels") if kind.endswith(".npy") else ("array", "labels", "packed")
+
+
+def _dataset(source: Source, spec: Data) -> Dataset:
+    kept = {"array": spec.array, "labels": spec.labels, "shape": spec.shape and list(spec.shape), "packed": spec.packed}
+    names, codes = _factorise(source)
+    for part in source.parts.values():
+        check_array(part, "data")
+    index, carved = _split(source, spec)
+    reading = Reading.of(
+        list(source.parts.values()),
+        name=source.name,
+        origin=source.origin,
+        columns=source.columns,
+        shape=spec.shape,
+        support=spec.support,
+        binarize=spec.binarize,
+        options={**kept, "seed": spec.seed, "label_names": list(names) if names else None},
+    )
+    splits = {}
+    for part in PARTS:
+        home, rows = index[part]
+        x, labels = (
+            some if some is None or rows is None else some[rows] for some in (source.parts[home], codes.get(home))
+        )
+        splits[part] = Split(reading.apply(x), None if labels is None else torch.from_numpy(labels))
+    digest = _hash(source.parts)
+    record = {
+        "hash": digest,
+        "own": [part for part in PARTS if part in source.parts],
+        "carved": carved,
+        "seed": spec.seed,
+        "limit": spec.limit,
+        "counts": {part: len(split) for part, split in splits.items()},
+        "method": "numpy RandomState(seed).permutation, cut in the order test, valid, train",
+    }
+    remarks = list(source.notes)
+    if spec.binarize != "none" and reading.binarize == "none":
+        remarks.append(f"the data are binary as they are: binarize {spec.binarize} changes nothing")
+    return Dataset(reading, **splits, label_names=names, hash=digest, record=record, remarks=tuple(remarks))
+
+
+def _split(source: Source, spec: Data) -> tuple[dict[str, tuple[str, np.ndarray | None]], dict[str, float]]:
+    """For each split, the part it comes from and the rows (None: all of them); and the shares that were carved."""
+    home = "all" if "all" in source.parts else "train"
+    missing = [part for part in ("test", "valid") if part not in source.parts]
+    carved = {part: getattr(spec, part) for part in missing}
+    index: dict[str, tuple[str, np.ndarray | None]] = {part: (part, None) for part in source.parts if part != "all"}
+    rows = carve(len(source.parts[home]), carved, spec.seed) if carved else {"train": None}
+    index |= {part: (home, some) for part, some in rows.items()}
+    if spec.limit:
+        some = index["train"][1]
+        index["train"] = (home, (np.arange(len(source.parts[home])) if some is None else some)[: spec.limit])
+    return index, {part: carved[part] for part in ("valid", "test") if part in carved}
+
+
+def _hash(parts: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, part in parts.items():
+        digest.update(f"{name} {part.dtype.str} {part.shape}".encode())
+        for _, chunk in chunks(part):
+            digest.update(np.ascontiguousarray(chunk).data)
+    return digest.hexdigest()[:16]
+
+
+def _factorise(source: Source) -> tuple[tuple[str, ...] | None, dict[str, np.ndarray]]:
+    """The names of the classes, in order, and each part's labels as indices of them."""
+    if not source.labels:
+        return None, {}
+    for part, labels in source.labels.items():
+        if labels.ndim != 1 or len(labels) != len(source.parts[part]):
+            problem = f"labels of shape {labels.shape} do not go with {len(source.parts[part]):,} examples"
+            raise InputError("data.labels", problem, "give one label per example")
+        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+            count = int((~np.isfinite(labels)).sum())
+            raise InputError("data.labels", f"{count:,} of {len(labels):,} labels are NaN or infinite", "fill them")
+        if labels.dtype.kind == "f" and (fraction := labels[labels != np.floor(labels)]).size:
+            raise InputError("data.labels", f"the label {fraction[0]:g} is a fraction and no class", "give classes")
+        if labels.dtype.kind not in "fiubSU" and not all(isinstance(value, str) for value in labels):
+            raise InputError("data.labels", f"labels of type {labels.dtype} are no classes", "give numbers or strings")
+    values, codes = np.unique(np.concatenate(list(source.labels.values())), return_inverse=True)
+    names = tuple(_label_texts(values, source.names))
+    ends = np.cumsum([len(labels) for labels in source.labels.values()])[:-1]
+    return names, dict(zip(source.labels, np.split(codes.astype(np.int64), ends), strict=True))
+
+
+def _label_texts(labels: np.ndarray, names: tuple[str, ...] | None) -> list[str]:
+    if names and labels.dtype.kind in "iu" and 0 <= labels.min() and labels.max() < len(names):
+        return [names[int(i)] for i in labels]
+    if labels.dtype.kind == "f" and (labels == np.floor(labels)).all():
+        labels = labels.astype(np.int64)
+    return [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in labels.tolist()]

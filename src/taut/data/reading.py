@@ -1,0 +1,311 @@
+"""How raw arrays become the model's x, and how x becomes raw arrays again: the part of the data that a run keeps."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import asdict, dataclass, replace
+from dataclasses import field as attribute
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from taut.data.support import Support, check_finite, chunks, infer_support
+from taut.errors import InputError
+
+__all__ = ["Reading"]
+
+Origin = Literal["named", "npy", "npz", "images", "table", "array"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How raw arrays are read; saved with a run as JSON, so that new data are read as the old were.
+
+    Args:
+        name: what the data are called: ``mnist``, or a file's stem.
+        layout: what an example is, and so what picture to draw of it.
+        shape: one example as the model sees it: (C, H, W), or (D,) after constant columns are dropped.
+        raw_shape: one example as the user stores it: (H, W), (H, W, C), (C, H, W) or (D,).
+        raw_dtype: numpy's name for the stored type.
+        support: the values of the model's x, after binarisation.
+        binarize: ``none``, ``threshold``, ``static`` or ``dynamic``.
+        grey: what a raw value is divided by to be the probability of a one; None where nothing is binarised.
+        columns: the names of a table's columns, constant ones included.
+        dropped: the constant columns, as (raw index, value).
+        origin: where the data came from.
+        options: what else is needed to read another file the same way.
+
+    >>> raw = np.array([[1.5, 7.0], [2.5, 7.0]])
+    >>> reading = Reading.of([raw], name="pair", origin="array", columns=("a", "b"))
+    >>> reading.shape, reading.dropped, str(reading.support)
+    ((1,), ((1, 7.0),), 'real numbers')
+    >>> x = reading.apply(raw)
+    >>> x.tolist(), reading.restore(x).tolist()
+    ([[1.5], [2.5]], [[1.5, 7.0], [2.5, 7.0]])
+    >>> Reading.from_dict(reading.to_dict()) == reading
+    True
+    """
+
+    name: str
+    layout: Literal["image", "vector"]
+    shape: tuple[int, ...]
+    raw_shape: tuple[int, ...]
+    raw_dtype: str
+    support: Support
+    binarize: str = "none"
+    grey: float | None = None
+    columns: tuple[str, ...] | None = None
+    dropped: tuple[tuple[int, float], ...] = ()
+    origin: Origin = "array"
+    options: dict[str, Any] = attribute(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        parts: list[np.ndarray],
+        name: str = "array",
+        origin: Origin = "array",
+        columns: tuple[str, ...] | None = None,
+        shape: tuple[int, ...] | None = None,
+        support: str = "auto",
+        binarize: str = "none",
+        options: dict[str, Any] | None = None,
+        field: str = "data",
+    ) -> Reading:
+        """Finds how to read raw arrays (N, ...) that are parts of one data set; looks at every value once."""
+        for part in parts:
+            check_array(part, field)
+        if len({part.shape[1:] for part in parts}) > 1:
+            found = ", ".join(times(part.shape[1:]) for part in parts)
+            raise InputError(field, f"the splits have examples of different shapes ({found})", "give one shape")
+        raw_shape = example_shape(parts[0].shape[1:], shape, field)
+        image = len(raw_shape) > 1
+        for part in parts:
+            check_finite(part, field, columns)
+        dropped = (
+            () if image or binarize != "none" else constant_columns([part.reshape(len(part), -1) for part in parts])
+        )
+        if dropped and len(dropped) == raw_shape[0]:
+            raise InputError(field, "every column is constant, so there is nothing to model", "give data that vary")
+        values = infer_support(
+            [without(part.reshape(len(part), *raw_shape), dropped) for part in parts], support, image, field
+        )
+        if values.kind == "binary" and {value for _, value in dropped} <= {0, 1}:
+            dropped = ()  # binary vectors stay whole
+        if binarize != "none" and values.kind == "binary":
+            binarize = "none"  # nothing to do; the data set's notes say so
+        reading = cls(
+            name=name,
+            layout="image" if image else "vector",
+            shape=channels_first(raw_shape) if image else (raw_shape[0] - len(dropped),),
+            raw_shape=raw_shape,
+            raw_dtype=np.result_type(*parts).name,
+            support=values,
+            columns=columns,
+            dropped=dropped,
+            origin=origin,
+            options=dict(options or {}),
+        )
+        if binarize == "none":
+            return reading
+        return replace(reading, support=Support("binary", 2), binarize=binarize, grey=grey_of(values))
+
+    @property
+    def raw_support(self) -> Support:
+        """The values of the raw data, before binarisation."""
+        if self.grey is None:
+            return self.support
+        return Support("unit") if self.grey == 1 else Support("integers", int(self.grey) + 1)
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """The least and the greatest value that ``restore`` can give for this support; None for real numbers."""
+        if self.support.kind == "real":
+            return None
+        return 0.0, float((self.support.levels or 2) - 1)
+
+    def apply(self, raw: np.ndarray, field: str = "data") -> torch.Tensor:
+        """Raw examples (N, *raw_shape) as the model's x (N, *shape): uint8 where every value fits, else float32.
+
+        Threshold and static binarisation are done here; x is still grey where binarisation is dynamic.
+        """
+        check_array(raw, field)
+        found = raw.shape[1:]
+        flat = self.options.get("shape") and math.prod(found) == math.prod(self.raw_shape)
+        if found != self.raw_shape and not flat:
+            problem = f"examples of shape {times(found)} where the model has {times(self.raw_shape)}"
+            raise InputError(field, problem, "give data of the model's shape")
+        check_finite(raw, field, self.columns)
+        x = np.asarray(raw).reshape(len(raw), *self.raw_shape)
+        self._check_constants(x, field)
+        x = without(x, self.dropped)
+        self.raw_support.check(x, field)
+        if self.layout == "image":
+            x = to_channels_first(x)
+        if self.binarize == "threshold":
+            x = x > self.grey / 2
+        elif self.binarize == "static":
+            x = draw_static(x, self.grey, self.options.get("seed", 0))
+        levels = self.raw_support.levels
+        x = np.ascontiguousarray(x, dtype=np.uint8 if levels and levels <= 256 or x.dtype == bool else np.float32)
+        # The tensor must not be a window on the user's own array, nor on a read-only file.
+        return torch.from_numpy(x.copy() if np.may_share_memory(x, raw) else x)
+
+    def restore(self, x: torch.Tensor | np.ndarray) -> np.ndarray:
+        """Model values (N, *shape), samples or means, as the user stores them (N, *raw_shape).
+
+        Constant columns are put back. Whole numbers of a discrete support take the raw type if that is an integer
+        one; all else is float32. Binarised data stay 0 to 1.
+        """
+        x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
+        if self.layout == "image":
+            stored_first = len(self.raw_shape) == 3 and channel_axis(self.raw_shape) == -3
+            raw = x if stored_first else np.moveaxis(x, 1, -1).reshape(len(x), *self.raw_shape)
+        else:
+            raw = np.empty((len(x), *self.raw_shape))  # float64: a constant may not fit the type of x
+            index = [i for i, _ in self.dropped]
+            raw[:, np.setdiff1d(np.arange(self.raw_shape[0]), index)] = x
+            for i, value in self.dropped:
+                raw[:, i] = value
+        whole = self.support.discrete and np.dtype(self.raw_dtype).kind in "iub"
+        if whole and (raw.dtype.kind in "iub" or bool(np.all(raw == np.round(raw)))):
+            return raw.astype(self.raw_dtype)
+        return np.ascontiguousarray(raw, dtype=np.float32)
+
+    def pictures(self, x: torch.Tensor | np.ndarray) -> np.ndarray:
+        """Model values of images (N, C, H, W) as pictures to draw: (N, H, W), or (N, H, W, C) with colours."""
+        x = np.moveaxis(x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x), 1, -1)
+        return x[..., 0] if x.shape[-1] == 1 else x
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> Reading:
+        """The inverse of ``to_dict``, also after JSON has made lists of the tuples."""
+        d = dict(d)
+        d["support"] = Support(**d["support"])
+        d["shape"], d["raw_shape"] = tuple(d["shape"]), tuple(d["raw_shape"])
+        d["columns"] = tuple(d["columns"]) if d["columns"] is not None else None
+        d["dropped"] = tuple((int(i), float(value)) for i, value in d["dropped"])
+        return cls(**d)
+
+    def _check_constants(self, x: np.ndarray, field: str) -> None:
+        for i, value in self.dropped:
+            other = x[:, i].astype(np.float32) != np.float32(value)
+            if other.any():
+                row = int(other.argmax())
+                name = repr(self.columns[i]) if self.columns else i
+                problem = (
+                    f"column {name} is {x[row, i]:g} in row {row}, but was always {value:g} where the model was trained"
+                )
+                raise InputError(field, problem, "leave out such rows, or train on data in which the column varies")
+
+
+def check_array(x: np.ndarray, field: str) -> None:
+    """Refuses what is no array (N, ...) of 2 to 4 dimensions, of real numbers, with at least one of everything."""
+    if x.dtype.kind not in "fiub":
+        raise InputError(field, f"the array has type {x.dtype}, which is no real number", "give integers or floats")
+    if not 2 <= x.ndim <= 4:
+        mend = "give one row per example, as (N, D), (N, H, W) or (N, H, W, C)"
+        raise InputError(field, f"the array has {x.ndim} dimension{'s'[: x.ndim != 1]}, shape {x.shape}", mend)
+    if x.size == 0:
+        raise InputError(field, f"the array is empty, shape {x.shape}", "give at least four examples")
+
+
+def example_shape(found: tuple[int, ...], wanted: tuple[int, ...] | None, field: str) -> tuple[int, ...]:
+    """The raw shape of an example: as stated, if the numbers of values agree, else as found, if it can be told."""
+    if wanted is not None:
+        if math.prod(found) != math.prod(wanted):
+            n = math.prod(found)
+            problem = f"{times(wanted)} is {math.prod(wanted)} values, but an example has {n} (shape {times(found)})"
+            raise InputError("data.shape", problem, f"give {fits(n)}")
+        found = wanted
+    if (
+        len(found) == 1
+        or (len(found) == 2 and (wanted or min(found) >= 4))
+        or (len(found) == 3 and channel_axis(found))
+    ):
+        return found
+    problem = f"examples of shape {times(found)} are neither vectors nor images"
+    mend = (
+        f"images are H×W (4 or more each), H×W×C or C×H×W with 1, 3 or 4 channels; else data.shape {math.prod(found)}"
+    )
+    raise InputError("data.shape" if wanted else field, problem, mend)
+
+
+def fits(n: int) -> str:
+    """What n values can be: a vector, and the squarest image.
+
+    >>> fits(560)
+    '560 or 20,28'
+    """
+    side = next(d for d in range(math.isqrt(n), 0, -1) if n % d == 0)
+    return f"{n} or {side},{n // side}" if side >= 4 else str(n)
+
+
+def channel_axis(shape: tuple[int, ...]) -> int | None:
+    """Which axis of (H, W, C) or (C, H, W) is the channels: −1 or −3; None where neither can be."""
+    if shape[-1] in (1, 3, 4):
+        return -1
+    return -3 if shape[0] in (1, 3) and min(shape[1:]) > shape[0] else None
+
+
+def channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(C, H, W) for the raw shape of an image."""
+    if len(shape) == 2:
+        return (1, *shape)
+    return (shape[2], *shape[:2]) if channel_axis(shape) == -1 else shape
+
+
+def to_channels_first(x: np.ndarray) -> np.ndarray:
+    """Raw images (N, *raw_shape) as (N, C, H, W), without a copy."""
+    if x.ndim == 3:
+        return x[:, None]
+    return np.moveaxis(x, -1, 1) if channel_axis(x.shape[1:]) == -1 else x
+
+
+def grey_of(support: Support) -> float:
+    """What grey values are divided by to be probabilities."""
+    if support.kind == "real":
+        mend = "give integers from 0 or floats in [0, 1], or data.binarize none"
+        raise InputError("data.binarize", "real numbers are no grey values", mend)
+    return float(support.levels - 1) if support.discrete else 1.0
+
+
+def draw_static(x: np.ndarray, grey: float, seed: int) -> np.ndarray:
+    """Grey images (N, C, H, W) drawn once to be binary, each pixel 1 with probability x / grey.
+
+    The random numbers of an example are the hash of the seed and its own values: the same example becomes the same
+    binary one in whatever file, order or split it stands, on any machine.
+    """
+    out = np.empty(x.shape, bool)
+    salt, d = seed.to_bytes(4, "little"), x[0].size
+    for i, example in enumerate(x):
+        p = np.ascontiguousarray(example, dtype="<f4").reshape(-1)
+        noise = np.frombuffer(hashlib.shake_128(salt + p.tobytes()).digest(4 * d), dtype="<u4")
+        out[i] = ((noise + 0.5) * (grey / 2**32) < p).reshape(example.shape)
+    return out
+
+
+def constant_columns(parts: list[np.ndarray]) -> tuple[tuple[int, float], ...]:
+    """The columns of (N, D) arrays that have one value in every row of every part, with that value."""
+    first = np.array(parts[0][0])
+    same = np.ones(len(first), bool)
+    for part in parts:
+        for _, chunk in chunks(part):
+            same &= (chunk == first).all(axis=0)
+    return tuple((int(i), float(first[i])) for i in np.flatnonzero(same))
+
+
+def without(x: np.ndarray, dropped: tuple[tuple[int, float], ...]) -> np.ndarray:
+    """x (N, D) without its constant columns; x itself if there are none."""
+    return np.delete(x, [i for i, _ in dropped], axis=1) if dropped else x
+
+
+def times(shape: tuple[int, ...]) -> str:
+    """A shape as people write it: 28×20."""
+    return "×".join(str(s) for s in shape) or "()"

@@ -1,0 +1,53 @@
+"""What a source gives: raw arrays, perhaps in splits of its own, perhaps with labels, and what there is to say of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from taut.errors import InputError
+
+__all__ = ["Source", "unpack"]
+
+
+@dataclass
+class Source:
+    """Raw data as they were found, before anything is decided about them.
+
+    Args:
+        name: what the data are called.
+        origin: named, npy, npz, images, table or array.
+        parts: raw arrays (N, ...), under ``all``, or under some of ``train``, ``valid``, ``test``.
+        labels: arrays (N,) of any type, under the same names; may be empty.
+        columns: the names of a table's columns.
+        names: the names of labels that are 0, 1, 2 ...; None if the labels are their own names.
+        notes: what was decided in reading them, in sentences without a full stop.
+    """
+
+    name: str
+    origin: str
+    parts: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray] = field(default_factory=dict)
+    columns: tuple[str, ...] | None = None
+    names: tuple[str, ...] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def unpack(packed: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """Bits packed along axis 1, (N, ceil(D / 8)) bytes, as an array (N, *shape) of 0 and 1, with D the product of shape.
+
+    >>> unpack(np.packbits(np.eye(9, dtype=np.uint8), axis=1), (3, 3), "x")[8].tolist()
+    [[0, 0, 0], [0, 0, 0], [0, 0, 1]]
+    """
+    d = math.prod(shape)
+    if packed.dtype != np.uint8 or packed.ndim != 2:
+        problem = f"{name} has type {packed.dtype} and shape {packed.shape}, so its rows are no packed bits"
+        raise InputError("data.packed", problem, "give bytes (N, D/8) as np.packbits makes them")
+    if packed.shape[1] != -(-d // 8):
+        problem = f"{d} bits fill {-(-d // 8)} bytes, but rows of {name} have {packed.shape[1]}"
+        raise InputError(
+            "data.shape", problem, f"give a shape of {8 * packed.shape[1] - 7} to {8 * packed.shape[1]} values"
+        )
+    return np.unpackbits(packed, axis=1, count=d).reshape(len(packed), *shape)

@@ -1,0 +1,83 @@
+"""The ``data:`` section of a configuration: which data, how they are split and read."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from taut.errors import InputError, nearest
+
+__all__ = ["Data"]
+
+SupportName = Literal["auto", "binary", "bytes", "integers", "unit", "real"]
+Binarize = Literal["none", "threshold", "static", "dynamic"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which data to use, and how to read them.
+
+    Args:
+        source: ``digits``, ``mnist``, ``fashion-mnist``, ``binarized-mnist``, or the path of a .npy, .npz, .csv or
+            .parquet file or of a folder of images.
+        root: the folder with the named sets; the environment's TAUT_DATA if not given.
+        array: the name of the array in a .npz.
+        labels: the name of the label array in a .npz, or of the label column of a table.
+        shape: the shape of one example, such as 28,28 for flat rows; needed for packed bits.
+        packed: whether rows are bits packed along axis 1, as by ``np.packbits``.
+        support: the values that an element can take; ``auto`` goes by the values themselves.
+        binarize: ``threshold`` at half grey; ``static``: drawn once, with the grey as probability; ``dynamic``: anew
+            each time an example is used.
+        valid: the share of examples for validation, where the source brings no split of its own.
+        test: the share of examples for the test, likewise.
+        seed: of the split and of static binarisation.
+        limit: use only the first so many training examples, for trying things out.
+
+    >>> Data("digits", valid=0.7, test=0.4)
+    Traceback (most recent call last):
+        ...
+    taut.errors.InputError: data.valid: 0.7 and data.test 0.4 leave nothing to train on; give shares that sum to below 1
+    """
+
+    source: str
+    root: str | None = None
+    array: str | None = None
+    labels: str | None = None
+    shape: tuple[int, ...] | None = None
+    packed: bool = False
+    support: SupportName = "auto"
+    binarize: Binarize = "none"
+    valid: float = 0.1
+    test: float = 0.1
+    seed: int = 0
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", str(self.source))
+        for name, kind in (("support", SupportName), ("binarize", Binarize)):
+            if (value := getattr(self, name)) not in get_args(kind):
+                problem = f"{value!r} is not one of its values"
+                raise InputError(f"data.{name}", problem, nearest(str(value), get_args(kind)))
+        for name in ("valid", "test"):
+            share = getattr(self, name)
+            if not (isinstance(share, int | float) and math.isfinite(share) and 0 < share < 1):
+                raise InputError(f"data.{name}", f"the share {share} is not between 0 and 1", "give one such as 0.1")
+        if self.valid + self.test >= 1:
+            problem = f"{self.valid} and data.test {self.test} leave nothing to train on"
+            raise InputError("data.valid", problem, "give shares that sum to below 1")
+        if self.shape is not None:
+            object.__setattr__(self, "shape", tuple(int(s) for s in self.shape))
+            if not 1 <= len(self.shape) <= 3 or min(self.shape) < 1:
+                problem = f"{_times(self.shape)} is no shape of an example"
+                raise InputError("data.shape", problem, "give one to three whole numbers above 0, such as 28,28")
+        if self.packed and self.shape is None:
+            raise InputError("data.shape", "is not given, but packed bits need it", "give one such as 28,28")
+        if not 0 <= self.seed < 2**32:
+            raise InputError("data.seed", f"{self.seed} is out of range", "give 0 to 4294967295")
+        if self.limit is not None and self.limit < 2:
+            raise InputError("data.limit", f"{self.limit} is too few examples to train on", "give 2 or more")
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(str(s) for s in shape) or "nothing"

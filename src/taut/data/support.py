@@ -1,0 +1,136 @@
+"""What values data can take: the fact that decides whether a likelihood is a probability or a density of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from taut.errors import InputError
+
+__all__ = ["Support", "check_finite", "chunks", "infer_support"]
+
+SMALL_RANGE = 255  # the largest value of "integers of a small range"
+MOST_LEVELS = 2**16
+CHUNK = 2**24  # elements looked at in one go, so that a memory-mapped array is never read whole
+
+
+@dataclass(frozen=True)
+class Support:
+    """The values that an element of x can take.
+
+    Args:
+        kind: ``binary`` {0, 1}; ``integers`` 0 to levels − 1; ``unit`` [0, 1]; ``real``.
+        levels: how many values there are: 2 for binary, K for integers (bytes: 256), None for floats.
+
+    >>> print(Support("integers", 256), Support("binary", 2).discrete, Support("unit").discrete)
+    integers 0 to 255 True False
+    >>> Support("binary", 2).check(np.array([[0, 1], [7, 1]]), "data")
+    Traceback (most recent call last):
+        ...
+    taut.errors.InputError: data: the value 7 at index (1, 0) is outside values {0, 1}; \
+give data of this support, or name another with data.support
+    """
+
+    kind: Literal["binary", "integers", "unit", "real"]
+    levels: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind == "binary" and self.levels is None:
+            object.__setattr__(self, "levels", 2)
+
+    @property
+    def discrete(self) -> bool:
+        """Whether x has a probability, not a density."""
+        return self.kind in ("binary", "integers")
+
+    def __str__(self) -> str:
+        return {
+            "binary": "values {0, 1}",
+            "integers": f"integers 0 to {(self.levels or 1) - 1:,}",
+            "unit": "floats in [0, 1]",
+            "real": "real numbers",
+        }[self.kind]
+
+    def check(self, x: torch.Tensor | np.ndarray, field: str) -> None:
+        """Refuses x, of any shape, if a value is outside; the first such value is named."""
+        x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x
+        if self.kind == "real" or x.dtype == bool or (x.dtype == np.uint8 and self.levels == 256):
+            return
+        for start, part in chunks(x):
+            bad = ~((part >= 0) & (part <= 1)) if self.kind == "unit" else ~((part >= 0) & (part < self.levels))
+            if self.discrete and x.dtype.kind == "f":
+                bad |= part != np.floor(part)
+            if bad.any():
+                index = np.unravel_index(int(bad.argmax()), bad.shape)
+                place = ", ".join(str(int(i)) for i in (index[0] + start, *index[1:]))
+                value = f"the value {part[index]:g} at index ({place}) is outside {self}"
+                raise InputError(field, value, "give data of this support, or name another with data.support")
+
+
+def chunks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Consecutive runs of examples of x (N, ...), each with the index of its first."""
+    step = max(1, CHUNK // max(1, x[:1].size))
+    for start in range(0, len(x), step):
+        yield start, x[start : start + step]
+
+
+def check_finite(x: np.ndarray, field: str, columns: tuple[str, ...] | None = None) -> None:
+    """Refuses x (N, ...) if a value is NaN or infinite, or is so once it is a float32: how many, and where first."""
+    if x.dtype.kind != "f":
+        return
+    count, first = 0, None
+    for start, part in chunks(x):
+        with np.errstate(over="ignore"):
+            bad = ~np.isfinite(part.astype(np.float32, copy=False))
+        count += int(bad.sum())
+        if first is None and bad.any():
+            index = np.unravel_index(int(bad.argmax()), bad.shape)
+            place = f"row {index[0] + start}"
+            place += f", column {columns[index[1]]!r}" if columns else f", position {tuple(int(i) for i in index[1:])}"
+            first = f"{part[index]:g} at {place} (counted from 0)"
+    if first:
+        some = "1 value is" if count == 1 else f"{count:,} values are"
+        raise InputError(field, f"{some} NaN, infinite or beyond float32, the first {first}", "remove or fill them")
+
+
+def infer_support(parts: list[np.ndarray], choice: str, image: bool, field: str) -> Support:
+    """The support of finite raw arrays, by the rule (``auto``) or as chosen; refused if the values contradict it.
+
+    >>> infer_support([np.array([[0, 3, 16]])], "auto", image=True, field="data")
+    Support(kind='integers', levels=17)
+    >>> infer_support([np.zeros((2, 8, 8), np.uint8) + 9], "auto", image=True, field="data")
+    Support(kind='integers', levels=256)
+    """
+    if choice == "real":
+        return Support("real")
+    if choice in ("binary", "bytes", "unit"):
+        support = {"binary": Support("binary", 2), "bytes": Support("integers", 256), "unit": Support("unit")}[choice]
+    else:
+        low = min(chunk.min() for part in parts for _, chunk in chunks(part))
+        high = max(chunk.max() for part in parts for _, chunk in chunks(part))
+        if choice == "integers":
+            if high >= MOST_LEVELS:
+                problem = f"integers up to {high:g} have too many levels to be told apart (more than {MOST_LEVELS:,})"
+                raise InputError("data.support", problem, "leave it auto or give real")
+            support = Support("integers", max(2, int(high) + 1))
+        else:
+            return _rule(parts, float(low), float(high), image)
+    for part in parts:
+        support.check(part, field)
+    return support
+
+
+def _rule(parts: list[np.ndarray], low: float, high: float, image: bool) -> Support:
+    whole = all(part.dtype.kind in "iub" for part in parts)
+    inside = 0 <= low and high <= 1
+    if inside and (whole or all(np.isin(c, (0, 1)).all() for part in parts for _, c in chunks(part))):
+        return Support("binary", 2)
+    if image and all(part.dtype == np.uint8 for part in parts):
+        return Support("integers", 256)
+    if whole and 0 <= low and high <= SMALL_RANGE:
+        return Support("integers", int(high) + 1)
+    return Support("unit") if inside else Support("real")

@@ -1,0 +1,80 @@
+"""Likelihoods that factorise over the elements of x, and the change of units.
+
+    log p(x|z) = Σ_d log p(x_d | z)        summed over observed elements only, (N,) nats
+
+A continuous density of standardised values y = (x − a)/b becomes one of x with its Jacobian, so a bound is always a
+statement on the data as they came:  log p(x) = log p(y) − log b.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+__all__ = ["Affine", "Factorised"]
+
+
+class Affine(Distribution):
+    """The density of x = a + b·y, elementwise, for y with an elementwise density.
+
+    Args:
+        base: the density of y, batch shape (N, *shape).
+        shift: a, broadcasts against it.
+        scale: b > 0, likewise.
+    """
+
+    def __init__(self, base: Distribution, shift: Tensor, scale: Tensor) -> None:
+        self.base, self.shift, self.scale = base, shift, scale
+        super().__init__(base.batch_shape, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.shift + self.scale * self.base.mean
+
+    @property
+    def stddev(self) -> Tensor:
+        return self.scale * self.base.stddev
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        return self.shift + self.scale * self.base.sample(sample_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.base.log_prob((value - self.shift) / self.scale) - self.scale.log()
+
+
+class Factorised(Distribution):
+    """Independent elements: event shape (*shape), batch shape (N,).
+
+    Args:
+        base: an elementwise distribution of batch shape (N, *shape).
+    """
+
+    exactness = "exact"
+
+    def __init__(self, base: Distribution) -> None:
+        self.base = base
+        super().__init__(base.batch_shape[:1], base.batch_shape[1:], validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x|z], shape (N, *shape), in the data's units."""
+        return self.base.mean
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        return self.base.sample(sample_shape)
+
+    def log_prob(self, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """log p(x|z) of the observed elements.
+
+        Args:
+            value: x, shape (N, *shape).
+            mask: true where an element is observed, the same shape; ``None`` means all.
+
+        Returns:
+            (N,) nats.
+        """
+        terms = self.base.log_prob(value)
+        if mask is not None:
+            terms = torch.where(mask, terms, 0.0)
+        return terms.flatten(1).sum(1)

@@ -1,0 +1,103 @@
+"""The diagonal normal, kept in log σ, and the point mass.
+
+With z, μ, σ of shape (N, *event),
+
+    log N(z; μ, diag σ²) = −½ Σ ( log 2π + 2 log σ + ((z − μ)/σ)² )        (N,) nats
+
+Keeping log σ means that no pass takes the logarithm of an exponential: σ is always positive, and the Kullback–Leibler
+terms stay exact where σ is tiny.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+__all__ = ["Delta", "DiagonalNormal"]
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+class DiagonalNormal(Distribution):
+    """N(μ, diag σ²), the first axis the batch and all others the event.
+
+    Args:
+        mean: μ, shape (N, *event).
+        log_scale: log σ, the same shape.
+
+    >>> q = DiagonalNormal(torch.zeros(1, 2), torch.zeros(1, 2))
+    >>> round(q.log_prob(torch.zeros(1, 2)).item(), 4)
+    -1.8379
+    """
+
+    has_rsample = True
+
+    def __init__(self, mean: Tensor, log_scale: Tensor) -> None:
+        self.mu, self.log_scale = mean, log_scale
+        super().__init__(mean.shape[:1], mean.shape[1:], validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.mu
+
+    @property
+    def mode(self) -> Tensor:
+        return self.mu
+
+    @property
+    def stddev(self) -> Tensor:
+        return self.log_scale.exp()
+
+    @property
+    def variance(self) -> Tensor:
+        return (2 * self.log_scale).exp()
+
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        """z = μ + σ ⊙ ε with ε ~ N(0, I): gradients reach μ and σ (Kingma and Welling 2014)."""
+        noise = torch.randn((*sample_shape, *self.mu.shape), dtype=self.mu.dtype, device=self.mu.device)
+        return torch.addcmul(self.mu, self.log_scale.exp(), noise)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        scaled = (value - self.mu) * (-self.log_scale).exp()
+        terms = scaled.square().mul(0.5).add(self.log_scale)
+        event = tuple(range(-len(self.event_shape), 0))
+        return -(terms.sum(event) + 0.5 * _LOG_2PI * self.event_shape.numel())
+
+
+class Delta(Distribution):
+    """All mass at one point: what makes a VAE a plain autoencoder.
+
+    It has no density, so a model with it has no evidence lower bound (``proper`` is false); ``log_prob`` is zero by
+    convention, and its divergence from a prior is −log p(z), the infinite entropy term left out.
+
+    Args:
+        point: shape (N, *event).
+    """
+
+    has_rsample = True
+    proper = False
+
+    def __init__(self, point: Tensor) -> None:
+        self.point = point
+        super().__init__(point.shape[:1], point.shape[1:], validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.point
+
+    @property
+    def mode(self) -> Tensor:
+        return self.point
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.zeros_like(self.point)
+
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        return self.point.expand(*sample_shape, *self.point.shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return torch.zeros_like(value.flatten(-len(self.event_shape))[..., 0])

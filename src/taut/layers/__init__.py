@@ -1,0 +1,6 @@
+"""Stochastic layers: each owns a prior, a posterior, and what the layers below it are told."""
+
+from taut.layers.base import Layer
+from taut.layers.plain import Plain
+
+__all__ = ["Layer", "Plain"]

@@ -1,0 +1,85 @@
+"""The plain layer: a vector of latents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from taut.errors import InputError
+from taut.layers.base import Layer
+from taut.networks.base import Activation, activation, positive
+from taut.posteriors import Posterior
+from taut.priors import ConditionalNormal, Prior
+
+__all__ = ["Plain"]
+
+
+@dataclass(frozen=True)
+class Plain(Layer):
+    """A vector z_l; the state below it is everything picked so far, (h, z_l).
+
+    The posterior's parameters are a sum of two parts: one linear in the encoder's features, found once per example, and
+    one that reads the layers above, found for each of their samples. The top layer of a model has only the first.
+
+    Args:
+        latents: how many; the model's number if left open.
+        prior: the model's at the top if left open, else a conditional normal.
+        posterior: the model's if left open.
+        hidden: width of the hidden layers that read the layers above.
+        activation: of those.
+    """
+
+    latents: int | None = None
+    prior: Prior | None = None
+    posterior: Posterior | None = None
+    hidden: int = 200
+    activation: Activation = "silu"
+
+    def __post_init__(self) -> None:
+        positive("hidden", self.hidden)
+        if self.latents is not None and self.latents < 1:
+            raise InputError("latents", f"is {self.latents}", "give 1 or more")
+
+    def filled(self, latents: int, prior: Prior, posterior: Posterior, top: bool) -> Plain:
+        return replace(
+            self,
+            latents=self.latents or latents,
+            prior=self.prior or (prior if top else ConditionalNormal()),
+            posterior=self.posterior or posterior,
+        )
+
+    def build(self, features: int, state: int) -> nn.Module:
+        return _Plain(self, features, state)
+
+
+class _Plain(nn.Module):
+    def __init__(self, spec: Plain, features: int, state: int) -> None:
+        super().__init__()
+        self.event = (spec.latents,)
+        self.state = state + spec.latents
+        self.p = spec.prior.build(self.event, state)
+        self.q = spec.posterior.build(self.event)
+        self.evidence = nn.Linear(features, self.q.width)
+        with torch.no_grad():
+            # μ and log σ start small: q starts near the prior and the rate near zero
+            self.evidence.weight.mul_(0.3)
+            self.evidence.bias.zero_()
+        self.above = None
+        if state:
+            self.above = nn.Sequential(
+                nn.Linear(state, spec.hidden), activation(spec.activation), nn.Linear(spec.hidden, self.q.width)
+            )
+
+    def prior(self, h: Tensor) -> Distribution:
+        return self.p(h)
+
+    def posterior(self, h: Tensor, e: Tensor, p: Distribution) -> Distribution:
+        return self.q(e if self.above is None else e + self.above(h))
+
+    def merge(self, h: Tensor, z: Tensor) -> Tensor:
+        return torch.cat([h, z.flatten(1)], 1) if h.shape[1] else z.flatten(1)
+
+

@@ -1,0 +1,87 @@
+"""What every likelihood promises, and the head that turns a decoder's numbers into a distribution of x.
+
+A likelihood says how many numbers it needs for each element of x and which elementwise distribution they make. Its
+head adds a learned offset per element that starts at the data's mean, so that training starts from the marginal of each
+element instead of from nowhere, and for densities brings the change of units whose Jacobian belongs to the bound.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from taut.config import Part
+from taut.data import Statistics, Support
+from taut.distributions import Affine, Factorised
+
+__all__ = ["Head", "Likelihood"]
+
+
+class Likelihood(Part, family=True):
+    """The distribution of each element of x given what the decoder says."""
+
+    continuous: ClassVar[bool] = False
+    """True for densities: whole-numbered data are dequantised for them, and values are standardised first."""
+
+    shared: ClassVar[int] = 0
+    """How many learned numbers there are that no example changes."""
+
+    @abstractmethod
+    def fits(self, support: Support) -> bool:
+        """Whether this is a probability or density of such values."""
+
+    @abstractmethod
+    def outputs(self, support: Support) -> int:
+        """How many numbers per element the decoder gives."""
+
+    @abstractmethod
+    def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> Distribution:
+        """The distribution of each element.
+
+        Args:
+            params: (N, outputs, *shape) real numbers.
+            shared: (shared,) real numbers.
+            support: what values an element can take.
+
+        Returns:
+            A distribution of batch shape (N, *shape), in standardised units where ``continuous``.
+        """
+
+    @abstractmethod
+    def start(self, support: Support, statistics: Statistics) -> Tensor:
+        """The parameters (outputs, *shape) at which the distribution has about the mean of the data."""
+
+    def units(self, support: Support, statistics: Statistics) -> tuple[Tensor, Tensor]:
+        """(a, b) with x = a + b·y, for y in the units of :meth:`elementwise`; only densities use it."""
+        return torch.zeros(()), torch.ones(())
+
+    def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> nn.Module:
+        """The head: a module with the attribute ``outputs``, (N, outputs, *shape) → a distribution of x."""
+        return Head(self, support, statistics)
+
+
+class Head(nn.Module):
+    """(N, outputs, *shape) → p(x|z), an independent distribution for each element, in the data's own units."""
+
+    def __init__(self, spec: Likelihood, support: Support, statistics: Statistics) -> None:
+        super().__init__()
+        self.spec, self.support = spec, support
+        self.outputs = spec.outputs(support)
+        self.dequantise = spec.continuous and support.discrete
+        self.offset = nn.Parameter(spec.start(support, statistics))
+        if spec.shared:
+            self.shared = nn.Parameter(torch.zeros(spec.shared))
+        else:
+            self.shared = None
+        if spec.continuous:
+            shift, scale = spec.units(support, statistics)
+            self.register_buffer("shift", shift.clone())
+            self.register_buffer("scale", scale.clone())
+
+    def forward(self, out: Tensor) -> Factorised:
+        base = self.spec.elementwise(out + self.offset, self.shared, self.support)
+        return Factorised(Affine(base, self.shift, self.scale) if self.spec.continuous else base)

@@ -1,0 +1,43 @@
+"""Which likelihood goes with which data, and the refusal of those that are none."""
+
+from __future__ import annotations
+
+from taut.data import Support
+from taut.errors import InputError
+from taut.likelihoods.base import Likelihood
+from taut.likelihoods.continuous import ContinuousBernoulli, Gaussian
+from taut.likelihoods.discrete import Bernoulli, Categorical, DiscretisedLogistic
+
+__all__ = ["default_likelihood", "require_fit"]
+
+
+def default_likelihood(support: Support) -> Likelihood:
+    """The likelihood that a support asks for when the user names none.
+
+    {0, 1}: Bernoulli. Few levels: categorical. Many levels, as in pictures: discretised logistic. [0, 1]: continuous
+    Bernoulli. Any other numbers: Gaussian with learned variance, standardised.
+    """
+    if support.kind == "binary":
+        return Bernoulli()
+    if support.kind == "integers":
+        return Categorical() if support.levels <= 32 else DiscretisedLogistic()
+    return ContinuousBernoulli() if support.kind == "unit" else Gaussian()
+
+
+def require_fit(likelihood: Likelihood, support: Support) -> None:
+    """Refuse a likelihood that is neither a probability nor a density of such data.
+
+    Raises:
+        InputError: with the likelihoods that would fit, and binarisation where that would make this one fit.
+    """
+    if likelihood.fits(support):
+        return
+    fitting = []
+    for name, member in sorted(Likelihood.members.items()):
+        if member().fits(support):
+            fitting.append(f"Binomial({support.levels - 1})" if name == "Binomial" else name)
+    mend = f"{support} fit {', '.join(fitting)}"
+    if isinstance(likelihood, Bernoulli):
+        mend += "; or binarise with --data.binarize dynamic"
+    name = type(likelihood).__name__
+    raise InputError("model.likelihood", f"{name} is no likelihood of {support}", mend)

@@ -1,0 +1,293 @@
+"""The model: one ordered list of stochastic layers, one walk down it, one trace left behind.
+
+A generative model is a list of stochastic layers, top first, threaded by a state h and ending in a likelihood:
+
+    h₀ → z₁ ~ p(z₁|h₀) → h₁ → z₂ ~ p(z₂|h₁) → … → p(x|h_L)
+
+Training, generation, reconstruction, coding and annealing are the same walk, :meth:`VAE.descend`; they differ only in
+``pick``, which says how a z is chosen. What the walk leaves behind is a :class:`Trace`, and everything after the model
+reads traces and never asks which model made them. With K samples of B examples,
+
+    distortion   −log p(x | z)                          (K, B) nats
+    rate         Σ_l KL( q(z_l | z_<l, x) ‖ p(z_l | z_<l) )   (K, B) nats
+    log_weight   log p(x, z) − log q(z | x)             (K, B) nats
+
+    ELBO = E[ −distortion − rate ] = E[ log_weight ] ≤ log p(x)
+
+Inside the walk the batch axis is K·B, sample-major; only the trace unfolds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from taut.data import Batch, Statistics, Support
+from taut.distributions import Divergence, divergence, tempered
+from taut.errors import InputError
+from taut.layers import Layer, Plain
+from taut.likelihoods import Likelihood, default_likelihood, require_fit
+from taut.networks import Network, ResidualMLP
+from taut.posteriors import DiagonalNormal, Posterior
+from taut.priors import Prior, StandardNormal
+
+__all__ = ["VAE", "Model", "Step", "Trace", "draw", "follow", "mean", "pick_prior"]
+
+Pick = Callable[[nn.Module, Distribution, Distribution], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stochastic layer's part of a pass, over N = K·B samples.
+
+    Attributes:
+        q: q(z_l | z_<l, x); the prior itself where there was no evidence.
+        p: p(z_l | z_<l).
+        z: the value picked, (N, *event).
+        log_q: log q(z), (N,) nats, kept because a flow cannot cheaply invert.
+    """
+
+    q: Distribution
+    p: Distribution
+    z: Tensor
+    log_q: Tensor
+
+    @cached_property
+    def kl(self) -> Divergence:
+        """KL(q ‖ p) of this layer, its parts (N, G) nats."""
+        return divergence(self.q, self.p, self.z, self.log_q)
+
+    @cached_property
+    def log_p(self) -> Tensor:
+        """log p(z_l | z_<l), (N,) nats."""
+        return self.p.log_prob(self.z)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one pass leaves behind: K samples of B examples.
+
+    Attributes:
+        steps: one a layer, top first.
+        likelihood: p(x|z), batch shape (K·B,).
+        samples: K.
+    """
+
+    steps: Sequence[Step]
+    likelihood: Distribution
+    samples: int
+
+    def unfold(self, values: Tensor) -> Tensor:
+        """(K·B, …) → (K, B, …)."""
+        return values.view(self.samples, -1, *values.shape[1:])
+
+    def log_likelihood(self, batch: Batch) -> Tensor:
+        """log p(x|z) of the observed elements, (K, B) nats."""
+        x, mask = batch.x, batch.mask
+        if self.samples > 1:
+            x, mask = fold(x, self.samples), None if mask is None else fold(mask, self.samples)
+        return self.unfold(self.likelihood.log_prob(x, mask))
+
+    def distortion(self, batch: Batch) -> Tensor:
+        """−log p(x|z), (K, B) nats."""
+        return -self.log_likelihood(batch)
+
+    def rate(self) -> Tensor:
+        """Σ_l KL(q_l ‖ p_l), (K, B) nats; closed form where one exists. Zero for a model without latents."""
+        if not self.steps:
+            return self.unfold(torch.zeros(self.likelihood.batch_shape))
+        return self.unfold(sum(step.kl.total for step in self.steps))
+
+    def log_prior(self) -> Tensor:
+        """log p(z), (K, B) nats."""
+        return self.unfold(sum(step.log_p for step in self.steps))
+
+    def log_posterior(self) -> Tensor:
+        """log q(z|x), (K, B) nats."""
+        return self.unfold(sum(step.log_q for step in self.steps))
+
+    def log_weight(self, batch: Batch) -> Tensor:
+        """log p(x, z) − log q(z|x), (K, B) nats."""
+        if not self.steps:
+            return self.log_likelihood(batch)
+        return self.log_likelihood(batch) + self.log_prior() - self.log_posterior()
+
+    @property
+    def proper(self) -> bool:
+        """Whether every posterior has a density, so that an evidence lower bound exists."""
+        return all(getattr(step.q, "proper", True) for step in self.steps)
+
+
+def draw(layer: nn.Module, q: Distribution, p: Distribution) -> tuple[Tensor, Tensor]:
+    """Pick a reparameterised draw from q: what training and bounds use."""
+    z = q.rsample()
+    return z, q.log_prob(z)
+
+
+def mean(layer: nn.Module, q: Distribution, p: Distribution) -> tuple[Tensor, Tensor]:
+    """Pick q's mean: deterministic codes and reconstructions."""
+    return q.mean, q.log_prob(q.mean)
+
+
+def pick_prior(temperature: float = 1.0) -> Pick:
+    """Pick a draw from the prior at a temperature: generation."""
+
+    def pick(layer: nn.Module, q: Distribution, p: Distribution) -> tuple[Tensor, Tensor]:
+        z = tempered(p, temperature).sample()
+        return z, p.log_prob(z)
+
+    return pick
+
+
+def follow(values: Sequence[Tensor]) -> Pick:
+    """Pick the given values, one (N, *event) a layer, top first: decoding and editing."""
+    remaining = iter(values)
+
+    def pick(layer: nn.Module, q: Distribution, p: Distribution) -> tuple[Tensor, Tensor]:
+        z = next(remaining)
+        return z, q.log_prob(z)
+
+    return pick
+
+
+def fold(values: Tensor, samples: int) -> Tensor:
+    """(B, …) → (K·B, …), each example K times, sample-major."""
+    return values.expand(samples, *values.shape).reshape(-1, *values.shape[1:])
+
+
+class VAE(nn.Module):
+    """Encoder, stochastic layers and decoder; :meth:`forward` is the pass with evidence, :meth:`generate` the one without.
+
+    Args:
+        encoder: (B, *shape) → (B, features), its input standardised.
+        layers: modules with the four questions of :mod:`taut.layers.base`, top first.
+        decoder: (N, state) → a distribution of x.
+        statistics: mean and standard deviation that standardise the encoder's input.
+    """
+
+    def __init__(self, encoder: nn.Module, layers: Sequence[nn.Module], decoder: nn.Module, statistics: Statistics) -> None:
+        super().__init__()
+        self.encoder, self.layers, self.decoder = encoder, nn.ModuleList(layers), decoder
+        self.register_buffer("shift", statistics.mean.clone())
+        self.register_buffer("scale", statistics.std.clone())
+
+    @property
+    def dequantise(self) -> bool:
+        """Whether x must be given as whole numbers plus uniform noise: a density of data that have a probability."""
+        return getattr(self.decoder, "dequantise", False)
+
+    def evidence(self, batch: Batch) -> list[Tensor]:
+        """What the encoder tells each layer; once per example, (B, …) each."""
+        features = self.encoder((batch.x - self.shift) / self.scale)
+        return [layer.evidence(features) for layer in self.layers]
+
+    def root(self, n: int) -> Tensor:
+        """h₀, (n, 0): it carries batch size, device and dtype."""
+        return self.shift.new_zeros(n, 0)
+
+    def descend(self, h: Tensor, evidence: Sequence[Tensor | None], pick: Pick, samples: int = 1) -> Trace:
+        """Walk down the layers, threading h; where a layer has no evidence its posterior is its prior.
+
+        Args:
+            h: the root state, (K·B, …).
+            evidence: one item a layer, (K·B, …) or ``None``.
+            pick: ``(layer, q, p) → (z, log q(z))``.
+            samples: K, by which the trace unfolds.
+        """
+        steps = []
+        for layer, e in zip(self.layers, evidence, strict=True):
+            p = layer.prior(h)
+            q = layer.posterior(h, e, p) if e is not None else p
+            z, log_q = pick(layer, q, p)
+            steps.append(Step(q, p, z, log_q))
+            h = layer.merge(h, z)
+        return Trace(steps, self.decoder(h), samples)
+
+    def forward(self, batch: Batch, samples: int = 1, pick: Pick = draw) -> Trace:
+        """The pass with evidence: K samples of each of B examples."""
+        evidence = self.evidence(batch)
+        if samples > 1:
+            evidence = [fold(e, samples) for e in evidence]
+        return self.descend(self.root(samples * len(batch.x)), evidence, pick, samples)
+
+    def generate(self, n: int, pick: Pick) -> Trace:
+        """The pass without evidence: n draws from the model, or the decodings of given latents."""
+        return self.descend(self.root(n), [None] * len(self.layers), pick)
+
+
+class _Decoder(nn.Module):
+    def __init__(self, body: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.body, self.head = body, head
+
+    @property
+    def dequantise(self) -> bool:
+        return self.head.dequantise
+
+    def forward(self, h: Tensor) -> Distribution:
+        return self.head(self.body(h))
+
+
+@dataclass(frozen=True)
+class Model:
+    """The model section of a configuration: each part chosen on its own.
+
+    Args:
+        latents: how many latent dimensions a layer has; by the data's size if left open.
+        prior: p(z) of the top layer.
+        posterior: the family of q(z|x).
+        likelihood: p(x|z); by the data's support if left open.
+        network: the bodies of encoder and decoder; by the data's shape if left open.
+        layers: the stochastic layers, top first.
+    """
+
+    latents: int | None = None
+    prior: Prior = StandardNormal()
+    posterior: Posterior = DiagonalNormal()
+    likelihood: Likelihood | None = None
+    network: Network | None = None
+    layers: tuple[Layer, ...] = (Plain(),)
+
+    def __post_init__(self) -> None:
+        if self.latents is not None and self.latents < 1:
+            raise InputError("latents", f"is {self.latents}", "give 1 or more")
+
+    def resolved(self, shape: tuple[int, ...], support: Support) -> Model:
+        """This model with everything that was left open decided by the data.
+
+        Raises:
+            InputError: where the likelihood does not fit the support.
+        """
+        likelihood = self.likelihood or default_likelihood(support)
+        require_fit(likelihood, support)
+        size = torch.Size(shape).numel()
+        latents = self.latents or max(2, min(40 if len(shape) == 1 or size < 2000 else 64, size // 2))
+        layers = tuple(
+            layer.filled(latents, self.prior, self.posterior, top=i == 0) for i, layer in enumerate(self.layers)
+        )
+        network = self.network or default_network(shape)
+        return replace(self, latents=latents, likelihood=likelihood, network=network, layers=layers)
+
+    def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> VAE:
+        """The module; random initial weights come from torch's default generator."""
+        spec = self.resolved(shape, support)
+        head = spec.likelihood.build(shape, support, statistics)
+        encoder = spec.network.encoder(shape)
+        layers, state = [], 0
+        for layer in spec.layers:
+            layers.append(layer.build(encoder.features, state))
+            state = layers[-1].state
+        body = spec.network.decoder(state, shape, head.outputs)
+        return VAE(encoder, layers, _Decoder(body, head), statistics)
+
+
+def default_network(shape: tuple[int, ...]) -> Network:
+    """A body for examples of a shape that does well without tuning."""
+    return ResidualMLP(width=256 if torch.Size(shape).numel() <= 128 else 512)
+
+

@@ -1,0 +1,41 @@
+"""What every network body promises."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Literal, TypeAlias
+
+from torch import nn
+
+from taut.config import Part
+from taut.errors import InputError
+
+__all__ = ["Activation", "Network", "activation", "positive"]
+
+Activation: TypeAlias = Literal["relu", "tanh", "silu", "gelu", "elu"]
+
+_ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU, "gelu": nn.GELU, "elu": nn.ELU}
+
+
+def activation(name: str) -> nn.Module:
+    """A fresh activation module by name."""
+    return _ACTIVATIONS[name]()
+
+
+def positive(field: str, *values: int) -> None:
+    """Refuse sizes below one."""
+    for value in values:
+        if value < 1:
+            raise InputError(field, f"is {value}", "give 1 or more")
+
+
+class Network(Part, family=True):
+    """A pair of bodies: one reads an example, the other writes one."""
+
+    @abstractmethod
+    def encoder(self, shape: tuple[int, ...]) -> nn.Module:
+        """A module (N, *shape) → (N, features), with the attribute ``features``."""
+
+    @abstractmethod
+    def decoder(self, features: int, shape: tuple[int, ...], channels: int) -> nn.Module:
+        """A module (N, features) → (N, channels, *shape): ``channels`` numbers for each element of x."""

@@ -1,0 +1,67 @@
+"""Normal priors: the standard one, and one whose mean and scale the layers above decide."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from taut import distributions
+from taut.networks.base import Activation, activation, positive
+from taut.priors.base import Prior
+
+__all__ = ["ConditionalNormal", "StandardNormal"]
+
+
+@dataclass(frozen=True)
+class StandardNormal(Prior):
+    """p(z) = N(0, I)."""
+
+    def build(self, event: tuple[int, ...], state: int) -> nn.Module:
+        return _Standard(event)
+
+
+class _Standard(nn.Module):
+    def __init__(self, event: tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("zero", torch.zeros(event), persistent=False)
+
+    def forward(self, h: Tensor) -> distributions.DiagonalNormal:
+        zero = self.zero.expand(h.shape[0], *self.zero.shape)
+        return distributions.DiagonalNormal(zero, zero)
+
+
+@dataclass(frozen=True)
+class ConditionalNormal(Prior):
+    """p(z | h) = N(μ(h), diag σ²(h)), with μ and log σ from a one-hidden-layer network that starts at N(0, I).
+
+    Args:
+        hidden: width of the hidden layer.
+        activation: of the hidden layer.
+    """
+
+    hidden: int = 200
+    activation: Activation = "silu"
+
+    def __post_init__(self) -> None:
+        positive("hidden", self.hidden)
+
+    def build(self, event: tuple[int, ...], state: int) -> nn.Module:
+        return _Conditional(event, state, self.hidden, self.activation)
+
+
+class _Conditional(nn.Module):
+    def __init__(self, event: tuple[int, ...], state: int, hidden: int, name: str) -> None:
+        super().__init__()
+        self.event = event
+        self.network = nn.Sequential(
+            nn.Linear(state, hidden), activation(name), nn.Linear(hidden, 2 * math.prod(event))
+        )
+        nn.init.zeros_(self.network[-1].weight)
+        nn.init.zeros_(self.network[-1].bias)
+
+    def forward(self, h: Tensor) -> distributions.DiagonalNormal:
+        mean, log_scale = self.network(h).view(h.shape[0], 2, *self.event).unbind(1)
+        return distributions.DiagonalNormal(mean, log_scale)

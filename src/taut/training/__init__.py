@@ -1,0 +1,24 @@
+"""Training: one loop, its checkpoints and its validation."""
+
+from taut.training.loop import CHECKPOINT, Diverged, Event, Stopped, fit, measure_pace, steps_per_epoch
+from taut.training.spec import SGD, Adam, Adamax, AdamW, Optimiser, Training
+from taut.training.validation import active_units, examine, seeded
+
+__all__ = [
+    "CHECKPOINT",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Diverged",
+    "Event",
+    "Optimiser",
+    "Stopped",
+    "Training",
+    "active_units",
+    "examine",
+    "fit",
+    "measure_pace",
+    "seeded",
+    "steps_per_epoch",
+]

@@ -1,0 +1,338 @@
+"""The training loop. It reads from top to bottom: draw a batch, step, and between log lines look at nothing.
+
+All numbers stay on the device until a log line; β, learning rate and the order of the examples are functions of the
+step, never of the clock, so the same seed on the same machine gives the same weights bit for bit, and a run that is
+stopped goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from taut.data import Dataset, Feed
+from taut.errors import InputError
+from taut.model import VAE
+from taut.objectives import Learner, Objective
+from taut.training.average import Average
+from taut.training.checkpoint import (
+    flatten,
+    generator_state,
+    read_tensors,
+    set_generator_state,
+    unflatten,
+    write_tensors,
+)
+from taut.training.meter import Meter
+from taut.training.spec import Training
+from taut.training.validation import examine, seeded
+
+__all__ = ["CHECKPOINT", "Diverged", "Event", "Stopped", "fit", "measure_pace", "steps_per_epoch"]
+
+CHECKPOINT = "checkpoint.safetensors"
+LOG_EVERY = 100  # steps between two looks at the numbers, at most
+
+
+class Stopped(Exception):
+    """Training was asked to stop (Ctrl-C, SIGTERM) and has saved its state."""
+
+
+class Diverged(InputError):
+    """A term was not finite; the last good state is saved."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a listener is told at a log line.
+
+    Attributes:
+        step, steps: where the run is.
+        epoch: the same in passes over the data.
+        seconds: of training so far, over all sittings.
+        rate_of_work: examples per second since the last event.
+        beta: β at this step.
+        train: means over the steps since the last validation: loss, distortion, rate (nats per example).
+        valid: the validation's numbers, at a validation.
+        best: whether this validation is the best so far.
+    """
+
+    step: int
+    steps: int
+    epoch: float
+    seconds: float
+    rate_of_work: float
+    beta: float
+    train: dict[str, float]
+    valid: dict[str, float] | None = None
+    best: bool = False
+
+
+@dataclass
+class _State:
+    """Everything that changes in a run, so that saving it is saving the run."""
+
+    learner: nn.Module
+    optimiser: torch.optim.Optimizer
+    average: Average
+    meter: Meter
+    device: torch.device
+    step: int = 0
+    seconds: float = 0.0
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_score: float = math.inf
+    best_step: int = 0
+    stale: int = 0
+
+    NUMBERS = ("step", "seconds", "best_score", "best_step", "stale")
+
+    def capture(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """A copy of the state: tensors, and JSON-able facts."""
+        tree = {
+            "weights": self.learner.state_dict(),
+            "average": self.average.module.state_dict(),
+            "best": self.best,
+            "optimiser": self.optimiser.state_dict(),
+            "meter": self.meter.state_dict(),
+            "generators": generator_state(self.device),
+        }
+        tensors, form = flatten(tree)
+        facts = {"form": form, "numbers": {name: getattr(self, name) for name in self.NUMBERS}}
+        return {name: tensor.clone() for name, tensor in tensors.items()}, facts
+
+    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Put a captured state back."""
+        tree = unflatten(tensors, facts["form"])
+        self.learner.load_state_dict(tree["weights"])
+        self.average.module.load_state_dict(tree["average"])
+        self.optimiser.load_state_dict(tree["optimiser"])
+        self.meter.load_state_dict(tree["meter"])
+        self.best = tree["best"]
+        for name in self.NUMBERS:
+            setattr(self, name, facts["numbers"][name])
+        set_generator_state(tree["generators"], self.device)
+
+
+def fit(
+    vae: VAE,
+    objective: Objective,
+    data: Dataset,
+    spec: Training,
+    steps: int,
+    seed: int,
+    folder: Path | None = None,
+    listen: Callable[[Event], None] = lambda event: None,
+    resume: bool = False,
+) -> tuple[VAE, dict[str, Any]]:
+    """Train a model.
+
+    Args:
+        vae: freshly built; its weights are the start.
+        objective: the loss.
+        data: training examples to learn from, validation examples to choose the best weights by.
+        spec: how.
+        steps: the number of updates.
+        seed: of the order of the examples and of all draws.
+        folder: where checkpoints go; none are written without one.
+        listen: called at every log line.
+        resume: go on from the checkpoint in ``folder``.
+
+    Returns:
+        The model with the best averaged weights, and the facts of the run.
+
+    Raises:
+        Diverged: when a term is not finite.
+        Stopped: on Ctrl-C or SIGTERM, after a checkpoint, when there is a folder to keep it in.
+        InputError: when the schedule does not fit the length of the run.
+    """
+    fabric = _fabric(spec)
+    device = fabric.device
+    learner = Learner(vae, objective)
+    optimiser = spec.optimiser.build(learner.parameters())
+    learner, optimiser = fabric.setup(learner, optimiser)
+    train, valid = _feeds(vae, data, device)
+    batch, per_epoch = min(spec.batch, len(train)), steps_per_epoch(data, spec)
+    objective.schedule.check(steps, per_epoch)
+    state = _State(learner, optimiser, Average(vae, spec.average), Meter(device), device)
+    validate_every = max(per_epoch, math.ceil(steps / spec.validations))
+    log_every = min(LOG_EVERY, validate_every)
+    torch.manual_seed(seed + 1)
+    if resume:
+        state.restore(*read_tensors(folder / CHECKPOINT))
+    good = state.capture()
+    earlier, started = state.seconds, time.monotonic()
+    last_save, last_look, looked_at = started, started, state.step
+    parameters = list(learner.parameters())
+    order = None
+
+    with _Signals(enabled=folder is not None) as signals:
+        while state.step < steps and not (spec.patience and state.stale >= spec.patience):
+            epoch, place = divmod(state.step, per_epoch)
+            if order is None or place == 0:
+                shuffle = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+                order = torch.randperm(len(train), generator=shuffle).to(device)
+            beta = objective.beta * objective.schedule.factor(state.step, steps, per_epoch)
+            for group in optimiser.param_groups:
+                group["lr"] = spec.lr(state.step, steps)
+
+            outcome = learner(train.batch(order[place * batch : (place + 1) * batch]), beta)
+            optimiser.zero_grad()
+            fabric.backward(outcome.loss)
+            if spec.clip is not None:
+                torch.nn.utils.clip_grad_norm_(parameters, spec.clip, foreach=True)
+            optimiser.step()
+            state.step += 1
+            state.average.update(state.step)
+            state.meter.add(state.step, outcome)
+
+            validating = state.step % validate_every == 0 or state.step == steps
+            if validating or state.step % log_every == 0:
+                if broken := state.meter.first_broken():
+                    _give_up(*broken, good, spec, folder)
+                now = time.monotonic()
+                state.seconds = earlier + now - started
+                speed = (state.step - looked_at) * batch / max(now - last_look, 1e-9)
+                numbers, better = None, False
+                if validating:
+                    numbers = examine(state.average.module, valid)
+                    better = _keep_best(state, numbers, objective.beta, beta)
+                listen(
+                    Event(state.step, steps, state.step / per_epoch, state.seconds, speed, beta, state.meter.read(),
+                          numbers, better)
+                )  # fmt: skip
+                if validating:
+                    state.meter.reset()
+                    good = state.capture()
+                last_look, looked_at = time.monotonic(), state.step
+            if folder is not None and (signals.stop or time.monotonic() - last_save > 60 * spec.checkpoint):
+                state.seconds = earlier + time.monotonic() - started
+                if broken := state.meter.first_broken():
+                    _give_up(*broken, good, spec, folder)
+                write_tensors(folder / CHECKPOINT, *state.capture())
+                last_save = time.monotonic()
+                if signals.stop:
+                    raise Stopped(f"step {state.step:,} of {steps:,}")
+
+    best = state.average.module
+    best.load_state_dict(state.best or best.state_dict())
+    facts = {
+        "steps": state.step,
+        "epochs": round(state.step / per_epoch, 3),
+        "seconds": round(earlier + time.monotonic() - started, 2),
+        "best_step": state.best_step,
+    }
+    return best, facts
+
+
+def _keep_best(state: _State, numbers: dict[str, float], target: float, beta: float) -> bool:
+    """Keep the averaged weights if the objective, at the β the run ends with, is the best so far on validation data.
+
+    While β is still rising nothing is kept back for patience: the bound may well fall as the weight of the rate grows.
+    """
+    score = numbers["distortion"] + target * numbers["rate"]
+    if not score < state.best_score:
+        state.stale += int(beta >= target)
+        return False
+    state.best_score, state.best_step, state.stale = score, state.step, 0
+    state.best = {name: tensor.clone() for name, tensor in state.average.module.state_dict().items()}
+    return True
+
+
+def _give_up(step: int, term: str, good: tuple, spec: Training, folder: Path | None) -> None:
+    saved = ""
+    if folder is not None:
+        write_tensors(folder / CHECKPOINT, *good)
+        saved = f"; the last good state, step {good[1]['numbers']['step']:,}, is saved in {folder}"
+    clip = f"{spec.clip / 10:g}" if spec.clip else "100"
+    raise Diverged(
+        "training",
+        f"the {term} is not finite at step {step:,}{saved}",
+        f"try --training.optimiser.lr {spec.optimiser.lr / 3:.1g}, --training.clip {clip}, or a longer warm-up",
+    )
+
+
+def steps_per_epoch(data: Dataset, spec: Training) -> int:
+    """Whole batches in a pass over the training data; the rest of a pass is left for another order."""
+    return max(1, len(data.train) // spec.batch)
+
+
+def measure_pace(vae: VAE, objective: Objective, data: Dataset, spec: Training, seconds: float) -> tuple[float, float]:
+    """The time of a step and of a validation, in seconds, on copies that are thrown away.
+
+    Args:
+        vae, objective, data, spec: as for :func:`fit`.
+        seconds: about how long to measure.
+    """
+    fabric = _fabric(spec)
+    with seeded(0, fabric.device):
+        learner = Learner(copy.deepcopy(vae), objective)
+        average = Average(learner.vae, spec.average)
+        optimiser = spec.optimiser.build(learner.parameters())
+        learner, optimiser = fabric.setup(learner, optimiser)
+        train, valid = _feeds(vae, data, fabric.device)
+        meter, times = Meter(fabric.device), []
+        begin = time.monotonic()
+        while len(times) < 5 or time.monotonic() - begin < seconds:
+            tick = time.monotonic()
+            outcome = learner(train.batch(torch.randint(len(train), (min(spec.batch, len(train)),))), objective.beta)
+            optimiser.zero_grad()
+            fabric.backward(outcome.loss)
+            optimiser.step()
+            average.update(1)
+            meter.add(1, outcome)
+            meter.sums.tolist()
+            times.append(time.monotonic() - tick)
+        tick = time.monotonic()
+        examine(average.module, valid)
+        validation = time.monotonic() - tick
+    steady = times[len(times) // 5 :]
+    return sum(steady) / len(steady), validation
+
+
+def _feeds(vae: VAE, data: Dataset, device: torch.device) -> tuple[Feed, Feed]:
+    dequantise = vae.dequantise
+    return tuple(Feed(split, data.reading, dequantise, device) for split in (data.train, data.valid))
+
+
+def _fabric(spec: Training) -> Any:
+    from lightning_fabric import Fabric
+
+    try:
+        return Fabric(accelerator=spec.device, devices=1, precision=spec.precision)
+    except Exception as error:  # fabric raises many kinds where a device is absent
+        reason = str(error).splitlines()[0]
+        raise InputError("training.device", f"{spec.device!r} cannot be used ({reason})", "say cpu") from None
+
+
+class _Signals:
+    """Turns Ctrl-C and SIGTERM into a flag that the loop looks at between steps; a second Ctrl-C is not held back."""
+
+    def __init__(self, enabled: bool) -> None:
+        self.enabled = enabled and threading.current_thread() is threading.main_thread()
+        self.stop = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Signals:
+        if self.enabled:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._set)
+        return self
+
+    def _set(self, number: int, frame: Any) -> None:
+        if self.stop and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.stop = True
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,179 @@
+"""The training section of a configuration: how long, how fast, how carefully."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from taut.config import Part
+from taut.errors import InputError
+
+__all__ = ["SGD", "Adam", "AdamW", "Adamax", "Optimiser", "Training"]
+
+
+@dataclass(frozen=True)
+class Optimiser(Part, family=True):
+    """A rule that turns gradients into updates.
+
+    Args:
+        lr: the learning rate at its highest, after warm-up and before decay.
+        weight_decay: pulls weights towards zero.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lr < math.inf:
+            raise InputError("lr", f"is {self.lr:g}", "give a number above 0, such as 1e-3")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError("weight_decay", f"is {self.weight_decay:g}", "give 0 or more")
+
+    @abstractmethod
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser of these parameters."""
+
+
+@dataclass(frozen=True)
+class Adam(Optimiser):
+    """Adam (Kingma and Ba 2015).
+
+    Args:
+        lr: the learning rate at its highest.
+        weight_decay: pulls weights towards zero.
+        betas: decay of the running mean and square of the gradient.
+        eps: added to the root of the square.
+    """
+
+    betas: tuple[float, ...] = (0.9, 0.999)
+    eps: float = 1e-8
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(
+            parameters, self.lr, tuple(self.betas), self.eps, weight_decay=self.weight_decay, fused=True
+        )
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+
+    weight_decay: float = 0.01
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(
+            parameters, self.lr, tuple(self.betas), self.eps, weight_decay=self.weight_decay, fused=True
+        )
+
+
+@dataclass(frozen=True)
+class Adamax(Adam):
+    """Adam with the running maximum instead of the running square (Kingma and Ba 2015)."""
+
+    lr: float = 2e-3
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adamax(parameters, self.lr, tuple(self.betas), self.eps, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
+class SGD(Optimiser):
+    """Stochastic gradient descent with momentum.
+
+    Args:
+        lr: the learning rate at its highest; losses are in nats per example, so it is small.
+        weight_decay: pulls weights towards zero.
+        momentum: of the running gradient.
+    """
+
+    lr: float = 1e-4
+    momentum: float = 0.9
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model is trained. At most one of epochs, steps and minutes says how long; if none does, the data's size.
+
+    Args:
+        epochs: passes over the training data.
+        steps: updates.
+        minutes: time; the pace is measured first and frozen into a number of steps, so that nothing runs by the clock.
+        batch: examples per step; smaller where there are few.
+        optimiser: the update rule.
+        schedule: how the learning rate goes after its warm-up.
+        warmup: share of the run in which the learning rate rises from zero.
+        clip: the largest norm of the gradient, none for no clipping.
+        average: decay of the running average of the weights (EMA) that becomes the model, none for the last weights.
+        patience: stop after so many validations without a better bound, none to go on to the end.
+        validations: how often to validate in a run, at most once an epoch; the best weights are kept.
+        precision: of the arithmetic, as lightning-fabric names it.
+        device: where to train.
+        checkpoint: minutes between checkpoints.
+    """
+
+    epochs: float | None = None
+    steps: int | None = None
+    minutes: float | None = None
+    batch: int = 128
+    optimiser: Optimiser = Adam()
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = 0.02
+    clip: float | None = None
+    average: float | None = 0.999
+    patience: int | None = None
+    validations: int = 100
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    checkpoint: float = 2.0
+
+    def __post_init__(self) -> None:
+        lengths = {name: getattr(self, name) for name in ("epochs", "steps", "minutes")}
+        given = {name: value for name, value in lengths.items() if value is not None}
+        if len(given) > 1 and not (set(given) == {"minutes", "steps"}):
+            raise InputError(next(iter(given)), f"is given with {' and '.join(list(given)[1:])}", "give one of them")
+        for name, value in given.items():
+            if not 0 < value < math.inf:
+                raise InputError(name, f"is {value:g}", "give a number above 0")
+        for name in ("batch", "validations", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(name, f"is {value}", "give 1 or more")
+        if not 0 <= self.warmup < 1:
+            raise InputError("warmup", f"is {self.warmup:g}", "give a share of the run, from 0 up to but not including 1")
+        if self.clip is not None and not self.clip > 0:
+            raise InputError("clip", f"is {self.clip:g}", "give a number above 0, or none")
+        if self.average is not None and not 0 <= self.average < 1:
+            raise InputError("average", f"is {self.average:g}", "give a decay from 0 up to but not including 1, or none")
+        if not self.checkpoint > 0:
+            raise InputError("checkpoint", f"is {self.checkpoint:g}", "give minutes above 0")
+
+    def lr(self, step: int, steps: int) -> float:
+        """The learning rate at a step, 0 ≤ step < steps."""
+        rise = self.warmup * steps
+        peak = self.optimiser.lr
+        if step < rise:
+            return peak * (step + 1) / (rise + 1)
+        done = (step - rise) / max(1.0, steps - rise)
+        if self.schedule == "constant":
+            return peak
+        return peak * (0.5 * (1 + math.cos(math.pi * done)) if self.schedule == "cosine" else 1 - done)
+
+    def planned_steps(self, per_epoch: int) -> int:
+        """The number of updates, where the length is not given in minutes.
+
+        A run of no stated length makes about 8,000 updates, but never more than 400 or less than 10 passes.
+        """
+        if self.steps is not None:
+            return self.steps
+        if self.epochs is not None:
+            return max(1, round(self.epochs * per_epoch))
+        return per_epoch * min(400, max(10, round(8000 / per_epoch)))
