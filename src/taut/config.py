@@ -19,6 +19,7 @@ import dataclasses
 import importlib
 import inspect
 import math
+import reprlib
 import sys
 import types
 import typing
@@ -73,17 +74,17 @@ def parse(kind: Any, value: Any, path: str = "", trust: Iterable[str] = (), defa
     Raises:
         InputError: naming the field, the value and what would do.
     """
-    if isinstance(value, str) and value[:1] in "[{" and kind is not str:
-        value = _load(value, path)
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return _parse_union(kind, value, path, trust, default)
+    if isinstance(value, str) and value.startswith(("[", "{")) and kind is not str:
+        value = _load(value, path)
     if origin is Literal:
         choices = get_args(kind)
         for choice in choices:
-            if value == choice or str(value) == str(choice):
+            if isinstance(value, (str, int, float)) and str(value) == str(choice):
                 return choice
-        raise InputError(path, f"is {value!r}", nearest(str(value), map(str, choices)))
+        raise InputError(path, f"is {_show(value)}", nearest(_show(value).strip("'"), map(str, choices)))
     if origin is tuple:
         return _parse_tuple(kind, value, path, trust)
     if inspect.isclass(kind) and issubclass(kind, Part) and "members" in vars(kind):
@@ -106,13 +107,14 @@ def _parse_union(kind: Any, value: Any, path: str, trust: Iterable[str], default
 
 
 def _parse_tuple(kind: Any, value: Any, path: str, trust: Iterable[str]) -> tuple:
+    item = get_args(kind)[0]
     if isinstance(value, str):
-        value = [piece.strip() for piece in value.replace("x", ",").split(",")] if value.strip() else []
+        text = value.replace("x", ",") if item in (int, float) else value
+        value = [piece.strip() for piece in text.split(",")] if text.strip() else []
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = [value]
     if not isinstance(value, (list, tuple)):
-        raise InputError(path, f"is {value!r}", "give a list, such as 256,256")
-    item = get_args(kind)[0]
+        raise InputError(path, f"is {_show(value)}", "give a list, such as 256,256")
     return tuple(parse(item, each, f"{path}.{i}", trust) for i, each in enumerate(value))
 
 
@@ -122,14 +124,14 @@ def _parse_member(family: Any, value: Any, path: str, trust: Iterable[str], defa
     if isinstance(value, str):
         value = {"part": value}
     if not isinstance(value, Mapping):
-        raise InputError(path, f"is {value!r}", nearest(str(value), family.members))
+        raise InputError(path, f"is {_show(value)}", f"name one of {', '.join(sorted(family.members))}")
     given = dict(value)
     name = given.pop("part", None)
     if name is None:
         if default is None:
             raise InputError(path, "has options but no part is named", f"give one of {', '.join(sorted(family.members))}")
         return _parse_fields(type(default), given, path, trust, default)
-    cls = _find_member(family, str(name), path, trust)
+    cls = _find_member(family, name if isinstance(name, str) else _show(name), path, trust)
     return _parse_fields(cls, given, path, trust, default if type(default) is cls else None)
 
 
@@ -144,7 +146,7 @@ def _find_member(family: Any, name: str, path: str, trust: Iterable[str]) -> typ
                          f"say --trust {module} if you trust it")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # noqa: BLE001 — a user's module may raise anything while it is imported
         raise InputError(path, f"{name!r} cannot be imported ({error})", "check its module and name") from None
     if not (inspect.isclass(found) and issubclass(found, family) and dataclasses.is_dataclass(found)):
         raise InputError(path, f"{name!r} is no {family.__name__}", f"make it a dataclass below {family.__name__}")
@@ -157,7 +159,7 @@ def _parse_fields(cls: Any, value: Any, path: str, trust: Iterable[str], default
     if value is None:
         value = {}
     if not isinstance(value, Mapping):
-        raise InputError(path, f"is {value!r}", f"give options of {cls.__name__} as a mapping")
+        raise InputError(path, f"is {_show(value)}", f"give options of {cls.__name__} as a mapping")
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     for key in value:
@@ -170,7 +172,8 @@ def _parse_fields(cls: Any, value: Any, path: str, trust: Iterable[str], default
         standing = getattr(default, name) if default is not None else _default(field)
         if name in value:
             inner = f"{path}.{name}" if path else name
-            chosen[name] = parse(hints[name], value[name], inner, trust, standing)
+            known = None if standing is dataclasses.MISSING else standing
+            chosen[name] = parse(hints[name], value[name], inner, trust, known)
         elif standing is dataclasses.MISSING:
             raise InputError(f"{path}.{name}" if path else name, "is not given", "it has no default")
         else:
@@ -200,10 +203,14 @@ def _parse_scalar(kind: Any, value: Any, path: str) -> Any:
         if isinstance(value, bool) or value is None or (isinstance(value, (Mapping, list)) and kind is not dict):
             raise ValueError
         if kind is int:
+            if isinstance(value, int):
+                return value
+            if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
+                return int(value)  # not by way of a float, which holds 53 bits
             number = float(value)
             if not number.is_integer():
                 raise ValueError
-            return int(value) if isinstance(value, int) else int(number)
+            return int(number)
         if kind is float:
             number = float(value)
             if math.isnan(number):
@@ -211,7 +218,16 @@ def _parse_scalar(kind: Any, value: Any, path: str) -> Any:
             return number
         return kind(value)
     except (KeyError, ValueError, TypeError, OverflowError):
-        raise InputError(path, f"is {value!r}", f"give {wanted.get(kind, str(kind))}") from None
+        raise InputError(path, f"is {_show(value)}", f"give {wanted.get(kind, str(kind))}") from None
+
+
+def _show(value: Any) -> str:
+    """A value on one short line; YAML's aliases can make a small file a value without end."""
+    return _short.repr(value)
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 80
 
 
 def to_tree(spec: Any) -> Any:
@@ -304,7 +320,9 @@ def _kind_in_words(kind: Any) -> str:
 def _load(text: str, where: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise InputError(where, "is nested too deeply", "see the recipes for the form") from None
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError: a date or a number that is none, such as 2026-13-01
         line = getattr(error, "problem_mark", None)
         place = f" at line {line.line + 1}" if line else ""
         raise InputError(where, f"is not YAML{place}", "see the recipes for the form") from None

@@ -19,6 +19,7 @@ Inside the walk the batch axis is K·B, sample-major; only the trace unfolds it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -99,22 +100,24 @@ class Trace:
 
     def rate(self) -> Tensor:
         """Σ_l KL(q_l ‖ p_l), (K, B) nats; closed form where one exists. Zero for a model without latents."""
-        if not self.steps:
-            return self.unfold(torch.zeros(self.likelihood.batch_shape))
-        return self.unfold(sum(step.kl.total for step in self.steps))
+        return self._sum([step.kl.total for step in self.steps])
 
     def log_prior(self) -> Tensor:
         """log p(z), (K, B) nats."""
-        return self.unfold(sum(step.log_p for step in self.steps))
+        return self._sum([step.log_p for step in self.steps])
 
     def log_posterior(self) -> Tensor:
         """log q(z|x), (K, B) nats."""
-        return self.unfold(sum(step.log_q for step in self.steps))
+        return self._sum([step.log_q for step in self.steps])
+
+    def _sum(self, terms: Sequence[Tensor]) -> Tensor:
+        if not terms:
+            mean = self.likelihood.mean
+            return self.unfold(mean.new_zeros(mean.shape[0]))
+        return self.unfold(sum(terms))
 
     def log_weight(self, batch: Batch) -> Tensor:
         """log p(x, z) − log q(z|x), (K, B) nats."""
-        if not self.steps:
-            return self.log_likelihood(batch)
         return self.log_likelihood(batch) + self.log_prior() - self.log_posterior()
 
     @property
@@ -183,7 +186,12 @@ class VAE(nn.Module):
 
     def evidence(self, batch: Batch) -> list[Tensor]:
         """What the encoder tells each layer; once per example, (B, …) each."""
-        features = self.encoder((batch.x - self.shift) / self.scale)
+        if not self.layers:
+            return []
+        x = (batch.x - self.shift) / self.scale
+        if batch.mask is not None:
+            x = torch.where(batch.mask, x, 0.0)  # what is not observed tells nothing: the mean stands in for it
+        features = self.encoder(x)
         return [layer.evidence(features) for layer in self.layers]
 
     def root(self, n: int) -> Tensor:
@@ -277,12 +285,14 @@ class Model:
         """The module; random initial weights come from torch's default generator."""
         spec = self.resolved(shape, support)
         head = spec.likelihood.build(shape, support, statistics)
-        encoder = spec.network.encoder(shape)
+        encoder = spec.network.encoder(shape) if spec.layers else nn.Identity()
         layers, state = [], 0
         for layer in spec.layers:
             layers.append(layer.build(encoder.features, state))
             state = layers[-1].state
-        body = spec.network.decoder(state, shape, head.outputs)
+        with warnings.catch_warnings():  # without layers nothing comes in, and the first map is its bias alone
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors", UserWarning)
+            body = spec.network.decoder(state, shape, head.outputs)
         return VAE(encoder, layers, _Decoder(body, head), statistics)
 
 

@@ -68,3 +68,12 @@ class Feed:
         if self.dequantise:
             x = x + torch.rand_like(x)
         return Batch(x)
+
+    def still(self, index: torch.Tensor) -> Batch:
+        """The same without a random draw: each value in its mean, so that what is made of it is always the same."""
+        x = self.x[index].float()
+        if self.reading.binarize == "dynamic":
+            x = x / self.reading.grey
+        if self.dequantise:
+            x = x + 0.5
+        return Batch(x)

@@ -25,6 +25,8 @@ class Support:
     Args:
         kind: ``binary`` {0, 1}; ``integers`` 0 to levels − 1; ``unit`` [0, 1]; ``real``.
         levels: how many values there are: 2 for binary, K for integers (bytes: 256), None for floats.
+        whole: real numbers that are all whole, of too large a range for levels: they have a probability, so a density
+            of them needs dequantisation.
 
     >>> print(Support("integers", 256), Support("binary", 2).discrete, Support("unit").discrete)
     integers 0 to 255 True False
@@ -37,6 +39,7 @@ give data of this support, or name another with data.support
 
     kind: Literal["binary", "integers", "unit", "real"]
     levels: int | None = None
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if self.kind == "binary" and self.levels is None:
@@ -45,14 +48,14 @@ give data of this support, or name another with data.support
     @property
     def discrete(self) -> bool:
         """Whether x has a probability, not a density."""
-        return self.kind in ("binary", "integers")
+        return self.kind in ("binary", "integers") or self.whole
 
     def __str__(self) -> str:
         return {
             "binary": "values {0, 1}",
             "integers": f"integers 0 to {(self.levels or 1) - 1:,}",
             "unit": "floats in [0, 1]",
-            "real": "real numbers",
+            "real": "whole numbers of a large range" if self.whole else "real numbers",
         }[self.kind]
 
     def check(self, x: torch.Tensor | np.ndarray, field: str) -> None:
@@ -105,8 +108,9 @@ def infer_support(parts: list[np.ndarray], choice: str, image: bool, field: str)
     >>> infer_support([np.zeros((2, 8, 8), np.uint8) + 9], "auto", image=True, field="data")
     Support(kind='integers', levels=256)
     """
+    whole = all(part.dtype.kind in "iub" for part in parts)
     if choice == "real":
-        return Support("real")
+        return Support("real", whole=whole)
     if choice in ("binary", "bytes", "unit"):
         support = {"binary": Support("binary", 2), "bytes": Support("integers", 256), "unit": Support("unit")}[choice]
     else:
@@ -133,4 +137,4 @@ def _rule(parts: list[np.ndarray], low: float, high: float, image: bool) -> Supp
         return Support("integers", 256)
     if whole and 0 <= low and high <= SMALL_RANGE:
         return Support("integers", int(high) + 1)
-    return Support("unit") if inside else Support("real")
+    return Support("unit") if inside else Support("real", whole=whole)

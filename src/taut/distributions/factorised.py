@@ -8,6 +8,8 @@ statement on the data as they came:  log p(x) = log p(y) − log b.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
@@ -23,6 +25,8 @@ class Affine(Distribution):
         shift: a, broadcasts against it.
         scale: b > 0, likewise.
     """
+
+    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the heads see to it
 
     def __init__(self, base: Distribution, shift: Tensor, scale: Tensor) -> None:
         self.base, self.shift, self.scale = base, shift, scale
@@ -52,6 +56,8 @@ class Factorised(Distribution):
 
     exactness = "exact"
 
+    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the heads see to it
+
     def __init__(self, base: Distribution) -> None:
         self.base = base
         super().__init__(base.batch_shape[:1], base.batch_shape[1:], validate_args=False)
@@ -74,6 +80,8 @@ class Factorised(Distribution):
         Returns:
             (N,) nats.
         """
+        if mask is not None:
+            value = torch.where(mask, value, 0.0)  # a missing cell may hold NaN, which would poison the gradient
         terms = self.base.log_prob(value)
         if mask is not None:
             terms = torch.where(mask, terms, 0.0)

@@ -11,6 +11,7 @@ terms stay exact where σ is tiny.
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,8 @@ class DiagonalNormal(Distribution):
     """
 
     has_rsample = True
+
+    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the heads see to it
 
     def __init__(self, mean: Tensor, log_scale: Tensor) -> None:
         self.mu, self.log_scale = mean, log_scale
@@ -79,6 +82,8 @@ class Delta(Distribution):
 
     has_rsample = True
     proper = False
+
+    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the heads see to it
 
     def __init__(self, point: Tensor) -> None:
         self.point = point

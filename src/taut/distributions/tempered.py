@@ -27,4 +27,6 @@ def tempered(p: Distribution, temperature: float) -> Distribution:
 
 @tempered.register
 def _(p: DiagonalNormal, temperature: float) -> Distribution:
+    if not 0 < temperature < math.inf:
+        raise InputError("temperature", f"is {temperature:g}", "give a number above 0")
     return p if temperature == 1 else DiagonalNormal(p.mu, p.log_scale + math.log(temperature))

@@ -100,8 +100,14 @@ class ContinuousBernoulli(Likelihood):
         return _ContinuousBernoulli(params[:, 0])
 
     def start(self, support: Support, statistics: Statistics) -> Tensor:
-        mean = statistics.mean / (support.levels or 1)
-        return mean.clamp(0.01, 0.99).logit().unsqueeze(0)
+        mean = statistics.mean + 0.5 if support.discrete else statistics.mean  # of the dequantised values
+        mean = (mean / (support.levels or 1)).clamp(0.01, 0.99)
+        low, high = torch.full_like(mean, -128.0), torch.full_like(mean, 128.0)
+        for _ in range(40):  # the mean rises with the logit, and has no inverse in closed form
+            middle = (low + high) / 2
+            less = _ContinuousBernoulli(middle).mean < mean
+            low, high = torch.where(less, middle, low), torch.where(less, high, middle)
+        return middle.unsqueeze(0)
 
     def units(self, support: Support, statistics: Statistics) -> tuple[Tensor, Tensor]:
         return torch.zeros(()), torch.tensor(float(support.levels or 1))
@@ -113,18 +119,18 @@ class _ContinuousBernoulli(td.Distribution):
     torch's version goes through probabilities and loses float32 accuracy for |η| > 15; this one does not.
     """
 
+    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the heads see to it
+
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits
         super().__init__(logits.shape, validate_args=False)
 
     def _log_normaliser(self) -> Tensor:
-        """log( (e^η − 1)/η ), even part by part: max(η, 0) + log( (1 − e^{−|η|}) / |η| )."""
-        size = self.logits.abs()
-        near = size < 1e-2
-        safe = torch.where(near, 1.0, size)
-        far_value = torch.log(-torch.expm1(-safe)) - safe.log()
-        near_value = -size / 2 + size.square() / 24
-        return self.logits.clamp_min(0) + torch.where(near, near_value, far_value)
+        """log( (e^η − 1)/η ) = max(η, 0) + log( (1 − e^{−|η|}) / |η| ), and η/2 + η²/24 near zero."""
+        near = self.logits.abs() < 1e-2
+        safe = torch.where(near, 1.0, self.logits)
+        far_value = safe.clamp_min(0) + torch.log(-torch.expm1(-safe.abs())) - safe.abs().log()
+        return torch.where(near, self.logits / 2 + self.logits.square() / 24, far_value)
 
     def log_prob(self, value: Tensor) -> Tensor:
         return value * self.logits - self._log_normaliser()

@@ -11,6 +11,7 @@ from torch import distributions as td
 
 from taut import distributions
 from taut.data import Statistics, Support
+from taut.errors import InputError
 from taut.likelihoods.base import Likelihood
 
 __all__ = ["Bernoulli", "Binomial", "Categorical", "DiscretisedLogistic"]
@@ -114,6 +115,10 @@ class DiscretisedLogistic(Likelihood):
     """
 
     floor: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 < self.floor < math.inf:
+            raise InputError("floor", f"is {self.floor:g}", "give a number above 0")
 
     def fits(self, support: Support) -> bool:
         return support.kind in ("binary", "integers")

@@ -6,7 +6,7 @@ from taut.data import Support
 from taut.errors import InputError
 from taut.likelihoods.base import Likelihood
 from taut.likelihoods.continuous import ContinuousBernoulli, Gaussian
-from taut.likelihoods.discrete import Bernoulli, Categorical, DiscretisedLogistic
+from taut.likelihoods.discrete import Bernoulli, Binomial, DiscretisedLogistic
 
 __all__ = ["default_likelihood", "require_fit"]
 
@@ -14,13 +14,13 @@ __all__ = ["default_likelihood", "require_fit"]
 def default_likelihood(support: Support) -> Likelihood:
     """The likelihood that a support asks for when the user names none.
 
-    {0, 1}: Bernoulli. Few levels: categorical. Many levels, as in pictures: discretised logistic. [0, 1]: continuous
+    {0, 1}: Bernoulli. Few levels: binomial (categorical is the freer choice). Many levels, as in pictures: discretised logistic. [0, 1]: continuous
     Bernoulli. Any other numbers: Gaussian with learned variance, standardised.
     """
     if support.kind == "binary":
         return Bernoulli()
     if support.kind == "integers":
-        return Categorical() if support.levels <= 32 else DiscretisedLogistic()
+        return Binomial() if support.levels <= 32 else DiscretisedLogistic()
     return ContinuousBernoulli() if support.kind == "unit" else Gaussian()
 
 

@@ -36,6 +36,8 @@ class Conv(Network):
         if not self.channels:
             raise InputError("channels", "is empty", "give at least one scale, such as 32,64")
         positive("channels", *self.channels)
+        if self.hidden < 0:
+            raise InputError("hidden", f"is {self.hidden}", "give 0 or more")
 
     def encoder(self, shape: tuple[int, ...]) -> nn.Module:
         sizes = scales(shape, len(self.channels))
@@ -124,12 +126,13 @@ def scales(shape: tuple[int, ...], count: int) -> list[tuple[int, int]]:
         InputError: where x is no image, or is smaller than the scales ask for.
     """
     if len(shape) != 3:
-        raise InputError("network", f"convolutions need images, and an example has shape {shape}", "choose ResidualMLP")
+        problem = f"convolutions need images, and an example has shape {shape}"
+        raise InputError("model.network", problem, "choose ResidualMLP")
     sizes = [(shape[1], shape[2])]
     for _ in range(count):
         sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
     most = int(math.log2(max(2, min(shape[1:]))))
     if count > most:
         size = f"{shape[1]}×{shape[2]}"
-        raise InputError("network.channels", f"has {count} scales for images of {size}", f"give at most {most}")
+        raise InputError("model.network.channels", f"has {count} scales for images of {size}", f"give at most {most}")
     return sizes

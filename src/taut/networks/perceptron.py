@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from taut.errors import InputError
 from taut.networks.base import Activation, Network, activation, positive
 
 __all__ = ["MLP", "ResidualMLP"]
@@ -64,6 +65,8 @@ class ResidualMLP(Network):
     def __post_init__(self) -> None:
         positive("width", self.width)
         positive("blocks", self.blocks)
+        if not 0 <= self.dropout < 1:
+            raise InputError("dropout", f"is {self.dropout:g}", "give a share from 0 up to but not including 1")
 
     def encoder(self, shape: tuple[int, ...]) -> nn.Module:
         body = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), self.width), *self._blocks())

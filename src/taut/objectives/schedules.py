@@ -68,5 +68,5 @@ class Linear(Schedule):
             raise InputError(
                 "objective.schedule.epochs",
                 f"is {self.epochs:g}, but the run has {steps / per_epoch:.3g} epochs: β would never reach its value",
-                f"train longer, or say --objective.schedule.epochs {max(1, int(0.2 * steps / per_epoch))}",
+                f"train longer, or say --objective.schedule.epochs {0.2 * steps / per_epoch:.2g}",
             )

@@ -96,11 +96,24 @@ def samples(
 
 
 def interpolations(
-    rows: np.ndarray, layout: Layout, *, vmin: float = 0.0, vmax: float = 1.0, names: Sequence[str] | None = None
+    rows: np.ndarray,
+    layout: Layout,
+    *,
+    ends: np.ndarray | None = None,
+    vmin: float = 0.0,
+    vmax: float = 1.0,
+    names: Sequence[str] | None = None,
 ) -> Figure:
-    """Decodings on the way between pairs of inputs, rows (R, S, …): R pairs in S steps."""
+    """Decodings on the way between pairs of inputs, rows (R, S, …): R pairs in S steps.
+
+    With ``ends`` (R, 2, …), images stand between the two inputs themselves.
+    """
     if _known(layout):
-        return images.image_strips(rows, vmin, vmax)
+        if ends is None:
+            return images.image_strips(rows, vmin, vmax)
+        rows = np.concatenate([ends[:, :1], rows, ends[:, 1:]], axis=1)
+        heads = ["first", "rebuilt", *[""] * (rows.shape[1] - 4), "rebuilt", "second"]
+        return images.image_strips(rows, vmin, vmax, heads=heads)
     rows = _vectors(rows, 2)
     if rows.shape[-1] > charts.SIGNAL:
         return charts.signal_rows(rows[:, 0], rows[:, rows.shape[1] // 2], ("first", "half-way"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,8 @@ def write_report(
         facts: the key numbers by name, of :func:`key_numbers` or plain words.
         tables: shown after the pictures.
         figures: (path of a PNG, title, caption) in the order shown.
-        notes: what a reader must know before the numbers: how data were read, warnings.
+        notes: what a reader must know before the numbers: how data were read, warnings. What stands between
+            `backticks` is set as code.
         lead: a sentence below the title, such as "784 binary pixels, Bernoulli, 20 latent dimensions".
         config: the resolved configuration as text, folded away.
         commands: (command, what it does), how to go on.
@@ -107,7 +109,7 @@ def write_report(
     if facts:
         parts.append('<section class="facts" aria-label="Key numbers">' + _facts(facts) + "</section>")
     if notes:
-        parts.append('<ul class="notes">' + "".join(f"<li>{_text(note)}</li>" for note in notes) + "</ul>")
+        parts.append('<ul class="notes">' + "".join(f"<li>{_prose(note)}</li>" for note in notes) + "</ul>")
     parts += [_figure(folder, *figure) for figure in figures]
     parts += [_table(table) for table in tables]
     if commands:
@@ -122,6 +124,11 @@ def write_report(
 
 def _text(value: object) -> str:
     return html.escape(str(value))
+
+
+def _prose(text: str) -> str:
+    """Text in which what stands between backticks is code, kept on one line where it fits."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", _text(text))
 
 
 def _there(value: object) -> bool:
@@ -235,6 +242,7 @@ th { font-weight: 400; color: var(--grey) }
 .commands dd { margin: .1rem 0 .8rem }
 code, pre { font: .875rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace }
 code { overflow-wrap: anywhere }
+.notes code { display: inline-block; font-size: .8125rem }
 summary { cursor: pointer; font-weight: 600 }
 pre { overflow-x: auto; border-top: 1px solid var(--hair); padding: .9rem 0; margin: .6rem 0 0 }
 @media (max-width: 30rem) { body { padding-top: 1.75rem } h1 { font-size: 1.5rem } }

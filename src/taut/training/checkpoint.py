@@ -6,6 +6,8 @@ aside, flushed to the disk, and renamed, so that at any moment there is a whole 
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import uuid
@@ -23,7 +25,11 @@ __all__ = ["flatten", "read_tensors", "unflatten", "write_atomically", "write_te
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, even if the machine stops."""
+    """Write a file so that it is there whole or not at all, even if the machine stops.
+
+    Raises:
+        InputError: where the disk is full or the folder cannot be written to; what was there before still is.
+    """
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         with open(aside, "wb") as file:
@@ -31,31 +37,47 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        raise InputError(str(path), f"cannot be written ({error.strerror or error})",
+                         "free some space, or give another folder") from None
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink()
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any] | None = None) -> None:
     """Write tensors and JSON-able facts into one safetensors file, atomically."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, save(plain, {"facts": json.dumps(facts or {})}))
+    text = json.dumps(facts or {})
+    write_atomically(path, save(plain, {"facts": text, "sha256": _digest(plain, text)}))
+
+
+def _digest(tensors: dict[str, Tensor], text: str) -> str:
+    """The sha256 of all that a file holds: a flipped bit in a weight is still a number, and nothing else would tell."""
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What :func:`write_tensors` wrote.
 
     Raises:
-        InputError: where the file is missing, truncated or no safetensors file.
+        InputError: where the file is missing, truncated, changed, or not one of ours.
     """
     try:
         with safe_open(path, "pt", device=device) as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads((file.metadata() or {}).get("facts", "{}"))
+            held = file.metadata() or {}
+        if _digest(tensors, held["facts"]) != held["sha256"]:
+            raise ValueError("its checksum is wrong")
+        return tensors, json.loads(held["facts"])
     except FileNotFoundError:
         raise InputError(str(path), "is missing", "give a run folder that `taut train` made") from None
-    except (SafetensorError, OSError, ValueError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
+    except (SafetensorError, OSError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        reason = "no checksum" if isinstance(error, KeyError) else (str(error).splitlines() or ["unreadable"])[0]
         raise InputError(str(path), f"is damaged ({reason})", "restore it from a copy, or train again") from None
 
 

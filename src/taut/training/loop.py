@@ -112,8 +112,11 @@ class _State:
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Put a captured state back."""
-        tree = unflatten(tensors, facts["form"])
-        self.learner.load_state_dict(tree["weights"])
+        try:
+            tree = unflatten(tensors, facts["form"])
+            self.learner.load_state_dict(tree["weights"])
+        except (KeyError, TypeError, RuntimeError):
+            raise InputError("resume", "finds the checkpoint of another model", "give the run's own folder") from None
         self.average.module.load_state_dict(tree["average"])
         self.optimiser.load_state_dict(tree["optimiser"])
         self.meter.load_state_dict(tree["meter"])
@@ -168,6 +171,8 @@ def fit(
     log_every = min(LOG_EVERY, validate_every)
     torch.manual_seed(seed + 1)
     if resume:
+        if folder is None:
+            raise InputError("resume", "needs the folder with the checkpoint", "give one")
         state.restore(*read_tensors(folder / CHECKPOINT))
     good = state.capture()
     earlier, started = state.seconds, time.monotonic()
@@ -205,6 +210,8 @@ def fit(
                 numbers, better = None, False
                 if validating:
                     numbers = examine(state.average.module, valid)
+                    if broken := _broken_weights(state, numbers):
+                        _give_up(*broken, good, spec, folder)
                     better = _keep_best(state, numbers, objective.beta, beta)
                 listen(
                     Event(state.step, steps, state.step / per_epoch, state.seconds, speed, beta, state.meter.read(),
@@ -216,7 +223,7 @@ def fit(
                 last_look, looked_at = time.monotonic(), state.step
             if folder is not None and (signals.stop or time.monotonic() - last_save > 60 * spec.checkpoint):
                 state.seconds = earlier + time.monotonic() - started
-                if broken := state.meter.first_broken():
+                if broken := state.meter.first_broken() or _broken_weights(state):
                     _give_up(*broken, good, spec, folder)
                 write_tensors(folder / CHECKPOINT, *state.capture())
                 last_save = time.monotonic()
@@ -246,6 +253,16 @@ def _keep_best(state: _State, numbers: dict[str, float], target: float, beta: fl
     state.best_score, state.best_step, state.stale = score, state.step, 0
     state.best = {name: tensor.clone() for name, tensor in state.average.module.state_dict().items()}
     return True
+
+
+def _broken_weights(state: _State, numbers: dict[str, float] | None = None) -> tuple[int, str] | None:
+    """The step and the term, if an update broke the weights where all before it was finite; asked before saving."""
+    if not all(bool(p.isfinite().all()) for p in state.learner.parameters()):
+        return state.step, "gradient"
+    for term in ("distortion", "rate"):
+        if numbers and not math.isfinite(numbers[term]):
+            return state.step, f"validation {term}"
+    return None
 
 
 def _give_up(step: int, term: str, good: tuple, spec: Training, folder: Path | None) -> None:

@@ -54,6 +54,13 @@ class Adam(Optimiser):
     betas: tuple[float, ...] = (0.9, 0.999)
     eps: float = 1e-8
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError("betas", f"is {self.betas}", "give two numbers from 0 up to but not including 1")
+        if not 0 < self.eps < math.inf:
+            raise InputError("eps", f"is {self.eps:g}", "give a number above 0")
+
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.Adam(
             parameters, self.lr, tuple(self.betas), self.eps, weight_decay=self.weight_decay, fused=True
@@ -94,6 +101,11 @@ class SGD(Optimiser):
 
     lr: float = 1e-4
     momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.momentum < 1:
+            raise InputError("momentum", f"is {self.momentum:g}", "give a number from 0 up to but not including 1")
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, self.lr, self.momentum, weight_decay=self.weight_decay)

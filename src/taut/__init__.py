@@ -1,0 +1,38 @@
+"""taut: variational autoencoders with the bound pulled tight.
+
+>>> import taut
+>>> run = taut.train("digits", epochs=1)
+>>> run.sample(2).shape
+(2, 8, 8)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["Data", "Experiment", "InputError", "Model", "Run", "Training", "__version__", "load", "train"]
+
+_HOMES = {
+    "Data": "taut.data",
+    "Experiment": "taut.experiment",
+    "InputError": "taut.errors",
+    "Model": "taut.model",
+    "Run": "taut.runs",
+    "Training": "taut.training",
+    "load": "taut.runs",
+    "train": "taut.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # names are fetched when first used, so that `taut --help` need not wait for torch
+    if name in _HOMES:
+        import importlib
+
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'taut' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,139 @@
+"""What a person sees in a terminal: a live line while training, tables of numbers, plain lines when piped."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["Progress", "Watch", "console", "number", "result_table"]
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that keeps NO_COLOR and never wraps plain lines."""
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number with a true minus sign, or a dash where there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}".replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 45 s, 3 min 20 s, 2 h 05 min."""
+    seconds = max(0, round(seconds))
+    if seconds < 100:
+        return f"{seconds} s"
+    if seconds < 6000:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+class Watch:
+    """Listens to a training: a live bar on a terminal, a line now and then elsewhere, nothing if quiet."""
+
+    def __init__(self, out: Console, quiet: bool = False) -> None:
+        self.out, self.quiet = out, quiet
+        self.live: Live | None = None
+        self.last_line = -math.inf
+        self.last_valid: dict[str, Any] | None = None
+        self.begun: tuple[float, int] | None = None
+
+    def __call__(self, event: Any) -> None:
+        if self.quiet:
+            return
+        if event.valid is not None:
+            self.last_valid = event.valid
+        # time left goes by this sitting's pace, validations included
+        if self.begun is None:
+            self.begun = (event.seconds, event.step)
+        spent, made = event.seconds - self.begun[0], event.step - self.begun[1]
+        per_step = spent / made if made else event.seconds / event.step
+        left = duration((event.steps - event.step) * per_step)
+        if self.out.is_terminal:
+            if self.live is None:
+                self.live = Live(console=self.out, refresh_per_second=4, transient=True)
+                self.live.start()
+            self.live.update(self._row(event, left))
+        elif event.valid is not None and (time.monotonic() - self.last_line > 5 or event.step == event.steps):
+            self.last_line = time.monotonic()
+            self.out.print(f"step {event.step:>7,}/{event.steps:,}  {self._numbers(event)}  {left} left", soft_wrap=True)
+
+    def _numbers(self, event: Any) -> str:
+        shown = self.last_valid or {"elbo": -event.train["distortion"] - event.train["rate"], **event.train}
+        units = shown.get("active_units")
+        rate = shown["rate"] if shown["elbo"] is not None else None
+        text = f"ELBO {number(shown['elbo'])}  distortion {number(shown['distortion'])}  rate {number(rate)} nats"
+        text += f"  active {units}" if units is not None else ""
+        return text + (f"  β {event.beta:.2f}" if event.beta != 1 else "") + f"  {event.rate_of_work:,.0f}/s"
+
+    def _row(self, event: Any, left: str) -> Table:
+        row = Table.grid(padding=(0, 2))
+        kind = "validation" if self.last_valid else "training"
+        row.add_row(
+            ProgressBar(event.steps, event.step, width=24),
+            f"{event.step:,}/{event.steps:,}",
+            f"{kind}: {self._numbers(event)}",
+            f"{left} left",
+        )
+        return row
+
+    def close(self) -> None:
+        """End the live line."""
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+
+class Progress:
+    """Counts examples on stderr while a slow thing runs, if that is a terminal."""
+
+    def __init__(self, what: str, quiet: bool = False) -> None:
+        self.what, self.show = what, not quiet and sys.stderr.isatty()
+        self.began = self.drawn = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if not self.show or (now - self.drawn < 0.2 and done < total):
+            return
+        self.drawn = now
+        left = duration((now - self.began) / done * (total - done))
+        text = f"\r{self.what}: {done:,}/{total:,}, {left} left"
+        sys.stderr.write(text.ljust(78) if done < total else "\r" + " " * 78 + "\r")
+        sys.stderr.flush()
+
+
+def result_table(summary: dict[str, Any]) -> Table:
+    """The numbers of a model, each with its unit and what it is."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column()
+    table.add_column(style="dim")
+
+    def row(name: str, value: str, unit: str, note: str = "") -> None:
+        table.add_row(Text(name), value, unit, note)
+
+    if summary["elbo"] is None:
+        row("ELBO", "–", "", summary.get("why", ""))
+    else:
+        row("ELBO", number(summary["elbo"]), "nats", f"± {number(summary['elbo_stderr'])}, a lower bound of log p(x)")
+        iw = summary["iw"]
+        on = "" if iw["n"] == summary["n"] else f", gain over the ELBO measured on {iw['n']:,} of them"
+        note = f"± {number(iw['stderr'])}, a tighter one with {iw['k']:,} samples, {number(iw['ess'], 1)} effective{on}"
+        if iw["k"] > 1:
+            row(f"IW-{iw['k']}", number(iw["value"]), "nats", note)
+        if summary["bits_per_dim"] is not None:
+            row("", number(summary["bits_per_dim"], 4), "bits/dim", "the ELBO, per element of x")
+    row("distortion", number(summary["distortion"]), "nats", "what the code does not say: −log p(x|z)")
+    if summary["rate"] is not None:
+        row("rate", number(summary["rate"]), "nats", "what the code says: KL(q(z|x) ‖ p(z))")
+    row("active units", str(summary["active_units"]), f"of {summary['latent_dim']}", "latents that carry something")
+    return table

@@ -1,0 +1,93 @@
+"""An experiment: data, model, objective and training in one configuration, and the way from it to a trained model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from taut.data import Data, Dataset
+from taut.errors import InputError
+from taut.model import VAE, Model
+from taut.objectives import ELBO, Objective
+from taut.training import Event, Training, fit, measure_pace, steps_per_epoch
+
+__all__ = ["Experiment", "build", "resolve", "train"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The whole configuration of a run.
+
+    Args:
+        data: which data, and how they are read and split.
+        model: prior, posterior, likelihood, network and layers.
+        objective: what is minimised.
+        training: how.
+        seed: of the initial weights, the order of the examples and all draws.
+    """
+
+    data: Data
+    model: Model = Model()
+    objective: Objective = ELBO()
+    training: Training = Training()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**31:
+            raise InputError("seed", f"is {self.seed}", f"give 0 to {2**31 - 1}")
+
+
+def build(experiment: Experiment, data: Dataset) -> VAE:
+    """The model of an experiment with its initial weights, seeded."""
+    torch.manual_seed(experiment.seed)
+    return experiment.model.build(data.reading.shape, data.reading.support, data.statistics())
+
+
+def resolve(experiment: Experiment, data: Dataset) -> Experiment:
+    """The experiment with all that was left open decided: by the data, and by the pace where minutes are given.
+
+    What it returns says everything that decides the result, so that it can be run again to the same weights.
+
+    Raises:
+        InputError: where parts do not fit the data or each other, or a schedule does not fit the length of the run.
+    """
+    reading, training = data.reading, experiment.training
+    experiment = replace(experiment, model=experiment.model.resolved(reading.shape, reading.support))
+    training = replace(training, batch=min(training.batch, len(data.train)))
+    per_epoch = steps_per_epoch(data, training)
+    if training.minutes is not None and training.steps is None:
+        steps = _steps_in(training.minutes, experiment, data, training)
+    else:
+        steps = training.planned_steps(per_epoch)
+    experiment.objective.schedule.check(steps, per_epoch)
+    return replace(experiment, training=replace(training, steps=steps, epochs=None))
+
+
+def _steps_in(minutes: float, experiment: Experiment, data: Dataset, training: Training) -> int:
+    """How many steps fit in a time, the validations counted in."""
+    seconds = 60 * minutes
+    watch = min(10.0, 0.03 * seconds)
+    step, validation = measure_pace(build(experiment, data), experiment.objective, data, training, watch)
+    steps = (seconds - watch - validation) / step
+    count = min(training.validations, math.ceil(steps / steps_per_epoch(data, training)))
+    return max(1, int((seconds - watch - count * validation) / step))
+
+
+def train(
+    experiment: Experiment,
+    data: Dataset,
+    folder: Path | None = None,
+    listen: Callable[[Event], None] = lambda event: None,
+    resume: bool = False,
+) -> tuple[VAE, dict[str, Any]]:
+    """Train a resolved experiment's model; arguments and errors as for :func:`taut.training.fit`."""
+    vae = build(experiment, data)
+    return fit(
+        vae, experiment.objective, data, experiment.training, experiment.training.steps, experiment.seed,
+        folder, listen, resume,
+    )  # fmt: skip

@@ -1,0 +1,71 @@
+"""Result files: arrays and tables in the form that the file's name asks for, never over another file unasked."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from taut.errors import InputError
+from taut.training.checkpoint import write_atomically
+
+__all__ = ["ARRAYS", "PICTURES", "check_target", "fresh", "write_array"]
+
+ARRAYS = (".npy", ".npz", ".csv", ".parquet")
+PICTURES = (".png",)
+
+
+def fresh(path: Path) -> Path:
+    """The path, or the first of path-2, path-3, … that is free."""
+    number, free = 2, path
+    while free.exists():
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        number += 1
+    return free
+
+
+def check_target(path: str | Path, suffixes: Sequence[str], force: bool = False) -> Path:
+    """Refuse, before any work is done, a file that could not be written.
+
+    Raises:
+        InputError: for a suffix that does not fit, a missing folder, or a file that exists and is not to be overwritten.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise InputError("-o", f"{path} ends in {path.suffix or 'nothing'}", f"end it in {', '.join(suffixes)}")
+    if not path.parent.is_dir():
+        raise InputError("-o", f"the folder {path.parent} does not exist", "make it first")
+    if path.is_dir() or (path.exists() and not force):
+        raise InputError("-o", f"{path} exists", "name another file, or say --force")
+    return path
+
+
+def write_array(
+    path: Path, array: np.ndarray, columns: Sequence[str] | None = None, extra: dict[str, Sequence] | None = None
+) -> None:
+    """Write (N, …) values: .npy and .npz keep the shape, .csv and .parquet have a row each.
+
+    Args:
+        path: where; its suffix says how.
+        array: (N, *shape).
+        columns: names for the flattened shape.
+        extra: further columns, such as labels; .npz keeps them as arrays, .npy leaves them out.
+    """
+    suffix = path.suffix.lower()
+    buffer = io.BytesIO()
+    if suffix == ".npy":
+        np.save(buffer, array, allow_pickle=False)
+    elif suffix == ".npz":
+        np.savez_compressed(buffer, x=array, **{name: np.asarray(value) for name, value in (extra or {}).items()})
+    else:
+        try:
+            import polars
+        except ImportError:
+            raise InputError("-o", f"{path} needs polars", "pip install 'taut[tables]', or end it in .npy") from None
+        flat = array.reshape(len(array), -1)
+        names = list(columns) if columns else [f"x{i}" for i in range(flat.shape[1])]
+        frame = polars.DataFrame({**dict(zip(names, flat.T, strict=True)), **(extra or {})})
+        frame.write_csv(buffer) if suffix == ".csv" else frame.write_parquet(buffer)
+    write_atomically(path, buffer.getvalue())

@@ -1,0 +1,190 @@
+"""The files that commands write of a run: pictures to look at, or numbers to go on with."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from taut.data import Split, read_like
+from taut.errors import InputError
+from taut.explore import interpolate, traverse
+from taut.files import ARRAYS, PICTURES, check_target, fresh, write_array
+from taut.runs import Run
+
+__all__ = ["write_codes", "write_interpolation", "write_reconstructions", "write_samples", "write_traversal"]
+
+
+def write_samples(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
+    """New data; pictures show means unless draws are asked for, numbers are draws unless means are."""
+    path, picture = _target(run, args, "samples")
+    means = not args.draw if picture else args.mean
+    x = run.sample(args.n, args.temperature, args.seed, means)
+    what = f"{args.n:,} {'means of p(x|z)' if means else 'draws of x'}, z from the prior"
+    what += f" at temperature {args.temperature:g}" if args.temperature != 1 else ""
+    if not picture:
+        write_array(path, x, run.reading.columns)
+        return path, what
+    from taut.report import figures
+
+    if run.reading.layout == "image":
+        figures.save(figures.image_grid(_pictures(run, x), **_limits(run, x)), path)
+    else:
+        figures.save(figures.samples(x, None, None, "vector", names=run.reading.columns), path)
+    return path, what
+
+
+def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
+    """E[x|z] at the posterior mean."""
+    path, picture = _target(run, args, "reconstructions")
+    split = _split(run, args)
+    if not picture:
+        x = run.reconstruct(split)
+        write_array(path, x, run.reading.columns, _labels(run, split))
+        return path, f"{len(x):,} reconstructions, E[x|z] at the posterior mean"
+    from taut.report import figures
+
+    image = run.reading.layout == "image"
+    some = Split(split.x[: 40 if image else 500], None)
+    x, rebuilt = run.reading.restore(_grey(run, some)), run.reconstruct(some)
+    if image:
+        figure = figures.reconstructions(_pictures(run, x), _pictures(run, rebuilt), "image", **_limits(run, x))
+    else:
+        figure = figures.reconstructions(x, rebuilt, "vector", names=run.reading.columns)
+    figures.save(figure, path)
+    return path, f"{len(x)} examples and their reconstructions at the posterior mean"
+
+
+def write_codes(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
+    """Posterior means, or draws, a row an example."""
+    path = check_target(args.output, ARRAYS, args.force)
+    split = read_like(run.reading, args.data, args.data_root)
+    codes = run.encode(split, sample=args.draw, seed=args.seed)
+    write_array(path, codes, [f"z{i}" for i in range(codes.shape[1])], _labels(run, split))
+    return path, f"{'posterior draws' if args.draw else 'posterior means'} of {len(codes):,} examples, {codes.shape[1]} latents"
+
+
+def write_interpolation(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
+    """The decodings between the codes of two examples."""
+    path, picture = _target(run, args, "interpolation")
+    if args.steps < 2:
+        raise InputError("--steps", f"is {args.steps}", "give 2 or more")
+    split = run.test_split(args.data_root)
+    pairs = _pairs(args.pair, split, args.seed)
+    codes = run.encode(Split(split.x[[i for pair in pairs for i in pair]], None))
+    rows = [interpolate(codes[2 * r], codes[2 * r + 1], args.steps, args.path) for r in range(len(pairs))]
+    decoded = run.decode(np.concatenate(rows))
+    said = ", ".join(f"{i} to {j}" for i, j in pairs)
+    what = f"{args.path} between the posterior means of test examples {said}"
+    return path, _write_rows(run, path, picture, decoded, len(pairs), "interpolations", what)
+
+
+def write_traversal(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
+    """One latent moved at a time, those of most KL first."""
+    path, picture = _target(run, args, "traversal")
+    if args.steps < 2 or args.dimensions < 1:
+        field, value = ("--steps", args.steps) if args.steps < 2 else ("--dimensions", args.dimensions)
+        raise InputError(field, f"is {value}", "give 2 or more" if args.steps < 2 else "give 1 or more")
+    kl = np.asarray(run.summary.get("kl_per_dim", []), dtype=float)
+    width = sum(int(np.prod(layer.event)) for layer in run.vae.layers)
+    center = np.zeros(width, dtype=np.float32)
+    if args.example is not None:
+        split = run.test_split(args.data_root)
+        _in_range("--example", args.example, len(split))
+        center = run.encode(Split(split.x[[args.example]], None))[0]
+    order = np.argsort(-kl)[: args.dimensions] if len(kl) == width else np.arange(min(width, args.dimensions))
+    values = np.linspace(-3, 3, args.steps)
+    rows = [traverse(center, int(dimension), values) for dimension in order]
+    decoded = run.decode(np.concatenate(rows))
+    start = "the prior's centre" if args.example is None else f"test example {args.example}"
+    what = f"from {start}, latents {', '.join(map(str, order))} moved from −3 to 3"
+    extra = {"values": values, "dimensions": [int(d) for d in order], "kl": kl[order] if len(kl) == width else None}
+    return path, _write_rows(run, path, picture, decoded, len(order), "traversals", what, extra)
+
+
+def _write_rows(
+    run: Run, path: Path, picture: bool, decoded: np.ndarray, rows: int, kind: str, what: str, extra: dict | None = None
+) -> str:
+    if not picture:
+        write_array(path, decoded, run.reading.columns)
+        return what
+    from taut.report import figures
+
+    image = run.reading.layout == "image"
+    x = _pictures(run, decoded) if image else decoded
+    x = x.reshape(rows, -1, *x.shape[1:])
+    limits = _limits(run, decoded) if image else {"names": run.reading.columns}
+    layout = run.reading.layout
+    if kind == "traversals":
+        figure = figures.traversals(x, extra["values"], extra["dimensions"], layout, kl=extra["kl"], **limits)
+    else:
+        figure = figures.interpolations(x, layout, **limits)
+    figures.save(figure, path)
+    return what
+
+
+def _target(run: Run, args: argparse.Namespace, name: str) -> tuple[Path, bool]:
+    """Where to write and whether it is a picture; a free name in the run's folder if none was given."""
+    if args.output:
+        path = check_target(args.output, (*PICTURES, *ARRAYS), args.force)
+    else:
+        path = fresh(run.folder / f"{name}.png")
+    return path, path.suffix.lower() in PICTURES
+
+
+def _split(run: Run, args: argparse.Namespace) -> Split:
+    if args.data is None:
+        return run.test_split(args.data_root)
+    return read_like(run.reading, args.data, args.data_root)
+
+
+def _labels(run: Run, split: Split) -> dict[str, Sequence] | None:
+    names = run.facts.get("label_names")
+    if split.labels is None or not names:
+        return None
+    return {"label": [names[i] if i >= 0 else "" for i in split.labels.tolist()]}
+
+
+def _pairs(given: Sequence[int], split: Split, seed: int) -> list[tuple[int, int]]:
+    """The pair asked for, or six random pairs, of different labels where there are labels."""
+    if given:
+        if len(given) != 2:
+            raise InputError("I J", f"is {' '.join(map(str, given))}", "give two rows of the test split, or none")
+        for index in given:
+            _in_range("I J", index, len(split))
+        return [(given[0], given[1])]
+    random = np.random.default_rng(seed)
+    pairs: list[tuple[int, int]] = []
+    for _ in range(200):
+        i, j = (int(v) for v in random.choice(len(split), 2, replace=len(split) < 2))
+        if split.labels is None or split.labels[i] != split.labels[j] or len(split) < 20:
+            pairs.append((i, j))
+        if len(pairs) == 6:
+            break
+    return pairs
+
+
+def _in_range(field: str, index: int, n: int) -> None:
+    if not 0 <= index < n:
+        raise InputError(field, f"is {index}", f"the test split has rows 0 to {n - 1:,}")
+
+
+def _grey(run: Run, split: Split) -> Any:
+    """x to look at: dynamic binarisation shows the grey it draws from, on the scale of what is drawn."""
+    x = split.x.float()
+    return x / run.reading.grey if run.reading.binarize == "dynamic" else x
+
+
+def _pictures(run: Run, x: np.ndarray) -> np.ndarray:
+    """Raw images as (N, H, W[, C]) to draw, whichever way round the user stores the channels."""
+    if x.ndim == 4 and x.shape[1] in (1, 3) and run.reading.shape[0] == x.shape[1] and x.shape[-1] not in (1, 3, 4):
+        x = np.moveaxis(x, 1, -1)
+    return x[..., 0] if x.ndim == 4 and x.shape[-1] == 1 else x
+
+
+def _limits(run: Run, x: np.ndarray) -> dict[str, float]:
+    low, high = run.reading.limits or tuple(np.percentile(x, [0.5, 99.5]))
+    return {"vmin": float(low), "vmax": float(high)}

@@ -1,0 +1,355 @@
+"""The report of a run: its pictures as files and one page that shows them; what is shown is the same at each call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from taut.config import to_tree, write_yaml
+from taut.data import Dataset, Reading, Split
+from taut.data.reading import channel_axis
+from taut.evaluation.neighbours import nearest
+from taut.evaluation.space import Space
+from taut.explore import interpolate, plane, traverse
+from taut.priors import StandardNormal
+from taut.report import figures
+from taut.report.charts import SIGNAL
+from taut.report.html import Table, key_numbers, write_report
+from taut.report.images import per_row
+
+if TYPE_CHECKING:
+    from taut.runs import Run
+
+__all__ = ["Canvas", "publish"]
+
+CODES = 5000  # examples on a map, at most
+COMPARED = 20_000  # training examples among which neighbours are sought, at most
+PATHS, STEPS = 6, 9  # pairs of examples, and pictures from the one to the other
+MOVED, PLACES = 8, 7  # dimensions that are moved, and where to
+REACH = 3.0  # standard deviations of the prior to either side
+INFORMATIVE = 0.01  # nats below which a dimension says nothing
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Arrays of one data set as the pictures take them: images (N, H, W[, C]) with their range, or vectors (N, D).
+
+    Attributes:
+        reading: how the data were read.
+        vmin, vmax: what is drawn black and white.
+    """
+
+    reading: Reading
+    vmin: float
+    vmax: float
+
+    @classmethod
+    def of(cls, data: Dataset) -> Canvas:
+        """The canvas of a data set; the range of real-valued images is that of all but their wildest pixels."""
+        return cls(data.reading, *(data.reading.limits or np.quantile(data.train.x[:1000].numpy(), [0.005, 0.995])))
+
+    @property
+    def image(self) -> bool:
+        """Whether examples are drawn as images."""
+        return self.reading.layout == "image"
+
+    @property
+    def signal(self) -> bool:
+        """Whether examples are drawn as lines over their columns."""
+        return not self.image and self.reading.raw_shape[0] > SIGNAL
+
+    @property
+    def style(self) -> dict[str, Any]:
+        """What every picture of data is told."""
+        return {"layout": self.reading.layout, "vmin": float(self.vmin), "vmax": float(self.vmax)}
+
+    def draw(self, raw: np.ndarray) -> np.ndarray:
+        """Examples as the user stores them (N, *raw shape) as the pictures take them."""
+        raw = np.asarray(raw, dtype=np.float64)
+        if raw.ndim == 4 and channel_axis(self.reading.raw_shape) == -3:
+            raw = np.moveaxis(raw, 1, -1)
+        return raw[..., 0] if raw.ndim == 4 and raw.shape[-1] == 1 else raw
+
+    def across(self, margin: int) -> int:
+        """How many images stand in a row beside a margin in pixels."""
+        return per_row(self.draw(np.zeros((1, *self.reading.raw_shape))), margin)
+
+
+def publish(run: Run, data: Dataset, folder: str | Path, metrics: Sequence[dict[str, Any]]) -> Path:
+    """Draw a run's pictures into ``figures/`` of a folder, and write its ``report.html``.
+
+    Args:
+        run: with the bounds of its test split in ``run.summary``.
+        data: what it was trained on.
+        folder: where pictures and page go; made if it is not there.
+        metrics: the rows of ``metrics.jsonl``.
+
+    Returns:
+        The path of the page.
+    """
+    folder = Path(folder)
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    book = _Book(run, data, folder)
+    for draw in (_samples, _reconstructions, _map, _interpolations, _traversals, _kl, _curves):
+        draw(book, metrics)
+    summary = run.summary
+    return write_report(
+        folder,
+        f"taut: {data.reading.name} — {_kind(run)}",
+        key_numbers(summary),
+        [Table("The run", ("", ""), _facts(run, data))],
+        book.pictures,
+        book.notes,
+        lead=f"{data.what()}: {summary.get('likelihood', _likelihood(run))}; {data.splits()}",
+        config=write_yaml(to_tree(run.experiment)),
+        commands=_commands(folder),
+    )
+
+
+class _Book:
+    """What the pictures of one run share: data, canvas, codes; and the pictures and notes gathered so far."""
+
+    def __init__(self, run: Run, data: Dataset, folder: Path) -> None:
+        self.run, self.data, self.folder = run, data, folder
+        self.canvas, self.space = Canvas.of(data), Space.of(data)
+        self.names = data.reading.columns
+        self.pictures: list[tuple[Path, str, str]] = []
+        self.latents = sum(torch.Size(layer.event).numel() for layer in run.vae.layers)
+        self.proper = run.summary.get("elbo") is not None
+        self.standard = all(isinstance(layer.prior, StandardNormal) for layer in run.experiment.model.layers)
+        test = torch.randperm(len(data.test), generator=torch.Generator().manual_seed(0))
+        self.shown = test.numpy()  # the order in which test examples are chosen to be shown
+        self.split, self.whose = data.test, "test"
+        if len(data.test) < 1000:
+            self.split, self.whose = _joined(data.valid, data.test), "validation and test"
+        self.split = Split(self.split.x[:CODES], None if self.split.labels is None else self.split.labels[:CODES])
+        self.codes = run.encode(self.split) if self.latents else np.zeros((len(self.split), 0), np.float32)
+        kl = np.asarray(run.summary.get("kl_per_dim") or [], dtype=np.float64)
+        self.kl = kl if self.proper and len(kl) == self.latents else None
+        self.notes = _notes(self)
+
+    def add(self, name: str, picture: Any, title: str, caption: str) -> None:
+        """Keep a picture as figures/NAME.png and show it on the page."""
+        path = Path("figures") / f"{name}.png"
+        figures.save(picture, self.folder / path)
+        self.pictures.append((path, title, caption))
+
+    def test(self, count: int) -> Split:
+        """So many test examples, or all there are."""
+        index = self.shown[:count]
+        return Split(self.data.test.x[index], None if self.data.test.labels is None else self.data.test.labels[index])
+
+
+def _joined(a: Split, b: Split) -> Split:
+    labels = None if a.labels is None or b.labels is None else torch.cat([a.labels, b.labels])
+    return Split(torch.cat([a.x, b.x]), labels)
+
+
+def _samples(book: _Book, metrics: Sequence[dict]) -> None:
+    if not book.proper and book.latents:
+        return
+    run, canvas = book.run, book.canvas
+    pool = np.sort(np.random.default_rng(1).permutation(len(book.data.train))[:COMPARED])
+    training = book.space.still(book.data.train, pool)
+    if not canvas.image and not canvas.signal:
+        drawn = run.sample(max(1000, min(len(training), CODES)), seed=0)
+        picture = figures.samples(canvas.draw(drawn), None, None, "vector", data=training[:CODES], names=book.names)
+        caption = "Each column of training data and of as many draws: z from the prior p(z), then x from p(x|z)."
+        return book.add("samples", picture, "New data from the prior", caption)
+    drawn = run.sample(3 * canvas.across(120) if canvas.image else 9, seed=0, means=True)
+    where, distances = nearest(book.space.points(drawn), book.space.points(training))
+    picture = figures.samples(
+        canvas.draw(drawn), canvas.draw(training[where.numpy()]), distances.numpy(), **canvas.style, names=book.names
+    )
+    among = "all" if len(pool) == len(book.data.train) else f"{len(pool):,}"
+    caption = (
+        f"Draws of z from the prior p(z), decoded: shown are means of p(x|z), which are smoother than draws of x. "
+        f"With each, the nearest of {among} training examples (distance in {book.space.unit}): "
+        "a sample that equals its neighbour would be a copy."
+    )
+    book.add("samples", picture, "New data from the prior, and the nearest training examples", caption)
+
+
+def _reconstructions(book: _Book, metrics: Sequence[dict]) -> None:
+    if not book.latents:
+        return
+    canvas = book.canvas
+    some = book.test(3 * canvas.across(96) if canvas.image else 9 if canvas.signal else 300)
+    x, recon = book.space.still(some), book.run.reconstruct(some)
+    picture = figures.reconstructions(canvas.draw(x), canvas.draw(recon), **canvas.style, names=book.names)
+    caption = "Test examples, which the model has not seen, and the mean of p(x|z) at the posterior mean of z."
+    if not canvas.image and not canvas.signal:
+        caption += " On the diagonal, a column is rebuilt exactly; a level cloud is its mean, kept by no latent."
+    book.add("reconstructions", picture, "Reconstructions", caption)
+
+
+def _map(book: _Book, metrics: Sequence[dict]) -> None:
+    if not book.latents:
+        return
+    seen = plane(book.codes, book.kl)
+    labels = None if book.split.labels is None else book.split.labels.numpy()
+    picture = figures.latent_map(seen.coordinates, labels, book.data.label_names, seen.axes, circles=book.standard)
+    caption = f"Posterior means of {len(book.codes):,} {book.whose} examples in {seen.description}, "
+    caption += "coloured by label." if labels is not None else "which have no labels."
+    if book.standard and book.proper:
+        caption += " Dashed: the prior N(0, I) at one and two standard deviations."
+    elif book.standard:
+        caption += " Dashed: N(0, I) at one and two standard deviations, to which nothing ties these codes."
+    book.add("latent_map", picture, "Map of the latent space", caption)
+
+
+def _interpolations(book: _Book, metrics: Sequence[dict]) -> None:
+    if not book.latents or len(book.data.test) < 2:
+        return
+    canvas, some = book.canvas, book.test(200)
+    pairs = np.array(_pairs(some, PATHS))
+    codes = book.run.encode(some)
+    rows = np.stack([canvas.draw(book.run.decode(interpolate(codes[i], codes[j], STEPS))) for i, j in pairs])
+    ends = canvas.draw(book.space.still(some, pairs.ravel()))
+    ends = ends.reshape(len(pairs), 2, *ends.shape[1:])
+    caption = "On straight lines between the posterior means of two test examples, in equal steps: means of p(x|z)."
+    picture = figures.interpolations(rows, **canvas.style, ends=ends, names=book.names)
+    book.add("interpolations", picture, "Between two examples", caption)
+
+
+def _pairs(split: Split, count: int) -> list[tuple[int, int]]:
+    """Pairs of examples, of two classes where there are any."""
+    pairs = []
+    labels = None if split.labels is None else split.labels.tolist()
+    free = list(range(len(split)))
+    while len(free) > 1 and len(pairs) < count:
+        i = free.pop(0)
+        other = next((j for j in free if labels is None or labels[j] != labels[i]), free[0])
+        free.remove(other)
+        pairs.append((i, other))
+    return pairs
+
+
+def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
+    if not book.latents:
+        return
+    canvas = book.canvas
+    spread = book.codes.std(0)
+    worth = book.kl if book.kl is not None else spread
+    chosen = [d for d in np.argsort(-worth, kind="stable")[:MOVED].tolist() if worth[d] > INFORMATIVE]
+    if not chosen:
+        book.notes.append("No latent dimension says anything about x, so none is traversed")
+        return
+    center = book.run.encode(book.test(1))[0]
+    values = np.linspace(-REACH, REACH, PLACES)
+    if book.proper:
+        where, words = dict.fromkeys(chosen, values), "takes values from −3 to 3, where the prior has its mass"
+    else:
+        means = book.codes.mean(0)
+        where = {d: means[d] + spread[d] * values for d in chosen}
+        words = "goes from −3 to 3 standard deviations of the codes about their mean"
+    rows = np.stack([canvas.draw(book.run.decode(traverse(center, d, where[d]))) for d in chosen])
+    kl = book.kl[chosen].tolist() if book.kl is not None else None
+    picture = figures.traversals(rows, values, chosen, kl=kl, **canvas.style, names=book.names)
+    order = "the most informative by KL(q‖p)" if kl is not None else "those along which the codes vary most"
+    caption = f"One dimension at a time {words}, while the others stay at the code of one test example; {order}."
+    book.add("traversals", picture, "What single dimensions do", caption)
+
+
+def _kl(book: _Book, metrics: Sequence[dict]) -> None:
+    if book.kl is None or not book.latents:
+        return
+    caption = "KL(q‖p) of each dimension, mean over the test examples. Dimensions near zero carry no information on x."
+    book.add("kl", figures.kl_bars(book.kl), "Where the rate goes", caption)
+
+
+def _curves(book: _Book, metrics: Sequence[dict]) -> None:
+    if not metrics:
+        return
+    caption = "Nats per example, on validation data with one sample of z; the ELBO is always at β = 1."
+    book.add("curves", figures.curves(metrics), "Training", caption)
+
+
+def _notes(book: _Book) -> list[str]:
+    """What a reader must know before the numbers."""
+    data, reading, summary = book.data, book.data.reading, book.run.summary
+    notes = list(data.notes())
+    if reading.binarize == "dynamic":
+        notes.append("Binarised anew each time an example is used; pictures of data show the grey values")
+    elif reading.binarize != "none":
+        notes.append(f"Binarised once ({reading.binarize}); all numbers are of the binary data")
+    if book.run.vae.dequantise:
+        notes.append(
+            "Whole numbers were dequantised: uniform noise in [0, 1) was added, so that the bounds are of the whole "
+            "numbers' probability"
+        )
+    if not book.latents:
+        notes.append(
+            "The model has no latents: there is nothing to encode, so reconstructions, map, ways between examples and "
+            "traversals are left out"
+        )
+    elif not book.proper:
+        notes.append(
+            "The posterior is a point: the model is an autoencoder with no distribution of codes to draw from, so "
+            "samples and the KL of each dimension are left out"
+        )
+    active = summary.get("active_units")
+    if book.proper and book.latents >= 4 and active is not None and active < book.latents / 4:
+        notes.append(
+            f"Only {active} of {book.latents} latent dimensions are in use; the others have collapsed to the prior. "
+            "That does no harm where the data need no more; if reconstructions lack detail, try a longer warm-up "
+            "(`--objective.schedule.share 0.5`) or a smaller weight of the rate (`--objective.beta 0.5`)"
+        )
+    best, steps = summary.get("best_step"), summary.get("steps")
+    if best and steps and best < steps / 2:
+        notes.append(
+            f"The best weights on validation data are those of step {best:,} of {steps:,}, and they were kept; from "
+            "there on the model only got to know its training examples by heart"
+        )
+    return [note if note.endswith(".") else note + "." for note in notes]
+
+
+def _kind(run: Run) -> str:
+    latents = sum(torch.Size(layer.event).numel() for layer in run.vae.layers)
+    if not latents:
+        return "a model without latents"
+    name = "autoencoder" if run.summary.get("elbo") is None else "variational autoencoder"
+    return f"{name} with {latents} latent dimension{'s'[: latents != 1]}"
+
+
+def _likelihood(run: Run) -> str:
+    return type(run.vae.decoder.head.spec).__name__
+
+
+def _facts(run: Run, data: Dataset) -> list[tuple[str, str]]:
+    """How the run was made, in words."""
+    summary = run.summary
+    parameters = sum(p.numel() for p in run.vae.parameters())
+    rows = [("Parameters", f"{parameters:,}")]
+    if summary.get("steps") is not None:
+        length = f"{summary['steps']:,} steps"
+        if summary.get("epochs") is not None:
+            length += f", {summary['epochs']:,.4g} epochs"
+        rows.append(("Training", length))
+    if summary.get("best_step") is not None:
+        rows.append(("Weights kept", f"of step {summary['best_step']:,}, the best on validation data"))
+    if summary.get("seconds") is not None:
+        rows.append(("Training took", _time(summary["seconds"])))
+    counts = ", ".join(f"{data.record['counts'][part]:,} {part}" for part in data.record["counts"])
+    return [*rows, ("Seed", str(run.experiment.seed)), ("Examples", counts), ("Hash of the data", data.hash)]
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{seconds:.1f} s" if seconds < 60 else f"{minutes} min {rest} s"
+
+
+def _commands(folder: Path) -> list[tuple[str, str]]:
+    run = os.fspath(folder)
+    return [
+        (f"taut evaluate {run} --samples 1000", "A tighter bound"),
+        (f"taut sample {run} -n 64 -o samples.png", "More new data"),
+        (f"taut interpolate {run} 3 14 -o between.png", "Between two test examples of your choice"),
+        (f"taut traverse {run} -o traverse.png", "What single dimensions do"),
+    ]

@@ -1,0 +1,293 @@
+"""A run: a trained model with how its data were read; in memory, or a folder that `taut.load` gives back.
+
+    RUN/config.yaml             the resolved configuration
+        data.json               how the data were read and split, and their hash
+        model.safetensors       the weights
+        metrics.jsonl           a line for each validation, for training and for validation data
+        summary.json            the bounds on the test split
+        figures/  report.html   to look at
+        checkpoint.safetensors  while training only: everything needed to go on
+
+Nothing in a run is ever unpickled, and class paths outside the package are imported only if trusted by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from taut.config import parse, read_yaml, to_tree, write_yaml
+from taut.data import Dataset, Feed, Reading, Split, Statistics, open_data
+from taut.errors import InputError
+from taut.evaluation import evaluate
+from taut.experiment import Experiment
+from taut.model import VAE, follow, mean, pick_prior
+from taut.training import seeded
+from taut.training.checkpoint import read_tensors, write_atomically, write_tensors
+
+__all__ = ["Run", "load", "read_json", "write_json"]
+
+CONFIG, DATA, WEIGHTS, METRICS, SUMMARY = (
+    "config.yaml", "data.json", "model.safetensors", "metrics.jsonl", "summary.json",
+)  # fmt: skip
+
+
+@dataclass
+class Run:
+    """A trained model and what to do with it; arrays go in and come out as the user stores them.
+
+    Args:
+        vae: the model.
+        experiment: the resolved configuration.
+        reading: how raw arrays become the model's x.
+        facts: what :func:`taut.data.Dataset` said of the data: description, hash, label names.
+        summary: the bounds on the test split, and the facts of the training.
+        folder: where the run is kept; ``None`` if only in memory.
+        data: the data set, if it is at hand.
+    """
+
+    vae: VAE
+    experiment: Experiment
+    reading: Reading
+    facts: dict[str, Any]
+    summary: dict[str, Any]
+    folder: Path | None = None
+    data: Dataset | None = None
+
+    def encode(self, x: ArrayLike | Split, sample: bool = False, seed: int = 0) -> np.ndarray:
+        """The posterior means, or a draw from the posterior, of examples as the user stores them.
+
+        Args:
+            x: (N, *raw shape).
+            sample: draw instead of taking the mean.
+            seed: of the draw.
+
+        Returns:
+            (N, latents), the layers of a hierarchy side by side, top first. Means are the same at each call.
+        """
+        feed = self._feed(x)
+        codes = []
+        with torch.no_grad(), seeded(seed):
+            for index in torch.arange(len(feed)).split(1024):
+                trace = self.vae(feed.still(index)) if sample else self.vae(feed.still(index), pick=mean)
+                codes.append(torch.cat([step.z.flatten(1) for step in trace.steps], 1))
+        return torch.cat(codes).numpy()
+
+    def decode(self, z: ArrayLike) -> np.ndarray:
+        """E[x|z] for codes (N, latents) as :meth:`encode` gives them, in the user's layout."""
+        codes = torch.as_tensor(np.asarray(z), dtype=torch.float32)
+        sizes = [torch.Size(layer.event).numel() for layer in self.vae.layers]
+        if codes.ndim != 2 or codes.shape[1] != sum(sizes):
+            raise InputError("z", f"has shape {tuple(codes.shape)}", f"give codes of shape (N, {sum(sizes)})")
+        images = []
+        with torch.no_grad():
+            for chunk in codes.split(1024):
+                values = [
+                    z.view(-1, *layer.event) for z, layer in zip(chunk.split(sizes, 1), self.vae.layers, strict=True)
+                ]
+                images.append(self._mean_of(self.vae.generate(len(chunk), follow(values)).likelihood))
+        return self.reading.restore(torch.cat(images))
+
+    def reconstruct(self, x: ArrayLike | Split) -> np.ndarray:
+        """E[x|z] at the posterior mean of z, for examples (N, *raw shape)."""
+        return self.decode(self.encode(x))
+
+    def sample(
+        self, n: int = 16, temperature: float = 1.0, seed: int | None = None, means: bool = False
+    ) -> np.ndarray:
+        """New data: z ~ p(z), x ~ p(x|z).
+
+        Args:
+            n: how many.
+            temperature: scales the spread of the prior; below 1 gives likelier, less varied data.
+            seed: of the draws; other ones each time if left open.
+            means: give E[x|z] instead of a draw of x.
+
+        Returns:
+            (n, *raw shape).
+        """
+        if n < 1:
+            raise InputError("n", f"is {n}", "give 1 or more")
+        if not temperature > 0:
+            raise InputError("temperature", f"is {temperature:g}", "give a number above 0")
+        drawn = []
+        with torch.no_grad(), seeded(torch.seed() % 2**62 if seed is None else seed):
+            for chunk in torch.arange(n).split(1024):
+                likelihood = self.vae.generate(len(chunk), pick_prior(temperature)).likelihood
+                drawn.append(self._mean_of(likelihood) if means else self._draw_of(likelihood))
+        return self.reading.restore(torch.cat(drawn))
+
+    def evaluate(
+        self,
+        data: Dataset | str | None = None,
+        samples: int = 100,
+        limit: int | None = None,
+        iw_limit: int | None = None,
+        seed: int = 0,
+        root: str | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> dict[str, Any]:
+        """Lower bounds of log p(x) on the test split, or on other data read the same way; see :mod:`taut.evaluation`."""
+        split, name = self.test_split(root), "test"
+        if isinstance(data, str):
+            from taut.data import read_like
+
+            split, name = read_like(self.reading, data, root), data
+        return evaluate(self.vae, split, self.reading, name, samples, limit, iw_limit, seed, progress)
+
+    def dataset(self, root: str | None = None) -> Dataset:
+        """The data that the run was trained on, found again and checked by their hash.
+
+        Raises:
+            InputError: where they are gone or have changed.
+        """
+        if self.data is None:
+            from dataclasses import replace
+
+            spec = self.experiment.data if root is None else replace(self.experiment.data, root=root)
+            data = open_data(spec)
+            if data.hash != self.facts["hash"]:
+                raise InputError(
+                    "data", f"{spec.source} has changed since the run was trained (hash {data.hash}, then "
+                    f"{self.facts['hash']})", "put the old data back, or name other data",
+                )  # fmt: skip
+            self.data = data
+        return self.data
+
+    def test_split(self, root: str | None = None) -> Split:
+        """The test split of the run's own data."""
+        return self.dataset(root).test
+
+    def save(self, folder: str | Path, force: bool = False) -> Path:
+        """Write the run: configuration, reading, weights and summary.
+
+        Raises:
+            InputError: where the folder exists and ``force`` is false.
+        """
+        folder = Path(folder)
+        if folder.exists() and not force:
+            raise InputError(str(folder), "exists", "name another folder, or say --force")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        write_head(folder, self.experiment, self.reading, self.facts)
+        self.write()
+        return folder
+
+    def write(self) -> None:
+        """Write weights and summary into the run's folder, the weights' checksum with them."""
+        weights = {name: tensor for name, tensor in self.vae.state_dict().items()}
+        write_tensors(self.folder / WEIGHTS, weights, {"taut": 1})
+        self.summary["model_sha256"] = _sha256(self.folder / WEIGHTS)
+        write_json(self.folder / SUMMARY, self.summary)
+
+    def _feed(self, x: ArrayLike | Split) -> Feed:
+        split = x if isinstance(x, Split) else Split(self.reading.apply(np.asarray(x)), None)
+        return Feed(split, self.reading, self.vae.dequantise)
+
+    def _mean_of(self, likelihood: torch.distributions.Distribution) -> Tensor:
+        # a dequantised value lies between a whole number and the next: its mean is half a step too high
+        return likelihood.mean - 0.5 if self.vae.dequantise else likelihood.mean
+
+    def _draw_of(self, likelihood: torch.distributions.Distribution) -> Tensor:
+        drawn = likelihood.sample()
+        return drawn.floor() if self.vae.dequantise else drawn
+
+
+def load(folder: str | Path, trust: Iterable[str] = ()) -> Run:
+    """The run in a folder; the model's class need not be named.
+
+    Args:
+        folder: as `taut train` made it.
+        trust: modules outside the package whose parts the configuration may name; naming them runs their code.
+
+    Raises:
+        InputError: where the folder is no run, or a file in it is missing, damaged or changed.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(str(folder), "is no folder", "give a run folder that `taut train` made")
+    experiment, reading, facts = read_head(folder, trust)
+    if not (folder / WEIGHTS).exists() and (folder / "checkpoint.safetensors").exists():
+        raise InputError(str(folder), "holds an unfinished run", f"finish it: taut train --resume {folder}")
+    summary = read_json(folder / SUMMARY)
+    weights, _ = read_tensors(folder / WEIGHTS)
+    if summary.get("model_sha256") != _sha256(folder / WEIGHTS):
+        raise InputError(str(folder / WEIGHTS), "is not what was trained (its checksum differs)", "restore it from a copy")
+    blank = Statistics(weights.get("shift", torch.zeros(reading.shape)), weights.get("scale", torch.ones(reading.shape)))
+    vae = experiment.model.build(reading.shape, reading.support, blank)
+    try:
+        vae.load_state_dict(weights)
+    except RuntimeError:
+        raise InputError(str(folder / WEIGHTS), "does not fit the model in config.yaml", "restore both from a copy") from None
+    return Run(vae.eval().requires_grad_(False), experiment, reading, facts, summary, folder)
+
+
+def write_head(folder: Path, experiment: Experiment, reading: Reading, facts: dict[str, Any]) -> None:
+    """What is known before training: configuration and reading."""
+    write_atomically(folder / CONFIG, write_yaml(to_tree(experiment)).encode())
+    write_json(folder / DATA, {"reading": reading.to_dict(), **facts})
+
+
+def read_head(folder: Path, trust: Iterable[str] = ()) -> tuple[Experiment, Reading, dict[str, Any]]:
+    """What :func:`write_head` wrote."""
+    for name in (CONFIG, DATA):
+        if not (folder / name).is_file():
+            raise InputError(str(folder), f"is no run folder ({name} is missing)", "give one that `taut train` made")
+    experiment = parse(Experiment, read_yaml(folder / CONFIG), trust=trust)
+    facts = read_json(folder / DATA)
+    try:
+        reading = Reading.from_dict(facts.pop("reading"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(str(folder / DATA), f"is damaged ({error})", "restore it from a copy") from None
+    return experiment, reading, facts
+
+
+def facts_of(data: Dataset) -> dict[str, Any]:
+    """What a run keeps of its data besides the reading."""
+    return {
+        "description": data.describe(),
+        "notes": data.notes(),
+        "hash": data.hash,
+        "label_names": data.label_names,
+        "record": data.record,
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    """JSON, indented, atomically; what is no number is written as null."""
+    write_atomically(path, json.dumps(_finite(content), indent=1, ensure_ascii=False).encode())
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in a file.
+
+    Raises:
+        InputError: where it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(str(path), "is missing", "give a finished run, or finish it with taut train --resume") from None
+    except (OSError, ValueError):
+        raise InputError(str(path), "is damaged", "restore it from a copy") from None
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float) and not np.isfinite(content):
+        return None
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    return [_finite(value) for value in content] if isinstance(content, (list, tuple)) else content
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,329 @@
+"""One contract for every member of every family, read from the registries: a part that joins a family is tested here
+without a line being added."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from taut.config import options, parse, to_tree
+from taut.data import Batch, Statistics, Support
+from taut.errors import InputError
+from taut.layers import Layer
+from taut.likelihoods import Bernoulli, Likelihood
+from taut.model import Model
+from taut.networks import MLP, Conv, Network
+from taut.objectives import Learner, Objective, Schedule
+from taut.posteriors import DiagonalNormal, Posterior
+from taut.priors import Prior, StandardNormal
+from taut.training import Optimiser
+
+torch.set_num_threads(1)
+
+FAMILIES = (Prior, Posterior, Likelihood, Network, Layer, Objective, Schedule, Optimiser)
+MEMBERS = [(family, name) for family in FAMILIES for name in sorted(family.members)]
+SHAPES = ((5,), (1, 9, 7), (3, 8, 8))
+SUPPORTS = (Support("binary", 2), Support("integers", 5), Support("integers", 256), Support("unit"), Support("real"))
+
+
+def members(family: type) -> Any:
+    return pytest.mark.parametrize("spec", [family.members[name]() for name in sorted(family.members)], ids=lambda s: type(s).__name__)
+
+
+def seeded(make, seed: int = 0):
+    torch.manual_seed(seed)
+    return make()
+
+
+def shaken(module: nn.Module) -> nn.Module:
+    """Out of its start, where some weights are zero and hold back the gradient of others."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=generator))
+    return module
+
+
+def reached(value: torch.Tensor, module: nn.Module) -> None:
+    """The gradient of a scalar reaches every parameter."""
+    parameters = dict(module.named_parameters())
+    if not parameters:
+        return
+    gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+    for name, gradient in zip(parameters, gradients, strict=True):
+        assert gradient is not None, f"{name} gets no gradient"
+        assert torch.isfinite(gradient).all(), f"{name} gets a gradient that is not finite"
+        assert gradient.any(), f"{name} gets a gradient of zeros"
+
+
+def same(one: nn.Module, two: nn.Module) -> None:
+    for (name, a), (other, b) in zip(one.state_dict().items(), two.state_dict().items(), strict=True):
+        assert name == other
+        assert torch.equal(a, b), name
+
+
+def takes(network: Network, shape: tuple[int, ...]) -> bool:
+    try:
+        network.encoder(shape)
+    except InputError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("family", "name"), MEMBERS, ids=lambda v: getattr(v, "__name__", v))
+class TestEveryPart:
+    def test_is_a_frozen_dataclass_with_defaults(self, family, name):
+        member = family.members[name]
+        assert dataclasses.is_dataclass(member)
+        assert issubclass(member, family)
+        assert member.__name__ == name
+        assert member() == member()
+        assert hash(member()) == hash(member())
+        for field in dataclasses.fields(member):
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(member(), field.name, None)
+
+    def test_explains_itself(self, family, name):
+        member = family.members[name]
+        assert member.__doc__
+        assert not member.__doc__.startswith(f"{name}("), "the docstring is the one that dataclass writes"
+        for option in options(member):
+            assert option.help, f"{name}.{option.name} is not explained"
+            assert option.kind
+
+    def test_round_trips_through_a_configuration(self, family, name):
+        spec = family.members[name]()
+        tree = to_tree(spec)
+        assert tree["part"] == name
+        assert parse(family, tree) == spec
+        assert parse(family, name) == spec
+        assert to_tree(parse(family, tree)) == tree
+
+    def test_every_option_is_read_and_a_wrong_one_refused(self, family, name):
+        member = family.members[name]
+        for field in dataclasses.fields(member):
+            with pytest.raises(InputError, match=rf"^here\.{field.name}[.:]"):
+                parse(family, {"part": name, field.name: {"no": "such"}}, "here")
+        with pytest.raises(InputError, match=r"^here\.nonsense: .* has no such option"):
+            parse(family, {"part": name, "nonsense": 1}, "here")
+
+
+@members(Prior)
+@pytest.mark.parametrize("event", [(3,), (2, 3, 4)])
+@pytest.mark.parametrize("state", [0, 4])
+def test_priors(spec, event, state):
+    if state == 0 and "Conditional" in type(spec).__name__:
+        return  # there is nothing to condition on at the top
+    module = shaken(seeded(lambda: spec.build(event, state)))
+    same(module, shaken(seeded(lambda: spec.build(event, state))))
+    p = module(torch.randn(6, state, generator=torch.Generator().manual_seed(0)))
+    assert (p.batch_shape, p.event_shape) == ((6,), event)
+    z = p.sample()
+    assert z.shape == (6, *event)
+    log_prob = p.log_prob(z)
+    assert log_prob.shape == (6,)
+    assert torch.isfinite(log_prob).all()
+    assert p.mean.shape == (6, *event)
+    if list(module.parameters()):
+        reached(log_prob.sum(), module)
+
+
+@members(Posterior)
+@pytest.mark.parametrize("event", [(3,), (2, 3, 4)])
+def test_posteriors(spec, event):
+    module = shaken(seeded(lambda: spec.build(event)))
+    params = torch.randn(6, module.width, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    q = module(params)
+    assert (q.batch_shape, q.event_shape) == ((6,), event)
+    z = q.rsample()
+    assert z.shape == q.mean.shape == (6, *event)
+    log_prob = q.log_prob(z)
+    assert log_prob.shape == (6,)
+    assert torch.isfinite(log_prob).all()
+    (gradient,) = torch.autograd.grad((z * torch.arange(1.0, 1 + z.numel()).view_as(z)).sum() + log_prob.sum(), params)
+    assert torch.isfinite(gradient).all()
+    assert (gradient != 0).all(), "some number of the encoder does nothing"
+    wild = module(torch.full((2, module.width), 1e4))
+    assert torch.isfinite(wild.rsample()).all(), "an encoder that says 10,000 breaks it"
+    assert torch.equal(seeded(q.rsample), seeded(q.rsample))
+
+
+@members(Likelihood)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_likelihoods(spec, shape):
+    for support in SUPPORTS:
+        if not spec.fits(support):
+            continue
+        top = (support.levels or 2) - 1
+        statistics = Statistics(torch.full(shape, 0.4 * top), torch.full(shape, 0.3 * top))
+        head = spec.build(shape, support, statistics)
+        same(head, spec.build(shape, support, statistics))
+        shaken(head)
+        assert head.outputs == spec.outputs(support)
+        out = torch.randn(6, head.outputs, *shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        d = head(out)
+        assert (d.batch_shape, d.event_shape) == ((6,), shape)
+        x = seeded(d.sample)
+        assert x.shape == d.mean.shape == (6, *shape)
+        assert x.dtype == out.dtype
+        if not head.dequantise and not (spec.continuous and support.discrete):
+            support.check(x, "x")
+        log_prob = d.log_prob(x)
+        assert log_prob.shape == (6,)
+        assert torch.isfinite(log_prob).all()
+        reached(log_prob.sum(), head)
+        (gradient,) = torch.autograd.grad(d.log_prob(x).sum(), out)
+        assert gradient.flatten(2).any(2).all(), "some number of the decoder does nothing"
+        assert torch.equal(seeded(d.sample), x)
+
+
+@members(Network)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_networks(spec, shape):
+    if not takes(spec, shape):
+        assert len(shape) == 1, "images of every size are taken"
+        return
+    encoder = seeded(lambda: spec.encoder(shape))
+    same(encoder, seeded(lambda: spec.encoder(shape)))
+    features = shaken(encoder)(torch.randn(4, *shape, generator=torch.Generator().manual_seed(0)))
+    assert features.shape == (4, encoder.features)
+    reached(features.square().sum(), encoder)
+    decoder = seeded(lambda: spec.decoder(3, shape, 2))
+    same(decoder, seeded(lambda: spec.decoder(3, shape, 2)))
+    out = shaken(decoder)(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))
+    assert out.shape == (4, 2, *shape), "every size returns to itself"
+    reached(out.square().sum(), decoder)
+    # examples do not see one another
+    encoder.eval()
+    x = torch.randn(4, *shape, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(encoder(x)[:2], encoder(x[:2]))
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 2), (1, 28, 20), (2, 3, 11), (1, 16, 5)], ids=str)
+def test_convolutions_of_odd_sizes_return_to_them(shape):
+    out = Conv(channels=(4,), hidden=6).decoder(3, shape, 5)(torch.zeros(2, 3))
+    assert out.shape == (2, 5, *shape)
+
+
+def test_convolutions_refuse_what_is_no_image_or_too_small():
+    with pytest.raises(InputError, match=r"model.network: convolutions need images.*choose ResidualMLP"):
+        Conv().encoder((5,))
+    with pytest.raises(InputError, match=r"model.network.channels: has 3 scales for images of 4×9; give at most 2"):
+        Conv(channels=(4, 4, 4)).decoder(2, (1, 4, 9), 1)
+
+
+@members(Layer)
+@pytest.mark.parametrize("state", [0, 4])
+def test_layers(spec, state):
+    filled = spec.filled(3, StandardNormal(), DiagonalNormal(), top=state == 0)
+    assert filled == filled.filled(9, StandardNormal(), DiagonalNormal(), top=True), "what is filled stays"
+    layer = shaken(seeded(lambda: filled.build(7, state)))
+    same(layer, shaken(seeded(lambda: filled.build(7, state))))
+    generator = torch.Generator().manual_seed(0)
+    h, features = torch.randn(6, state, generator=generator), torch.randn(6, 7, generator=generator)
+    p, e = layer.prior(h), layer.evidence(features)
+    q = layer.posterior(h, e, p)
+    assert p.event_shape == q.event_shape == layer.event
+    z = q.rsample()
+    below = layer.merge(h, z)
+    assert below.shape == (6, layer.state)
+    assert torch.isfinite(p.log_prob(z)).all()
+    reached(below.square().sum() + p.log_prob(z).sum() + q.log_prob(z).sum(), layer)
+
+
+def model(shape=(1, 9, 7), **options):
+    statistics = Statistics(torch.full(shape, 0.3), torch.full(shape, 0.5))
+    spec = Model(latents=3, likelihood=Bernoulli(), network=MLP(hidden=(8,)), **options)
+    batch = Batch((torch.rand(6, *shape, generator=torch.Generator().manual_seed(0)) < 0.3).float())
+    return shaken(seeded(lambda: spec.build(shape, Support("binary", 2), statistics))), batch
+
+
+@members(Objective)
+@pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
+def test_objectives(spec, beta):
+    vae, batch = model()
+    learner = Learner(vae, spec)
+    outcome = seeded(lambda: learner(batch, beta))
+    assert outcome.loss.shape == outcome.distortion.shape == outcome.rate.shape == ()
+    assert all(torch.isfinite(term) for term in outcome)
+    assert not outcome.distortion.requires_grad
+    assert not outcome.rate.requires_grad
+    if beta:
+        reached(outcome.loss, vae)
+    assert torch.equal(seeded(lambda: learner(batch, beta)).loss, outcome.loss)
+    for name, value in (("beta", -1.0), ("beta", math.inf), ("beta", math.nan), ("samples", 0)):
+        with pytest.raises(InputError, match=f"^{name}: is "):
+            type(spec)(**{name: value})
+
+
+@members(Schedule)
+def test_schedules(spec):
+    steps = 200
+    spec.check(steps, 10)
+    factors = [spec.factor(step, steps, 10) for step in range(steps)]
+    assert all(0 <= factor <= 1 for factor in factors)
+    assert factors[-1] == 1, "the run ends at the full weight"
+    assert factors == [spec.factor(step, steps, 10) for step in range(steps)]
+
+
+@members(Optimiser)
+def test_optimisers(spec):
+    weight = nn.Parameter(torch.tensor([3.0, -2.0]))
+    optimiser = dataclasses.replace(spec, lr=0.05).build([weight])
+    assert optimiser.param_groups[0]["lr"] == 0.05
+    for _ in range(150):
+        optimiser.zero_grad()
+        weight.square().sum().backward()
+        optimiser.step()
+    assert weight.abs().max() < 0.5
+    for name, value in (("lr", 0.0), ("lr", -1.0), ("lr", math.inf), ("weight_decay", -1.0)):
+        with pytest.raises(InputError, match=f"^{name}: is "):
+            type(spec)(**{name: value})
+
+
+@pytest.mark.parametrize("prior", sorted(Prior.members))
+@pytest.mark.parametrize("posterior", sorted(Posterior.members))
+@pytest.mark.parametrize("network", sorted(Network.members))
+def test_any_prior_posterior_and_network_go_together(prior, posterior, network):
+    if "Conditional" in prior:
+        return
+    shape = (1, 9, 7)
+    parts = {"prior": Prior.members[prior](), "posterior": Posterior.members[posterior]()}
+    spec = Model(latents=3, likelihood=Bernoulli(), network=Network.members[network](), **parts)
+    statistics = Statistics(torch.full(shape, 0.3), torch.full(shape, 0.5))
+    build = lambda: spec.build(shape, Support("binary", 2), statistics)  # noqa: E731
+    vae = seeded(build)
+    same(vae, seeded(build))
+    batch = Batch((torch.rand(4, *shape) < 0.3).float())
+    trace = vae(batch, 2)
+    for value in (trace.distortion(batch), trace.rate(), trace.log_weight(batch)):
+        assert value.shape == (2, 4)
+        assert torch.isfinite(value).all()
+    assert parse(Model, to_tree(spec)) == spec
+
+
+@pytest.mark.parametrize("make", [
+    lambda: MLP(hidden=(0,)), lambda: Conv(channels=()), lambda: Conv(channels=(0,)), lambda: Conv(hidden=-1),
+    lambda: Network.members["ResidualMLP"](dropout=1.0), lambda: Network.members["ResidualMLP"](width=0),
+    lambda: Network.members["ResNet"](blocks=0), lambda: Prior.members["ConditionalNormal"](hidden=0),
+    lambda: Layer.members["Plain"](latents=0), lambda: Layer.members["Plain"](hidden=0),
+    lambda: Optimiser.members["Adam"](betas=(0.9,)), lambda: Optimiser.members["Adam"](betas=(0.9, 1.0)),
+    lambda: Optimiser.members["Adam"](eps=0.0), lambda: Optimiser.members["SGD"](momentum=1.0),
+    lambda: Schedule.members["Linear"](share=1.0), lambda: Schedule.members["Linear"](epochs=-1.0),
+])  # fmt: skip
+def test_sizes_that_make_no_sense_are_refused(make):
+    with pytest.raises(InputError, match=r"^\w+: is .*; give "):
+        make()
+
+
+def test_a_prior_that_needs_something_above_it_says_so_at_the_top():
+    shape = (5,)
+    statistics = Statistics(torch.zeros(shape), torch.ones(shape))
+    spec = Model(prior=Prior.members["ConditionalNormal"](), network=MLP(hidden=(8,)))
+    with pytest.raises(InputError, match=r"model.prior: .*; "):
+        spec.build(shape, Support("real"), statistics)

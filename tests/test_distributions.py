@@ -1,0 +1,499 @@
+"""Densities against exact truth: they sum or integrate to one, their means and samples are theirs, every closed-form
+divergence is the integral that it stands for, and nothing overflows where training may go."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import scipy.stats
+import torch
+from torch import distributions as td
+
+from taut.data import Statistics, Support
+from taut.distributions import (
+    Affine,
+    Delta,
+    DiagonalNormal,
+    DiscretisedLogistic,
+    Factorised,
+    divergence,
+    register_divergence,
+    tempered,
+)
+from taut.distributions.divergence import _closed
+from taut.errors import InputError
+from taut.likelihoods import (
+    Bernoulli,
+    Binomial,
+    Categorical,
+    ContinuousBernoulli,
+    Gaussian,
+    Laplace,
+    Likelihood,
+    default_likelihood,
+    require_fit,
+)
+from taut.likelihoods import DiscretisedLogistic as LogisticLikelihood
+
+torch.set_num_threads(1)
+
+SUPPORTS = {"binary": Support("binary", 2), "few": Support("integers", 5), "bytes": Support("integers", 256),
+            "unit": Support("unit"), "real": Support("real")}  # fmt: skip
+DISCRETE = [
+    (name, support)
+    for name, member in sorted(Likelihood.members.items())
+    for support in ("binary", "few", "bytes")
+    if not member.continuous and member().fits(SUPPORTS[support])
+]
+DENSITIES = [
+    (spec, support)
+    for spec in (Gaussian(), Gaussian(spread="shared"), Gaussian(spread="constant", scale=0.3), Laplace(),
+                 Laplace(spread="shared"), Laplace(spread="constant", scale=0.3), ContinuousBernoulli())
+    for support in SUPPORTS
+    if spec.fits(SUPPORTS[support])
+]  # fmt: skip
+ALL = [(name, key) for name, m in sorted(Likelihood.members.items()) for key in SUPPORTS if m().fits(SUPPORTS[key])]
+EXTREMES = (-60.0, -8.0, -1e-3, 0.0, 1e-3, 8.0, 60.0)
+
+
+def statistics(shape: tuple[int, ...], mean: float, std: float, dtype=torch.float64) -> Statistics:
+    return Statistics(torch.full(shape, mean, dtype=dtype), torch.full(shape, std, dtype=dtype))
+
+
+def head(spec: Likelihood, support: Support, shape=(1,), dtype=torch.float64):
+    """A head whose own offset is zero, so that the numbers given are the parameters."""
+    levels = support.levels or 1
+    module = spec.build(shape, support, statistics(shape, 0.4 * levels, 0.7 * levels)).to(dtype)
+    torch.nn.init.zeros_(module.offset)
+    return module
+
+
+def parameters(outputs: int, seed: int = 0, dtype=torch.float64) -> torch.Tensor:
+    """(N, outputs, 1): random ones, and every pair of extremes in the first two numbers."""
+    generator = torch.Generator().manual_seed(seed)
+    random = 3 * torch.randn(20, outputs, 1, generator=generator, dtype=dtype)
+    pairs = torch.tensor([(a, b) for a in EXTREMES for b in EXTREMES], dtype=dtype)
+    extreme = torch.zeros(len(pairs), outputs, 1, dtype=dtype)
+    extreme[:, : min(2, outputs), 0] = pairs[:, :outputs]
+    return torch.cat([random, extreme])
+
+
+def over_support(density, n: int, levels: int, dtype=torch.float64) -> torch.Tensor:
+    """log P(x = k), (levels, N)."""
+    return torch.stack([density.log_prob(torch.full((n, 1), float(k), dtype=dtype)) for k in range(levels)])
+
+
+def on_grid(spec: Likelihood, support: Support, module, row: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points that reach far into the tails and are fine about the peak, and p(x) there."""
+    levels = support.levels or 1
+    if isinstance(spec, ContinuousBernoulli):
+        grid = levels * torch.linspace(0, 1, 30_001).double()
+    else:
+        grid = module(row).mean.item() + levels * 1e-3 * torch.linspace(-14, 14, 30_001).double().sinh()
+    return grid, module(row.expand(len(grid), -1, -1)).log_prob(grid.unsqueeze(1)).exp().detach()
+
+
+# --- sums and integrals ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "support"), DISCRETE)
+@pytest.mark.parametrize(("dtype", "within"), [(torch.float64, 1e-10), (torch.float32, 3e-4)])
+def test_probabilities_sum_to_one(name, support, dtype, within):
+    spec, support = Likelihood.members[name](), SUPPORTS[support]
+    module = head(spec, support, dtype=dtype)
+    params = parameters(module.outputs, dtype=dtype)
+    log_prob = over_support(module(params), len(params), support.levels, dtype)
+    assert not log_prob.isnan().any()
+    assert (log_prob <= 1e-4).all()
+    assert torch.isfinite(log_prob).all()
+    torch.testing.assert_close(log_prob.double().exp().sum(0), torch.ones(len(params)).double(), rtol=0, atol=within)
+
+
+@pytest.mark.parametrize(("spec", "support"), DENSITIES, ids=str)
+def test_densities_integrate_to_one_in_the_units_of_the_data(spec, support):
+    support = SUPPORTS[support]
+    module = head(spec, support)
+    params = 1.5 * torch.randn(8, module.outputs, 1, generator=torch.Generator().manual_seed(1)).double()
+    if isinstance(spec, ContinuousBernoulli):
+        params = torch.cat([params, torch.tensor(EXTREMES).double().view(-1, 1, 1)])
+    for row in params.unsqueeze(1):
+        grid, density = on_grid(spec, support, module, row)
+        assert torch.trapezoid(density, grid).item() == pytest.approx(1, abs=2e-5)
+
+
+@pytest.mark.parametrize("name", sorted(Likelihood.members))
+def test_densities_can_be_printed(name):
+    spec = Likelihood.members[name]()
+    module = head(spec, next(s for s in SUPPORTS.values() if spec.fits(s)))
+    assert "(" in repr(module(parameters(module.outputs)))
+
+
+def test_affine_carries_the_jacobian():
+    base, a, b = td.Normal(torch.tensor(0.3).double(), torch.tensor(1.7).double()), 5.0, torch.tensor(0.04).double()
+    x = torch.tensor([4.9, 5.0, 5.2]).double()
+    density = Affine(base, torch.tensor(a), b)
+    truth = scipy.stats.norm(a + 0.04 * 0.3, 0.04 * 1.7)
+    torch.testing.assert_close(density.log_prob(x), torch.tensor(truth.logpdf(x.numpy())))
+    assert density.mean.item() == pytest.approx(truth.mean())
+    assert density.stddev.item() == pytest.approx(truth.std())
+
+
+@pytest.mark.parametrize("levels", [2, 3, 17, 256])
+def test_discretised_logistic_bins_are_differences_of_the_distribution_function(levels):
+    location = torch.linspace(-3, levels + 2, 9).double().repeat(4)
+    log_scale = torch.tensor([-3.0, 0.0, 2.0, 12.0]).double().repeat_interleave(9)
+    d = DiscretisedLogistic(location, log_scale, levels)
+    scale = log_scale.exp()
+    below = torch.zeros_like(location)
+    for k in range(levels):
+        upper = torch.sigmoid((k + 0.5 - location) / scale) if k < levels - 1 else torch.ones_like(location)
+        value = torch.full_like(location, float(k))
+        torch.testing.assert_close(d.log_prob(value).exp(), upper - below, rtol=1e-9, atol=1e-13)
+        torch.testing.assert_close(d.cdf(value), upper)
+        below = upper
+
+
+# --- extremes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("name", "support"), ALL)
+def test_log_prob_and_its_gradient_are_finite_at_extremes(name, support, dtype):
+    support = SUPPORTS[support]
+    module = head(Likelihood.members[name](), support, dtype=dtype)
+    top = float((support.levels or 2) - 1)
+    values = {0.0, 1.0, top, float(int(top / 2))} if support.discrete else {0.0, 0.3, 1.0}
+    values |= {-1e4, 1e4} if support.kind == "real" else set()
+    for value in sorted(values):
+        params = parameters(module.outputs, dtype=dtype).requires_grad_()
+        log_prob = module(params).log_prob(torch.full((len(params), 1), value, dtype=dtype))
+        assert torch.isfinite(log_prob).all(), value
+        assert torch.isfinite(torch.autograd.grad(log_prob.sum(), params)[0]).all(), value
+        assert torch.isfinite(module(params).mean).all()
+        assert torch.isfinite(module(params).sample()).all()
+
+
+def test_continuous_bernoulli_gradient_is_value_minus_mean_everywhere():
+    """d log p(x)/dη = x − E[x], also at η = 0 where the two formulas meet."""
+    logits = torch.tensor([-60.0, -1.0, -0.02, -0.005, 0.0, 0.005, 0.02, 1.0, 60.0]).double()
+    leaf = logits.clone().view(-1, 1, 1).requires_grad_()
+    density = head(ContinuousBernoulli(), SUPPORTS["unit"])(leaf)
+    (gradient,) = torch.autograd.grad(density.log_prob(torch.full((9, 1), 0.3).double()).sum(), leaf)
+    torch.testing.assert_close(gradient.flatten(), 0.3 - density.mean.detach().flatten(), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("spec", [Gaussian(), Laplace(), Gaussian(spread="shared"), Laplace(spread="shared")], ids=str)
+def test_learned_scales_stay_above_their_floor(spec):
+    module = head(spec, SUPPORTS["real"])
+    params = torch.full((1, module.outputs, 1), -60.0).double()
+    if spec.spread == "shared":
+        torch.nn.init.constant_(module.shared, -60.0)
+    base = module(params).base.base
+    assert base.scale.item() == pytest.approx(spec.floor, rel=1e-6)
+
+
+# --- means and samples -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "support"), DISCRETE)
+def test_means_and_samples_of_probabilities_agree_with_enumeration(name, support):
+    spec, support = Likelihood.members[name](), SUPPORTS[support]
+    module = head(spec, support)
+    params = parameters(module.outputs)
+    density = module(params)
+    values = torch.arange(float(support.levels)).double().unsqueeze(1)
+    probs = over_support(density, len(params), support.levels).exp()
+    mean = (values * probs).sum(0)
+    deviation = ((values - mean).square() * probs).sum(0).sqrt()
+    if isinstance(spec, LogisticLikelihood):  # of the clamped variable before rounding, as it says
+        assert ((density.mean[:, 0] - mean).abs() <= 0.5 + 1e-9).all()
+        assert (density.mean >= 0).all()
+        assert (density.mean <= support.levels - 1).all()
+    else:
+        torch.testing.assert_close(density.mean[:, 0], mean, rtol=1e-7, atol=1e-9)
+    torch.manual_seed(2)
+    n = 4000
+    drawn = density.sample((n,))[..., 0]
+    assert ((drawn == drawn.round()) & (drawn >= 0) & (drawn <= support.levels - 1)).all()
+    assert ((drawn.mean(0) - mean).abs() <= 5 * deviation / math.sqrt(n) + 1e-3).all()
+
+
+def test_discretised_logistic_mean_is_the_integral_of_its_tail():
+    """E[clamp(X, 0, top)] = ∫₀^top P(X > t) dt, and nothing cancels in float32 however wide the scale."""
+    location = torch.tensor([-40.0, 0.0, 3.3, 7.0, 30.0]).repeat(6)
+    log_scale = torch.tensor([-4.0, 0.0, 3.0, 6.5, 9.0, 60.0]).repeat_interleave(5)
+    grid = torch.linspace(0, 7, 200_001).double().unsqueeze(1)
+    tail = torch.sigmoid((location.double() - grid) / log_scale.double().exp())
+    truth = torch.trapezoid(tail, grid, dim=0)
+    mean = DiscretisedLogistic(location, log_scale, 8).mean
+    torch.testing.assert_close(mean.double(), truth, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(("spec", "support"), DENSITIES, ids=str)
+def test_means_and_samples_of_densities_agree_with_quadrature(spec, support):
+    support = SUPPORTS[support]
+    module = head(spec, support)
+    params = torch.randn(3, module.outputs, 1, generator=torch.Generator().manual_seed(3)).double()
+    levels = support.levels or 1
+    torch.manual_seed(4)
+    for row in params.unsqueeze(1):
+        grid, density = on_grid(spec, support, module, row)
+        mean = torch.trapezoid(density * grid, grid).item()
+        deviation = math.sqrt(torch.trapezoid(density * (grid - mean).square(), grid).item())
+        one = module(row)
+        assert one.mean.item() == pytest.approx(mean, abs=1e-4 * levels)
+        drawn = one.sample((20_000,))
+        assert drawn.mean().item() == pytest.approx(mean, abs=5 * deviation / math.sqrt(20_000))
+        assert drawn.std().item() == pytest.approx(deviation, rel=0.06)
+        # the distribution function, at three points
+        for quantile in (0.1, 0.5, 0.9):
+            point = torch.quantile(drawn, quantile).item()
+            mass = torch.trapezoid(density[grid <= point], grid[grid <= point]).item()
+            assert mass == pytest.approx(quantile, abs=5 * math.sqrt(quantile * (1 - quantile) / 20_000) + 1e-3)
+
+
+@pytest.mark.parametrize("logit", [-60.0, -20.0, -0.5, 0.0, 1e-4, 0.5, 20.0, 60.0])
+def test_continuous_bernoulli_draws_by_inversion(logit):
+    """A Kolmogorov–Smirnov test against F(x) = (e^{ηx} − 1)/(e^η − 1)."""
+    torch.manual_seed(5)
+    drawn = head(ContinuousBernoulli(), SUPPORTS["unit"])(torch.full((4000, 1, 1), logit).double()).sample()
+    x = drawn.flatten().sort().values
+    if abs(logit) < 1e-3:
+        cdf = x
+    elif logit < 0:
+        cdf = torch.expm1(logit * x) / math.expm1(logit)
+    else:
+        cdf = (torch.exp(logit * (x - 1)) - math.exp(-logit)) / -math.expm1(-logit)
+    rank = (torch.arange(4000) + 0.5) / 4000
+    assert (cdf - rank).abs().max() < 2 / math.sqrt(4000)
+
+
+# --- against others ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trials", [1, 4, 255])
+def test_binomial_is_scipys(trials):
+    logits = torch.tensor([-5.0, -0.3, 0.0, 2.0, 5.0]).double()
+    density = head(Binomial(), Support("integers", trials + 1))(logits.view(-1, 1, 1))
+    for k in sorted({0, 1, trials // 2, trials}):
+        truth = scipy.stats.binom(trials, torch.sigmoid(logits).numpy()).logpmf(k)
+        ours = density.log_prob(torch.full((5, 1), float(k)).double())
+        torch.testing.assert_close(ours, torch.tensor(truth), rtol=1e-9, atol=1e-9)
+
+
+def test_continuous_bernoulli_is_torchs_where_torch_is_accurate():
+    logits = torch.linspace(-9, 9, 37).double()
+    ours = head(ContinuousBernoulli(), SUPPORTS["unit"])(logits.view(-1, 1, 1))
+    theirs = td.ContinuousBernoulli(logits=logits, lims=(0.4999999, 0.5000001))
+    x = torch.full((37,), 0.21).double()
+    torch.testing.assert_close(ours.log_prob(x.unsqueeze(1)), theirs.log_prob(x), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(ours.mean[:, 0], theirs.mean, rtol=1e-5, atol=1e-6)
+
+
+def test_constant_gaussian_is_the_squared_error_with_its_constant():
+    density = head(Gaussian(spread="constant", scale=0.5), SUPPORTS["real"])(torch.zeros(1, 1, 1).double())
+    x = torch.tensor([[1.1]]).double()
+    expected = -0.5 * ((1.1 - 0.4) / (0.5 * 0.7)) ** 2 - math.log(0.5 * 0.7) - 0.5 * math.log(2 * math.pi)
+    assert density.log_prob(x).item() == pytest.approx(expected)
+
+
+# --- masks -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(Likelihood.members))
+def test_masks_leave_elements_out(name):
+    spec = Likelihood.members[name]()
+    support = next(s for s in SUPPORTS.values() if spec.fits(s))
+    module = head(spec, support, (2, 3))
+    params = torch.randn(4, module.outputs, 2, 3, generator=torch.Generator().manual_seed(6)).double()
+    x = module(params).sample()
+    mask = torch.rand(4, 2, 3, generator=torch.Generator().manual_seed(7)) < 0.5
+    each = module(params).base.log_prob(x)
+    log_prob = module(params).log_prob(x, mask)
+    torch.testing.assert_close(log_prob, (each * mask).sum((1, 2)))
+    torch.testing.assert_close(module(params).log_prob(x, torch.ones_like(mask)), module(params).log_prob(x))
+    # what a missing cell holds, even NaN, reaches neither the value nor the gradient
+    leaf = params.clone().requires_grad_()
+    broken = torch.where(mask, x, math.nan)
+    again = module(leaf).log_prob(broken, mask)
+    torch.testing.assert_close(again, log_prob)
+    (gradient,) = torch.autograd.grad(again.sum(), leaf)
+    assert torch.isfinite(gradient).all()
+    assert (gradient.movedim(1, -1)[~mask] == 0).all()
+
+
+# --- heads -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(Likelihood.members))
+@pytest.mark.parametrize("support", sorted(SUPPORTS))
+def test_a_fresh_head_starts_at_about_the_mean_of_the_data(name, support):
+    spec, support = Likelihood.members[name](), SUPPORTS[support]
+    if not spec.fits(support):
+        return
+    top = float((support.levels or 2) - 1)
+    means = torch.tensor([0.1, 0.3, 0.5, 0.8])
+    spread = (means * (1 - means)).sqrt() if support.kind == "binary" else torch.full((4,), 0.15)
+    module = spec.build((4,), support, Statistics(top * means, top * spread))
+    start = module(torch.zeros(1, module.outputs, 4)).mean[0]
+    start = start - 0.5 if module.dequantise and name == "ContinuousBernoulli" else start
+    assert ((start / top - means).abs() < 0.12).all(), start / top
+    assert torch.isfinite(start).all()
+
+
+@pytest.mark.parametrize("support", sorted(SUPPORTS))
+def test_the_rule_gives_a_likelihood_that_fits_and_refuses_what_does_not(support):
+    support = SUPPORTS[support]
+    chosen = default_likelihood(support)
+    require_fit(chosen, support)
+    assert not (support.discrete and chosen.continuous)
+    for name, member in Likelihood.members.items():
+        if not member().fits(support):
+            with pytest.raises(InputError, match=rf"model.likelihood: {name} is no likelihood of .*; .* fit .*[A-Z]"):
+                require_fit(member(), support)
+        elif support.discrete and member.continuous:
+            assert head(member(), support).dequantise
+
+
+def test_binomial_and_binarisation_are_offered_for_grey_values():
+    with pytest.raises(InputError, match=r"Binomial\(255\).*ContinuousBernoulli.*--data.binarize"):
+        require_fit(Bernoulli(), SUPPORTS["bytes"])
+
+
+@pytest.mark.parametrize("member", [Gaussian, Laplace, LogisticLikelihood])
+@pytest.mark.parametrize("floor", [0.0, -1.0, math.inf, math.nan])
+def test_floors_that_are_none_are_refused(member, floor):
+    with pytest.raises(InputError, match=r"floor: is .*; give a number above 0"):
+        member(floor=floor)
+
+
+def test_categorical_with_free_probabilities():
+    density = head(Categorical(), SUPPORTS["few"])(torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0]).double().view(1, 5, 1))
+    truth = torch.softmax(torch.arange(1.0, 6).double(), 0)
+    torch.testing.assert_close(over_support(density, 1, 5).exp()[:, 0], truth)
+
+
+# --- the diagonal normal, the point, temperature -----------------------------------------------------------------
+
+
+def normal(seed: int, n: int, *event: int) -> DiagonalNormal:
+    generator = torch.Generator().manual_seed(seed)
+    mean = torch.randn(n, *event, generator=generator, dtype=torch.float64)
+    return DiagonalNormal(mean, 0.7 * torch.randn(n, *event, generator=generator, dtype=torch.float64))
+
+
+def test_diagonal_normal_is_torchs():
+    q = normal(0, 4, 2, 3)
+    truth = td.Independent(td.Normal(q.mean, q.stddev), 2)
+    torch.manual_seed(0)
+    ours = q.rsample()
+    torch.manual_seed(0)
+    torch.testing.assert_close(ours, truth.rsample())
+    torch.testing.assert_close(q.log_prob(ours), truth.log_prob(ours))
+    torch.testing.assert_close(q.variance, truth.variance)
+    many = q.sample((20_000,))
+    assert many.shape == (20_000, 4, 2, 3)
+    assert q.log_prob(many).shape == (20_000, 4)
+    assert ((many.mean(0) - q.mean).abs() < 5 * q.stddev / math.sqrt(20_000)).all()
+    assert not q.sample().requires_grad
+
+
+def test_every_registered_closed_form_is_tested_here():
+    assert set(_closed) == {(DiagonalNormal, DiagonalNormal)}
+
+
+def test_normal_divergence_is_monte_carlo():
+    q, p = normal(1, 3, 4), normal(2, 3, 4)
+    closed = divergence(q, p, q.mean, q.log_prob(q.mean))
+    assert closed.kind == "closed"
+    assert closed.parts.shape == (3, 4)
+    torch.manual_seed(1)
+    z = q.sample((100_000,))
+    estimates = q.log_prob(z) - p.log_prob(z)
+    error = estimates.std(0) / math.sqrt(len(z))
+    assert ((estimates.mean(0) - closed.total).abs() < 5 * error).all()
+    truth = td.kl_divergence(td.Normal(q.mean, q.stddev), td.Normal(p.mean, p.stddev))
+    torch.testing.assert_close(closed.parts, truth)
+
+
+def test_normal_divergence_is_the_integral_in_one_dimension():
+    q, p = normal(3, 1, 1), normal(4, 1, 1)
+    grid = (q.mean + q.stddev * torch.linspace(-12, 12, 100_001).double()).view(-1, 1)
+    log_q, log_p = q.log_prob(grid), p.log_prob(grid)
+    integral = torch.trapezoid(log_q.exp() * (log_q - log_p), grid[:, 0]).item()
+    assert divergence(q, p, q.mean, q.log_prob(q.mean)).total.item() == pytest.approx(integral, rel=1e-8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("log_scale", [-30.0, -8.0, -1e-6, 0.0, 1e-6, 8.0, 30.0])
+def test_normal_divergence_is_exact_and_finite_at_tiny_and_huge_scales(dtype, log_scale):
+    q = DiagonalNormal(torch.zeros(1, 1, dtype=dtype), torch.full((1, 1), log_scale, dtype=dtype, requires_grad=True))
+    p = DiagonalNormal(torch.zeros(1, 1, dtype=dtype), torch.zeros(1, 1, dtype=dtype))
+    kl = divergence(q, p, q.mean, q.log_prob(q.mean)).total
+    exact = 0.5 * math.expm1(2 * log_scale) - log_scale
+    assert kl.item() >= 0
+    assert kl.item() == pytest.approx(exact, rel=1e-5, abs=1e-7)
+    assert torch.isfinite(torch.autograd.grad(kl.sum(), q.log_scale)[0]).all()
+
+
+def test_divergence_says_what_it_is():
+    class Other(DiagonalNormal):
+        """A density for which no closed form is registered."""
+
+    q, p = normal(5, 3, 2), normal(6, 3, 2)
+    other = Other(q.mu, q.log_scale)
+    z = q.rsample()
+    sampled = divergence(other, p, z, other.log_prob(z))
+    assert sampled.kind == "sampled"
+    assert sampled.parts.shape == (3, 1)
+    torch.testing.assert_close(sampled.total, q.log_prob(z) - p.log_prob(z))
+    same = divergence(p, p, z, p.log_prob(z))
+    assert same.kind == "closed"
+    assert (same.total == 0).all()
+    point = Delta(z)
+    improper = divergence(point, p, z, point.log_prob(z))
+    assert improper.kind == "improper"
+    torch.testing.assert_close(improper.total, -p.log_prob(z))
+    register_divergence(Other, DiagonalNormal)(lambda q, p: torch.full((3, 2), 7.0))
+    try:
+        assert divergence(other, p, z, other.log_prob(z)).total.tolist() == [14.0] * 3
+    finally:
+        del _closed[Other, DiagonalNormal]
+
+
+def test_delta_is_a_point():
+    point = torch.randn(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    q = Delta(point)
+    assert not q.proper
+    assert q.rsample().data_ptr() == point.data_ptr() or torch.equal(q.rsample(), point)
+    assert q.rsample((5,)).shape == (5, 3, 2)
+    assert torch.equal(q.mean, point)
+    assert torch.equal(q.mode, point)
+    assert (q.variance == 0).all()
+    log_prob = q.log_prob(q.rsample())
+    assert log_prob.shape == (3,)
+    assert (log_prob == 0).all()
+    assert q.log_prob(q.rsample((5,))).shape == (5, 3)
+
+
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 3.0])
+def test_temperature_scales_the_spread(temperature):
+    p = normal(7, 2, 3)
+    hot = tempered(p, temperature)
+    torch.testing.assert_close(hot.stddev, temperature * p.stddev)
+    torch.testing.assert_close(hot.mean, p.mean)
+    assert (hot is p) == (temperature == 1)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf, math.nan])
+def test_temperatures_that_are_none_are_refused(temperature):
+    with pytest.raises(InputError, match=r"temperature: is .*; give a number above 0"):
+        tempered(normal(7, 2, 3), temperature)
+
+
+def test_a_density_without_temperature_says_so():
+    density = Factorised(td.Normal(torch.zeros(1, 1), torch.ones(1, 1)))
+    assert tempered(density, 1) is density
+    with pytest.raises(InputError, match=r"Factorised knows no temperature; give 1"):
+        tempered(density, 0.5)
