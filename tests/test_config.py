@@ -118,7 +118,7 @@ def test_values_are_read_as_their_type_asks(kind, value, expected):
     (int, "1.5", ["is '1.5'", "whole number"]), (int, 2.5, ["is 2.5", "whole number"]), (int, True, ["is True", "whole number"]),
     (int, "inf", ["is 'inf'"]), (int, math.inf, ["is inf"]), (int, math.nan, ["is nan"]), (int, "many", ["is 'many'"]),
     (int, None, ["is None"]), (int, [1], ["is [1]"]), (int, {"a": 1}, ["is {'a': 1}"]), (int, "1e999", ["is '1e999'"]),
-    (int, "", ["is ''"]), (int, 10**400 * 1.0 if False else "nan", ["is 'nan'"]),
+    (int, "", ["is ''"]),
     (float, "nan", ["is 'nan'", "a number"]), (float, math.nan, ["is nan"]), (float, False, ["is False"]),
     (float, "1,5", ["is '1,5'"]), (float, None, ["is None"]), (float, [0.5], ["is [0.5]"]), (float, "", ["is ''"]),
     (bool, "maybe", ["is 'maybe'", "true or false"]), (bool, 2, ["is 2"]), (bool, None, ["is None"]), (bool, [], ["is []"]),
@@ -257,7 +257,8 @@ def test_what_is_written_is_what_is_read(spec, tmp_path):
     tree = to_tree(spec)
     if spec.name != "":  # an empty text is none, on the command line as in a file
         assert parse(Top, tree) == (spec if spec.name != "null" else parse(Top, tree))
-    write_yaml(tree, (tmp_path / "c.yaml").open("w", encoding="utf-8"))
+    with (tmp_path / "c.yaml").open("w", encoding="utf-8") as file:
+        write_yaml(tree, file)
     assert read_yaml(tmp_path / "c.yaml") == tree
     text = write_yaml(tree)
     assert "!!" not in text

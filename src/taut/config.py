@@ -227,7 +227,7 @@ def _show(value: Any) -> str:
 
 
 _short = reprlib.Repr()
-_short.maxstring = _short.maxother = 80
+_short.maxlevel, _short.maxlist, _short.maxdict, _short.maxstring = 2, 4, 4, 80
 
 
 def to_tree(spec: Any) -> Any:

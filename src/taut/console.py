@@ -111,29 +111,24 @@ class Progress:
 
 
 def result_table(summary: dict[str, Any]) -> Table:
-    """The numbers of a model, each with its unit and what it is."""
+    """The numbers of a model, each with its error, its unit and what it is."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    table.add_column()
-    table.add_column(style="dim")
-
-    def row(name: str, value: str, unit: str, note: str = "") -> None:
-        table.add_row(Text(name), value, unit, note)
-
+    for style, justify in (("bold", "left"), ("", "right"), ("dim", "left"), ("", "left"), ("dim", "left")):
+        table.add_column(style=style, justify=justify, no_wrap=True)
     if summary["elbo"] is None:
-        row("ELBO", "–", "", summary.get("why", ""))
+        table.add_row("ELBO", "–", "", "", summary.get("why", ""))
     else:
-        row("ELBO", number(summary["elbo"]), "nats", f"± {number(summary['elbo_stderr'])}, a lower bound of log p(x)")
         iw = summary["iw"]
-        on = "" if iw["n"] == summary["n"] else f", gain over the ELBO measured on {iw['n']:,} of them"
-        note = f"± {number(iw['stderr'])}, a tighter one with {iw['k']:,} samples, {number(iw['ess'], 1)} effective{on}"
+        table.add_row("ELBO", number(summary["elbo"]), f"± {number(summary['elbo_stderr'])}", "nats", "≤ log p(x)")
         if iw["k"] > 1:
-            row(f"IW-{iw['k']}", number(iw["value"]), "nats", note)
+            on = "" if iw["n"] == summary["n"] else f", gain measured on {iw['n']:,}"
+            what = f"≤ log p(x), tighter (ESS {number(iw['ess'], 1)}{on})"
+            table.add_row(f"IW-{iw['k']}", number(iw["value"]), f"± {number(iw['stderr'])}", "nats", what)
         if summary["bits_per_dim"] is not None:
-            row("", number(summary["bits_per_dim"], 4), "bits/dim", "the ELBO, per element of x")
-    row("distortion", number(summary["distortion"]), "nats", "what the code does not say: −log p(x|z)")
+            table.add_row("", number(summary["bits_per_dim"], 4), "", "bits/dim", "−ELBO, per element of x")
+    table.add_row("distortion", number(summary["distortion"]), "", "nats", "−log p(x|z): what the code leaves out")
     if summary["rate"] is not None:
-        row("rate", number(summary["rate"]), "nats", "what the code says: KL(q(z|x) ‖ p(z))")
-    row("active units", str(summary["active_units"]), f"of {summary['latent_dim']}", "latents that carry something")
+        table.add_row("rate", number(summary["rate"]), "", "nats", "KL(q(z|x) ‖ p(z)): what the code says")
+    units = f"{summary['active_units']} of {summary['latent_dim']}"
+    table.add_row("active", units, "", "latents", "that carry something")
     return table

@@ -33,7 +33,7 @@ from taut.distributions import Divergence, divergence, tempered
 from taut.errors import InputError
 from taut.layers import Layer, Plain
 from taut.likelihoods import Likelihood, default_likelihood, require_fit
-from taut.networks import Network, ResidualMLP
+from taut.networks import MLP, Conv, Network
 from taut.posteriors import DiagonalNormal, Posterior
 from taut.priors import Prior, StandardNormal
 
@@ -274,7 +274,7 @@ class Model:
         likelihood = self.likelihood or default_likelihood(support)
         require_fit(likelihood, support)
         size = torch.Size(shape).numel()
-        latents = self.latents or max(2, min(40 if len(shape) == 1 or size < 2000 else 64, size // 2))
+        latents = self.latents or max(1, min(size // 2, 40 if size < 2000 else 64))
         layers = tuple(
             layer.filled(latents, self.prior, self.posterior, top=i == 0) for i, layer in enumerate(self.layers)
         )
@@ -297,7 +297,7 @@ class Model:
 
 
 def default_network(shape: tuple[int, ...]) -> Network:
-    """A body for examples of a shape that does well without tuning."""
-    return ResidualMLP(width=256 if torch.Size(shape).numel() <= 128 else 512)
-
-
+    """Bodies that do well without tuning: convolutions for images of 16 pixels a side or more, else perceptrons."""
+    if len(shape) == 3 and min(shape[1:]) >= 16:
+        return Conv()
+    return MLP()

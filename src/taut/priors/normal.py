@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from taut import distributions
+from taut.errors import InputError
 from taut.networks.base import Activation, activation, positive
 from taut.priors.base import Prior
 
@@ -49,6 +50,9 @@ class ConditionalNormal(Prior):
         positive("hidden", self.hidden)
 
     def build(self, event: tuple[int, ...], state: int) -> nn.Module:
+        if not state:
+            raise InputError("model.prior", "is ConditionalNormal at the top, where there is nothing to condition on",
+                             "choose StandardNormal, and keep it for the layers below")
         return _Conditional(event, state, self.hidden, self.activation)
 
 

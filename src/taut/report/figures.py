@@ -152,8 +152,10 @@ class Side:
         coords: (M, 2), codes in a plane.
         between: (B, …), decodings of points between codes.
         drawn: (P, …), decodings of draws from N(0, I).
-        numbers: what was measured, in words and in figures: {"test reconstruction, mse": "0.012", …}.
+        numbers: what was measured, in words and in figures: {"test reconstruction, mse": "0.012", …}; words without a
+            figure are the heading of those that follow.
         axes: the names of the plane's axes.
+        history: (T, 3), step, training and validation distortion in nats; empty if it is not to be drawn.
     """
 
     name: str
@@ -163,6 +165,7 @@ class Side:
     drawn: np.ndarray
     numbers: dict[str, str] = field(default_factory=dict)
     axes: tuple[str, str] = ("z0", "z1")
+    history: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
 
 
 def comparison(
@@ -188,6 +191,7 @@ def comparison(
     column = (WIDTH - gap * (len(sides) - 1)) / len(sides)
     heads = {
         "name": ("", 0.26),
+        "curves": ("distortion, nats: training grey, validation in colour", 1.25),
         "recon": ("data, and rebuilt below", _height(x, 4)) if image else ("rebuilt against data", column * 0.66),
         "codes": ("codes; dashed: N(0, I) at one and two sd", column * 0.78),
         "between": ("decoded half-way between codes", _height(x, 3) if image else column * 0.66),
@@ -196,6 +200,8 @@ def comparison(
     }
     if not numbers:
         del heads["numbers"]
+    if not any(len(side.history) for side in sides):
+        del heads["curves"]
     total = sum(height for _, height in heads.values()) + between * (len(heads) - 1)
     with style():
         fig = figure(WIDTH + 0.01 / DPI, total + 0.01 / DPI, constrained=False)
@@ -210,6 +216,8 @@ def comparison(
                     fig.text(left / WIDTH, (top - height) / total, side.name, fontsize=11, va="bottom")
                 elif kind == "numbers":
                     _numbers(fig, side, numbers, left, top, column)
+                elif kind == "curves":
+                    _history(fig.add_axes(place), side, sides)
                 elif kind == "codes":
                     panel = fig.add_axes(place)
                     last = side is sides[-1]
@@ -223,6 +231,18 @@ def comparison(
         fig.shows_images = image
         fig.few_colours = image and (x.ndim == 3 or x.shape[-1] == 1)
     return fig
+
+
+def _history(panel: Axes, side: Side, sides: Sequence[Side]) -> None:
+    """How a side's distortion went with the steps, on the scale of all."""
+    last = max(float(other.history[-1, 0]) for other in sides if len(other.history))
+    # the first steps of an untrained model would flatten all that follows
+    settled = [other.history[other.history[:, 0] >= 0.05 * last, 1:] for other in sides]
+    panel.plot(side.history[:, 0], side.history[:, 1], color=GREY, lw=0.9)
+    panel.plot(side.history[:, 0], side.history[:, 2], color=ACCENT, lw=1.3)
+    panel.set(xlim=(0, last), ylim=charts.limits(*settled, pad=0.08), xlabel="step")
+    panel.locator_params(nbins=4)
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 
 _CELL = 64  # pixels a side, about, of the images in a comparison

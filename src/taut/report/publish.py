@@ -26,9 +26,10 @@ from taut.report.images import per_row
 if TYPE_CHECKING:
     from taut.runs import Run
 
-__all__ = ["Canvas", "publish"]
+__all__ = ["Canvas", "on_the_map", "publish"]
 
 CODES = 5000  # examples on a map, at most
+FEW = 1000  # test examples, below which those of the validation are put on the map too
 COMPARED = 20_000  # training examples among which neighbours are sought, at most
 PATHS, STEPS = 6, 9  # pairs of examples, and pictures from the one to the other
 MOVED, PLACES = 8, 7  # dimensions that are moved, and where to
@@ -125,10 +126,7 @@ class _Book:
         self.standard = all(isinstance(layer.prior, StandardNormal) for layer in run.experiment.model.layers)
         test = torch.randperm(len(data.test), generator=torch.Generator().manual_seed(0))
         self.shown = test.numpy()  # the order in which test examples are chosen to be shown
-        self.split, self.whose = data.test, "test"
-        if len(data.test) < 1000:
-            self.split, self.whose = _joined(data.valid, data.test), "validation and test"
-        self.split = Split(self.split.x[:CODES], None if self.split.labels is None else self.split.labels[:CODES])
+        self.split, self.whose = on_the_map(data)
         self.codes = run.encode(self.split) if self.latents else np.zeros((len(self.split), 0), np.float32)
         kl = np.asarray(run.summary.get("kl_per_dim") or [], dtype=np.float64)
         self.kl = kl if self.proper and len(kl) == self.latents else None
@@ -146,9 +144,14 @@ class _Book:
         return Split(self.data.test.x[index], None if self.data.test.labels is None else self.data.test.labels[index])
 
 
-def _joined(a: Split, b: Split) -> Split:
-    labels = None if a.labels is None or b.labels is None else torch.cat([a.labels, b.labels])
-    return Split(torch.cat([a.x, b.x]), labels)
+def on_the_map(data: Dataset) -> tuple[Split, str]:
+    """The examples whose codes are drawn on a map, none of them trained on, and which they are in words."""
+    test, valid, words = data.test, data.valid, "test"
+    x, labels = test.x, test.labels
+    if len(test) < FEW:
+        x, words = torch.cat([valid.x, x]), "validation and test"
+        labels = None if labels is None or valid.labels is None else torch.cat([valid.labels, labels])
+    return Split(x[:CODES], None if labels is None else labels[:CODES]), words
 
 
 def _samples(book: _Book, metrics: Sequence[dict]) -> None:

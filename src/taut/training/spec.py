@@ -26,7 +26,7 @@ class Optimiser(Part, family=True):
         weight_decay: pulls weights towards zero.
     """
 
-    lr: float = 1e-3
+    lr: float = 2e-3
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
@@ -83,8 +83,6 @@ class AdamW(Adam):
 class Adamax(Adam):
     """Adam with the running maximum instead of the running square (Kingma and Ba 2015)."""
 
-    lr: float = 2e-3
-
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.Adamax(parameters, self.lr, tuple(self.betas), self.eps, weight_decay=self.weight_decay)
 
@@ -138,7 +136,7 @@ class Training:
     batch: int = 128
     optimiser: Optimiser = Adam()
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: float = 0.02
+    warmup: float = 0.05
     clip: float | None = None
     average: float | None = 0.999
     patience: int | None = None
@@ -182,10 +180,10 @@ class Training:
     def planned_steps(self, per_epoch: int) -> int:
         """The number of updates, where the length is not given in minutes.
 
-        A run of no stated length makes about 8,000 updates, but never more than 400 or less than 10 passes.
+        A run of no stated length makes about 5,000 updates, but never more than 200 or less than 10 passes.
         """
         if self.steps is not None:
             return self.steps
         if self.epochs is not None:
             return max(1, round(self.epochs * per_epoch))
-        return per_epoch * min(400, max(10, round(8000 / per_epoch)))
+        return per_epoch * min(200, max(10, round(5000 / per_epoch)))

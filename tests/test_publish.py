@@ -1,0 +1,237 @@
+"""Reports of runs and comparisons: every kind of model and data gets its pictures, its page and true numbers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from taut.data import Data, Dataset, Split, open_array, open_data
+from taut.errors import InputError
+from taut.evaluation.compare import PLACES, compare, plain_autoencoder
+from taut.evaluation.space import Space
+from taut.experiment import Experiment, resolve, train
+from taut.layers import Plain
+from taut.model import Model
+from taut.networks import MLP
+from taut.objectives import ELBO, Constant
+from taut.posteriors import Delta
+from taut.report.compare import publish_comparison
+from taut.report.publish import Canvas, publish
+from taut.runs import Run, facts_of
+from taut.training import Adam, Training
+
+SMALL = Model(latents=3, network=MLP((16,)))
+FEW = Training(steps=4, batch=32)
+METRICS = [
+    {"step": step, "split": split, "elbo": -9.0 - step, "distortion": 8.0, "rate": 1.0 + step, "beta": 1.0,
+     "active_units": None if split == "train" else 2}
+    for step in (2, 4) for split in ("train", "valid")
+]  # fmt: skip
+RNG = np.random.default_rng(0)
+
+
+def table(tmp_path, columns=4):
+    path = tmp_path / "cells.csv"
+    values = RNG.normal(size=(60, 2)) @ RNG.normal(size=(2, columns)) * 10.0 ** np.arange(columns)
+    lines = [",".join([*(f"c{i}" for i in range(columns)), "fixed"])]
+    lines += [",".join(f"{v:.6g}" for v in (*row, 7.0)) for row in values]
+    path.write_text("\n".join(lines))
+    return open_data(Data(str(path)))
+
+
+def trained(data: Dataset, model: Model = SMALL, beta: float = 1.0) -> Run:
+    experiment = Experiment(Data(data.reading.name), model, ELBO(beta=beta, schedule=Constant()), FEW)
+    experiment = resolve(experiment, data)
+    vae, facts = train(experiment, data)
+    run = Run(vae.eval().requires_grad_(False), experiment, data.reading, facts_of(data), facts, None, data)
+    run.summary |= run.evaluate(samples=2)
+    return run
+
+
+def pictures(folder):
+    found = {path.stem for path in (folder / "figures").iterdir()}
+    for path in (folder / "figures").iterdir():
+        with Image.open(path) as image:
+            image.load()
+            assert min(image.size) > 30
+    return found
+
+
+ALL = {"samples", "reconstructions", "latent_map", "interpolations", "traversals", "kl", "curves"}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return open_data(Data("digits", limit=200))
+
+
+def test_a_run_of_images(digits, tmp_path):
+    run = trained(digits)
+    page = publish(run, digits, tmp_path / "new" / "run", METRICS)
+    text = page.read_text("utf-8")
+    assert page == tmp_path / "new" / "run" / "report.html"
+    assert pictures(page.parent) == ALL
+    assert text.count("data:image/png;base64,") == len(ALL)
+    assert digits.what() in text and "means of p(x|z)" in text and "10% test" in text
+    assert str(tmp_path) not in text.split("<h2>How to go on</h2>")[0]
+
+
+def test_a_report_is_the_same_each_time_and_leaves_the_generators_alone(digits, tmp_path):
+    run = trained(digits)
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    folders = [publish(run, digits, tmp_path / name, METRICS).parent for name in "ab"]
+    assert torch.equal(before, torch.random.get_rng_state())
+    for path in sorted((folders[0] / "figures").iterdir()):
+        assert path.read_bytes() == (folders[1] / "figures" / path.name).read_bytes()
+
+
+def test_a_table_keeps_its_names_and_constant_columns(tmp_path):
+    data = table(tmp_path)
+    page = publish(trained(data), data, tmp_path / "run", METRICS)
+    assert pictures(page.parent) == ALL
+    assert "fixed (put back on output)" in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("x", "support"),
+    [
+        (RNG.normal(size=(40, 50)), "auto"),
+        (RNG.normal(size=(40, 6, 5)), "auto"),
+        (RNG.integers(0, 256, (40, 3, 6, 6), dtype=np.uint8), "auto"),
+        (RNG.integers(0, 256, (40, 6, 7, 3), dtype=np.uint8), "auto"),
+        (RNG.random((40, 5, 5, 1)), "auto"),
+        ((RNG.random((40, 9)) < 0.4).astype(np.uint8), "auto"),
+    ],
+    ids=["signals", "real images", "channels first", "channels last", "grey with a channel", "binary vectors"],
+)
+def test_other_data(x, support, tmp_path):
+    data = open_array(x, spec=Data("array", support=support))
+    page = publish(trained(data), data, tmp_path, METRICS)
+    assert pictures(tmp_path) == ALL
+    assert "no labels" in page.read_text("utf-8")
+
+
+def test_binarisation_is_said_and_drawn_grey(tmp_path):
+    data = open_data(Data("digits", limit=100, binarize="dynamic"))
+    canvas, space = Canvas.of(data), Space.of(data)
+    assert canvas.vmax == 1.0
+    assert {0.0, 0.5} < set(np.unique(space.still(data.test)).tolist())
+    text = publish(trained(data), data, tmp_path, METRICS).read_text("utf-8")
+    assert "Binarised anew" in text
+
+
+def test_a_point_posterior_is_an_autoencoder(digits, tmp_path):
+    run = trained(digits, replace(SMALL, posterior=Delta()), beta=0.0)
+    text = publish(run, digits, tmp_path, METRICS).read_text("utf-8")
+    assert pictures(tmp_path) == ALL - {"samples", "kl"}
+    assert "no distribution of codes to draw from" in text and "digits — autoencoder" in text
+
+
+def test_a_model_without_latents(digits, tmp_path):
+    run = trained(digits, replace(SMALL, layers=()))
+    text = publish(run, digits, tmp_path, METRICS).read_text("utf-8")
+    assert pictures(tmp_path) == {"samples", "curves"}
+    assert "no latents" in text
+
+
+def test_a_hierarchy(digits, tmp_path):
+    publish(trained(digits, replace(SMALL, layers=(Plain(latents=2), Plain(latents=3)))), digits, tmp_path, METRICS)
+    assert pictures(tmp_path) == ALL
+
+
+def test_no_metrics_no_curves(digits, tmp_path):
+    publish(trained(digits), digits, tmp_path, [])
+    assert pictures(tmp_path) == ALL - {"curves"}
+
+
+def test_collapse_is_said_with_its_cure(digits, tmp_path):
+    run = trained(digits, replace(SMALL, latents=8))
+    run.summary["active_units"] = 1
+    text = publish(run, digits, tmp_path, METRICS).read_text("utf-8")
+    assert "Only 1 of 8 latent dimensions" in text and "<code>--objective.beta 0.5</code>" in text
+
+
+def test_distances_in_a_table_are_in_standard_deviations(tmp_path):
+    data = table(tmp_path)
+    space = Space.of(data)
+    points = space.points(space.still(data.train))
+    assert points.shape == (len(data.train), 5)
+    torch.testing.assert_close(points.std(0, correction=0)[:4], torch.ones(4), rtol=1e-3, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def compared(digits):
+    told = []
+    training = Training(steps=200, batch=64, optimiser=Adam(lr=3e-3), average=0.9)
+    experiment = Experiment(Data("digits", limit=200), SMALL, training=training)
+    return compare(experiment, digits, lambda name, event: told.append(name)), told
+
+
+def test_a_comparison_trains_two_models_that_differ_in_their_posterior_alone(compared):
+    comparison, told = compared
+    a, b = comparison.sides
+    assert list(dict.fromkeys(told)) == ["autoencoder", "variational autoencoder"]
+    assert plain_autoencoder(b.run.experiment) == a.run.experiment
+    assert a.run.experiment.training == b.run.experiment.training
+    assert isinstance(a.run.experiment.model.layers[0].posterior, Delta)
+
+
+def test_a_comparison_measures_truly(compared):
+    comparison, _ = compared
+    a, b = comparison.sides
+    assert comparison.data.distance == 1.0
+    assert 0.35 < comparison.data.told_apart < 0.65  # chance is a half
+    assert a.train_distortion < b.train_distortion  # the rate costs the other some of its nats
+    for side in comparison.sides:
+        assert set(side.near) == set(PLACES)
+        assert side.overfitting == pytest.approx(side.test_distortion - side.train_distortion)
+        assert side.near["prior"].told_apart > 0.5 and 0 < side.near["prior"].coverage <= 1
+        run, test = side.run, comparison.index
+        x = Space.of(run.data).still(run.data.test, test)
+        rmse = np.sqrt(np.mean((run.reconstruct(Split(run.data.test.x[test])) - x) ** 2))
+        assert side.test_rmse == pytest.approx(rmse, rel=1e-4)
+
+
+def test_gibberish_is_told_from_data_and_data_are_not(digits):
+    from taut.evaluation.compare import _Measure
+
+    measure = _Measure(digits)
+    index = torch.arange(measure.size)
+    real = measure.near(measure.points(digits.train, index))
+    noise = measure.near(torch.rand(measure.size, 64) * 16)
+    blur = measure.near(measure.training.mean(0) + 0.1 * torch.randn(measure.size, 64))
+    assert real.told_apart < 0.65 and real.coverage > 0.5
+    assert noise.told_apart > 0.95 and noise.distance > 1.5 and noise.coverage < 0.3
+    assert blur.told_apart > 0.95 and blur.coverage < 0.2
+
+
+def test_the_report_of_a_comparison(compared, digits, tmp_path):
+    comparison, _ = compared
+    page = publish_comparison(comparison, digits, tmp_path)
+    assert pictures(tmp_path) == {"comparison"}
+    numbers = json.loads((tmp_path / "comparison.json").read_text("utf-8"))
+    assert set(numbers) == {"data", "autoencoder", "vae"}
+    assert numbers["vae"]["near"]["prior"]["told_apart"] == comparison.vae.near["prior"].told_apart
+    text = page.read_text("utf-8")
+    assert "autoencoder and variational autoencoder" in text and "draws from the prior N(0, I)" in text
+
+
+def test_a_comparison_of_a_table(tmp_path):
+    data = table(tmp_path)
+    comparison = compare(Experiment(Data("cells"), SMALL, training=FEW), data)
+    publish_comparison(comparison, data, tmp_path / "out")
+    assert comparison.unit == "standard deviations of the columns"
+    assert pictures(tmp_path / "out") == {"comparison"}
+
+
+def test_a_comparison_needs_a_variational_autoencoder(digits):
+    with pytest.raises(InputError, match=r"model\.posterior: is Delta"):
+        compare(Experiment(Data("digits"), replace(SMALL, posterior=Delta())), digits)
+    with pytest.raises(InputError, match=r"model\.layers: is empty"):
+        compare(Experiment(Data("digits"), replace(SMALL, layers=())), digits)
