@@ -173,7 +173,8 @@ def test_likelihoods(spec, shape):
         x = seeded(d.sample)
         assert x.shape == d.mean.shape == (6, *shape)
         assert x.dtype == out.dtype
-        if not head.dequantise and not (spec.continuous and support.discrete):
+        assert not x.requires_grad, "a sample carries no gradient"
+        if not spec.continuous:
             support.check(x, "x")
         log_prob = d.log_prob(x)
         assert log_prob.shape == (6,)
@@ -309,15 +310,27 @@ def test_any_prior_posterior_and_network_go_together(prior, posterior, network):
     assert parse(Model, to_tree(spec)) == spec
 
 
-@pytest.mark.parametrize("make", [
-    lambda: MLP(hidden=(0,)), lambda: Conv(channels=()), lambda: Conv(channels=(0,)), lambda: Conv(hidden=-1),
-    lambda: Network.members["ResidualMLP"](dropout=1.0), lambda: Network.members["ResidualMLP"](width=0),
-    lambda: Network.members["ResNet"](blocks=0), lambda: Prior.members["ConditionalNormal"](hidden=0),
-    lambda: Layer.members["Plain"](latents=0), lambda: Layer.members["Plain"](hidden=0),
-    lambda: Optimiser.members["Adam"](betas=(0.9,)), lambda: Optimiser.members["Adam"](betas=(0.9, 1.0)),
-    lambda: Optimiser.members["Adam"](eps=0.0), lambda: Optimiser.members["SGD"](momentum=1.0),
-    lambda: Schedule.members["Linear"](share=1.0), lambda: Schedule.members["Linear"](epochs=-1.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MLP(hidden=(0,)),
+        lambda: Conv(channels=()),
+        lambda: Conv(channels=(0,)),
+        lambda: Conv(hidden=-1),
+        lambda: Network.members["ResidualMLP"](dropout=1.0),
+        lambda: Network.members["ResidualMLP"](width=0),
+        lambda: Network.members["ResNet"](blocks=0),
+        lambda: Prior.members["ConditionalNormal"](hidden=0),
+        lambda: Layer.members["Plain"](latents=0),
+        lambda: Layer.members["Plain"](hidden=0),
+        lambda: Optimiser.members["Adam"](betas=(0.9,)),
+        lambda: Optimiser.members["Adam"](betas=(0.9, 1.0)),
+        lambda: Optimiser.members["Adam"](eps=0.0),
+        lambda: Optimiser.members["SGD"](momentum=1.0),
+        lambda: Schedule.members["Linear"](share=1.0),
+        lambda: Schedule.members["Linear"](epochs=-1.0),
+    ],
+)
 def test_sizes_that_make_no_sense_are_refused(make):
     with pytest.raises(InputError, match=r"^\w+: is .*; give "):
         make()

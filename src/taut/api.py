@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -120,6 +121,8 @@ def carry_out(
     finally:
         if not done and not (folder / CHECKPOINT).exists():
             shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # `runs/` too, if this run was the only reason for it
+                folder.parent.rmdir()
 
 
 def resumable(folder: Path, trust: tuple[str, ...] = ()) -> tuple[Experiment, bool]:

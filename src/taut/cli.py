@@ -202,7 +202,7 @@ def _train_arguments(parser: _Parser) -> None:
 def _train(args: argparse.Namespace) -> int:
     from taut.api import carry_out, new_folder, resumable
     from taut.config import to_tree, write_yaml
-    from taut.console import Watch, console, result_table
+    from taut.console import Watch, console, result_lines
     from taut.data import open_data
     from taut.experiment import resolve
     from taut.training import Stopped
@@ -252,7 +252,8 @@ def _train(args: argparse.Namespace) -> int:
     if not args.quiet:
         out.print()
         out.print(f"test split, {run.summary['n']:,} examples", style="dim")
-    out.print(result_table(run.summary))
+    for line in result_lines(run.summary):
+        out.print(line)
     out.print(f"\nrun     {folder}\nreport  {folder / 'report.html'}", soft_wrap=True)
     return 0
 
@@ -288,7 +289,7 @@ def _evaluate_arguments(parser: _Parser) -> None:
 def _evaluate(args: argparse.Namespace) -> int:
     import json
 
-    from taut.console import Progress, console, result_table
+    from taut.console import Progress, console, result_lines
     from taut.runs import _finite, load
 
     run = load(args.run, args.trust)
@@ -300,7 +301,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     out = console()
     out.print(f"{result['data']}, {result['split']} split, {result['n']:,} examples, {result['support']}, "
               f"{result['likelihood']}", style="dim")  # fmt: skip
-    out.print(result_table(result))
+    for line in result_lines(result):
+        out.print(line)
     return 0
 
 

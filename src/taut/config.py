@@ -129,7 +129,8 @@ def _parse_member(family: Any, value: Any, path: str, trust: Iterable[str], defa
     name = given.pop("part", None)
     if name is None:
         if default is None:
-            raise InputError(path, "has options but no part is named", f"give one of {', '.join(sorted(family.members))}")
+            names = ", ".join(sorted(family.members))
+            raise InputError(path, "has options, but no part is named that they are of", f"name one of {names}")
         return _parse_fields(type(default), given, path, trust, default)
     cls = _find_member(family, name if isinstance(name, str) else _show(name), path, trust)
     return _parse_fields(cls, given, path, trust, default if type(default) is cls else None)
@@ -198,6 +199,8 @@ def _parse_scalar(kind: Any, value: Any, path: str) -> Any:
         if kind is bool:
             if isinstance(value, bool):
                 return value
+            if not isinstance(value, (str, int)):
+                raise ValueError
             return {"true": True, "yes": True, "on": True, "1": True,
                     "false": False, "no": False, "off": False, "0": False}[str(value).lower()]
         if isinstance(value, bool) or value is None or (isinstance(value, (Mapping, list)) and kind is not dict):

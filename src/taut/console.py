@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
-__all__ = ["Progress", "Watch", "console", "number", "result_table"]
+__all__ = ["Progress", "Watch", "console", "number", "result_lines"]
 
 
 def console(stderr: bool = False) -> Console:
@@ -110,25 +109,26 @@ class Progress:
         sys.stderr.flush()
 
 
-def result_table(summary: dict[str, Any]) -> Table:
-    """The numbers of a model, each with its error, its unit and what it is."""
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    for style, justify in (("bold", "left"), ("", "right"), ("dim", "left"), ("", "left"), ("dim", "left")):
-        table.add_column(style=style, justify=justify, no_wrap=True)
+def result_lines(summary: dict[str, Any]) -> list[str]:
+    """The numbers of a model, each with its error, its unit and what it is, in aligned columns."""
+    rows: list[tuple[str, str, str, str, str]] = []
     if summary["elbo"] is None:
-        table.add_row("ELBO", "–", "", "", summary.get("why", ""))
+        rows.append(("ELBO", "–", "", "", summary.get("why", "")))
     else:
         iw = summary["iw"]
-        table.add_row("ELBO", number(summary["elbo"]), f"± {number(summary['elbo_stderr'])}", "nats", "≤ log p(x)")
+        rows.append(("ELBO", number(summary["elbo"]), f"± {number(summary['elbo_stderr'])}", "nats", "≤ log p(x)"))
         if iw["k"] > 1:
-            on = "" if iw["n"] == summary["n"] else f", gain measured on {iw['n']:,}"
+            on = "" if iw["n"] == summary["n"] else f", gain on {iw['n']:,}"
             what = f"≤ log p(x), tighter (ESS {number(iw['ess'], 1)}{on})"
-            table.add_row(f"IW-{iw['k']}", number(iw["value"]), f"± {number(iw['stderr'])}", "nats", what)
+            rows.append((f"IW-{iw['k']}", number(iw["value"]), f"± {number(iw['stderr'])}", "nats", what))
         if summary["bits_per_dim"] is not None:
-            table.add_row("", number(summary["bits_per_dim"], 4), "", "bits/dim", "−ELBO, per element of x")
-    table.add_row("distortion", number(summary["distortion"]), "", "nats", "−log p(x|z): what the code leaves out")
+            rows.append(("", number(summary["bits_per_dim"], 4), "", "bits/dim", "−ELBO, per element of x"))
+    rows.append(("distortion", number(summary["distortion"]), "", "nats", "−log p(x|z): what the code leaves out"))
     if summary["rate"] is not None:
-        table.add_row("rate", number(summary["rate"]), "", "nats", "KL(q(z|x) ‖ p(z)): what the code says")
-    units = f"{summary['active_units']} of {summary['latent_dim']}"
-    table.add_row("active", units, "", "latents", "that carry something")
-    return table
+        rows.append(("rate", number(summary["rate"]), "", "nats", "KL(q(z|x) ‖ p(z)): what the code says"))
+    rows.append(("active", f"{summary['active_units']} of {summary['latent_dim']}", "", "latents", "that carry something"))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    return [
+        f"{name:<{widths[0]}}  {value:>{widths[1]}}  {error:<{widths[2]}}  {unit:<{widths[3]}}  {what}".rstrip()
+        for name, value, error, unit, what in rows
+    ]

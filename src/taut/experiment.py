@@ -59,6 +59,7 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     reading, training = data.reading, experiment.training
     experiment = replace(experiment, model=experiment.model.resolved(reading.shape, reading.support))
     training = replace(training, batch=min(training.batch, len(data.train)))
+    build(experiment, data)  # what cannot be built is refused here, before anything is written
     per_epoch = steps_per_epoch(data, training)
     if training.minutes is not None and training.steps is None:
         steps = _steps_in(training.minutes, experiment, data, training)

@@ -40,6 +40,7 @@ class Affine(Distribution):
     def stddev(self) -> Tensor:
         return self.scale * self.base.stddev
 
+    @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         return self.shift + self.scale * self.base.sample(sample_shape)
 
@@ -67,6 +68,7 @@ class Factorised(Distribution):
         """E[x|z], shape (N, *shape), in the data's units."""
         return self.base.mean
 
+    @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         return self.base.sample(sample_shape)
 

@@ -65,6 +65,7 @@ class DiscretisedLogistic(Distribution):
         flat = top * torch.sigmoid((self.location - top / 2) / scale)
         return torch.where(scale > 100 * top, flat, exact).clamp(0, top)
 
+    @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         shape = (*sample_shape, *self.location.shape)
         uniform = torch.rand(shape, dtype=self.location.dtype, device=self.location.device)

@@ -143,6 +143,7 @@ class _ContinuousBernoulli(td.Distribution):
         far_value = -1 / torch.expm1(-safe) - 1 / safe
         return torch.where(near, 0.5 + self.logits / 12 - self.logits**3 / 720, far_value)
 
+    @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         """By inversion: x = log( 1 + u (e^η − 1) ) / η."""
         shape = (*sample_shape, *self.logits.shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,18 +22,24 @@ SHOWN = 300  # decodings that are handed to the picture, at most
 
 NEARNESS: tuple[tuple[str, str, Callable[[Nearness], str]], ...] = (
     (
-        "Told from real data", "the share of draws and validation examples that a nearest-neighbour rule tells apart; "
-        "50% is chance, 100% gibberish", lambda near: f"{near.told_apart:.0%}",
+        "Told from real data",
+        "Draws are mixed with as many validation examples: the share whose nearest neighbour is of their own kind. 50% "
+        "is chance, so nobody could tell; 100% is what gibberish gives.",
+        lambda near: f"{near.told_apart:.0%}",
     ),
     (
-        "Distance to the data", "the median distance to the nearest training example, over that of test examples; 1 is "
-        "as near as real data", lambda near: "–" if near.distance is None else f"{near.distance:.2f}",
+        "Coverage of the data",
+        "The share of validation examples that are the nearest one to some of as many draws. Real data do not reach "
+        "100% either; low is a model that leaves out part of them.",
+        lambda near: f"{near.coverage:.0%}",
     ),
     (
-        "Coverage of the data", "the share of validation examples that are nearest to one of as many draws; low leaves "
-        "out part of the data", lambda near: f"{near.coverage:.0%}",
+        "Distance to the data",
+        "The median distance to the nearest training example, over that of test examples. 1 is as near as real data; "
+        "of images of many pixels it says little, as all are about as far from one another.",
+        lambda near: "–" if near.distance is None else f"{near.distance:.2f}",
     ),
-)  # fmt: skip
+)
 
 
 def publish_comparison(comparison: Comparison, data: Dataset, folder: str | Path) -> Path:
@@ -124,25 +130,33 @@ def _facts(comparison: Comparison) -> dict[str, Fact]:
 
 
 def _tables(comparison: Comparison) -> list[Table]:
-    a, b = comparison.sides
-    rows = [("Training data, nats", _nats(a.train_distortion), _nats(b.train_distortion))]
-    rows += [("Test data, nats", _nats(a.test_distortion), _nats(b.test_distortion))]
-    rows += [("Test − training, nats", _nats(a.overfitting), _nats(b.overfitting))]
-    rows += [("The same at the end of training, nats", _nats(a.overfitting_at_end), _nats(b.overfitting_at_end))]
-    rows += [("Training data, root mean squared error", _figures(a.train_rmse), _figures(b.train_rmse))]
-    rows += [("Test data, root mean squared error", _figures(a.test_rmse), _figures(b.test_rmse))]
-    kept = [f"of step {side.run.summary['best_step']:,}" for side in (a, b)]
-    rows += [("Weights kept, by validation", *kept)]
-    tables = [Table(f"Reconstruction, at the posterior mean (errors in {comparison.unit})", ("", *_names(a, b)), rows)]
+    sides = comparison.sides
+    names = [side.name for side in sides]
+
+    def row(words: str, text: Callable[[Side], str]) -> tuple[str, ...]:
+        return words, *map(text, sides)
+
+    rows = [
+        row("Training data, nats", lambda side: _nats(side.train_distortion)),
+        row("Test data, nats", lambda side: _nats(side.test_distortion)),
+        row("Overfitting: test − training, nats", lambda side: _nats(side.overfitting)),
+        row("The same at the end of training, nats", lambda side: _nats(side.overfitting_at_end)),
+        row("Training data, root mean squared error", lambda side: _figures(side.train_rmse)),
+        row("Test data, root mean squared error", lambda side: _figures(side.test_rmse)),
+        row("Weights kept", lambda side: f"of step {side.run.summary['best_step']:,}"),
+    ]
+    note = (
+        "Distortion −log p(x|z) at the posterior mean of z, of the weights that did best on validation data, and, to "
+        f"show what that choice has spared, at the end of training. Errors are in {comparison.unit}."
+    )
+    tables = [Table("Reconstruction", ("", *names), rows, note)]
     for title, words, text in NEARNESS:
-        rows = [("test examples", text(comparison.data), text(comparison.data))]
-        rows += [(what, text(a.near[place]), text(b.near[place])) for place, what in PLACES.items()]
-        tables.append(Table(f"{title}: {words}", ("Draws of x decoded from", *_names(a, b)), rows))
+        rows = [("none: test examples themselves", *[text(comparison.data)] * len(sides))]
+        rows += [
+            row(what, lambda side, place=place, text=text: text(side.near[place])) for place, what in PLACES.items()
+        ]
+        tables.append(Table(title, ("Codes decoded", *names), rows, words))
     return tables
-
-
-def _names(*sides: Side) -> Sequence[str]:
-    return [side.name for side in sides]
 
 
 def _figures(value: float) -> str:

@@ -24,11 +24,12 @@ class Fact:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a heading; cells that are numbers stand right."""
+    """A table with a heading and a sentence below it; cells that are numbers stand right."""
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[object]]
+    note: str = ""
 
 
 def key_numbers(summary: Mapping) -> dict[str, Fact]:
@@ -196,8 +197,9 @@ def _table(table: Table) -> str:
         for name, right in zip(table.header, number, strict=True)
     )
     body = "".join(f"<tr>{''.join(cell(value) for value in row)}</tr>" for row in table.rows)
+    note = f'<p class="note">{_text(table.note)}</p>' if table.note else ""
     return (
-        f'<section><h2>{_text(table.title)}</h2><div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f'<section><h2>{_text(table.title)}</h2>{note}<div class="wide"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div></section>"
     )
 
@@ -233,6 +235,7 @@ figcaption { font-size: .875rem; color: var(--grey); margin-top: .6rem; max-widt
 .chart.broad img { max-width: max(100%, 30rem) }
 .chart img { mix-blend-mode: multiply }
 @media (prefers-color-scheme: dark) { .chart img { filter: invert(1) hue-rotate(180deg); mix-blend-mode: screen } }
+.note { font-size: .875rem; color: var(--grey); margin: -.3rem 0 .6rem; max-width: 38rem; text-wrap: pretty }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-size: .875rem; min-width: 60% }
 th, td { text-align: left; padding: .35rem 1.5rem .35rem 0; border-bottom: 1px solid var(--hair); vertical-align: top }

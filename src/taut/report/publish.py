@@ -163,7 +163,7 @@ def _samples(book: _Book, metrics: Sequence[dict]) -> None:
     if not canvas.image and not canvas.signal:
         drawn = run.sample(max(1000, min(len(training), CODES)), seed=0)
         picture = figures.samples(canvas.draw(drawn), None, None, "vector", data=training[:CODES], names=book.names)
-        caption = "Each column of training data and of as many draws: z from the prior p(z), then x from p(x|z)."
+        caption = "Each column of the training data, and of draws: z from the prior p(z), then x from p(x|z)."
         return book.add("samples", picture, "New data from the prior", caption)
     drawn = run.sample(3 * canvas.across(120) if canvas.image else 9, seed=0, means=True)
     where, distances = nearest(book.space.points(drawn), book.space.points(training))
@@ -244,7 +244,9 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
     if not chosen:
         book.notes.append("No latent dimension says anything about x, so none is traversed")
         return
-    center = book.run.encode(book.test(1))[0]
+    codes = book.run.encode(book.test(201))
+    # a code of middling length: neither the blandest nor the oddest of examples
+    center = codes[np.argsort(np.linalg.norm(codes, axis=1), kind="stable")[len(codes) // 2]]
     values = np.linspace(-REACH, REACH, PLACES)
     if book.proper:
         where, words = dict.fromkeys(chosen, values), "takes values from −3 to 3, where the prior has its mass"

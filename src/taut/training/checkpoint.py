@@ -49,7 +49,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any] 
     """Write tensors and JSON-able facts into one safetensors file, atomically."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(facts or {})
-    write_atomically(path, save(plain, {"facts": text, "sha256": _digest(plain, text)}))
+    # one key only: the order of several is not fixed, and equal runs must give equal files
+    write_atomically(path, save(plain, {"taut": json.dumps({"sha256": _digest(plain, text), "facts": text})}))
 
 
 def _digest(tensors: dict[str, Tensor], text: str) -> str:
@@ -70,7 +71,7 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
     try:
         with safe_open(path, "pt", device=device) as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            held = file.metadata() or {}
+            held = json.loads((file.metadata() or {})["taut"])
         if _digest(tensors, held["facts"]) != held["sha256"]:
             raise ValueError("its checksum is wrong")
         return tensors, json.loads(held["facts"])
