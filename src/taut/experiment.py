@@ -58,6 +58,12 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     """
     reading, training = data.reading, experiment.training
     experiment = replace(experiment, model=experiment.model.resolved(reading.shape, reading.support))
+    if experiment.objective.needs_density:
+        for layer in experiment.model.layers:
+            if not layer.posterior.proper:
+                name, objective = type(layer.posterior).__name__, type(experiment.objective).__name__
+                raise InputError("objective", f"{objective} asks for a density, and the {name} posterior has none",
+                                 "choose ELBO, or another posterior")  # fmt: skip
     training = replace(training, batch=min(training.batch, len(data.train)))
     build(experiment, data)  # what cannot be built is refused here, before anything is written
     per_epoch = steps_per_epoch(data, training)

@@ -148,11 +148,13 @@ def pick_prior(temperature: float = 1.0) -> Pick:
 
 
 def follow(values: Sequence[Tensor]) -> Pick:
-    """Pick the given values, one (N, *event) a layer, top first: decoding and editing."""
-    remaining = iter(values)
+    """Pick the given values, one (N, *event) a layer, top first: decoding and editing. Good for one pass."""
+    remaining = list(values)[::-1]
 
     def pick(layer: nn.Module, q: Distribution, p: Distribution) -> tuple[Tensor, Tensor]:
-        z = next(remaining)
+        if not remaining:
+            raise InputError("values", f"are of {len(values)} layers, and the model has more", "give one a layer")
+        z = remaining.pop()
         return z, q.log_prob(z)
 
     return pick

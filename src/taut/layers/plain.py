@@ -77,7 +77,9 @@ class _Plain(nn.Module):
         return self.p(h)
 
     def posterior(self, h: Tensor, e: Tensor, p: Distribution) -> Distribution:
-        return self.q(e if self.above is None else e + self.above(h))
+        params = e if self.above is None else e + self.above(h)
+        # the bound stays in float32 whatever the networks compute in
+        return self.q(params.float() if params.dtype in (torch.bfloat16, torch.float16) else params)
 
     def merge(self, h: Tensor, z: Tensor) -> Tensor:
         return torch.cat([h, z.flatten(1)], 1) if h.shape[1] else z.flatten(1)

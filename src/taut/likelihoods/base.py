@@ -83,5 +83,6 @@ class Head(nn.Module):
             self.register_buffer("scale", scale.clone())
 
     def forward(self, out: Tensor) -> Factorised:
+        out = out.float() if out.dtype in (torch.bfloat16, torch.float16) else out  # the bound stays in float32
         base = self.spec.elementwise(out + self.offset, self.shared, self.support)
         return Factorised(Affine(base, self.shift, self.scale) if self.spec.continuous else base)

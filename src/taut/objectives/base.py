@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -26,6 +26,9 @@ class Objective(Part, family=True):
         samples: posterior samples per example and step.
         schedule: how β is reached.
     """
+
+    needs_density: ClassVar[bool] = False
+    """Whether the loss asks every posterior for its density."""
 
     beta: float = 1.0
     samples: int = 1

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -35,6 +36,8 @@ class ELBO(Objective):
 @dataclass(frozen=True)
 class IWAE(Objective):
     """The negative importance-weighted bound with K samples."""
+
+    needs_density: ClassVar[bool] = True
 
     samples: int = 5
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 from torch import nn
 
@@ -13,6 +14,9 @@ __all__ = ["Posterior"]
 
 class Posterior(Part, family=True):
     """A family of densities of one layer's latents, indexed by the numbers that the encoder gives."""
+
+    proper: ClassVar[bool] = True
+    """Whether its members have densities, so that an evidence lower bound exists."""
 
     @abstractmethod
     def build(self, event: tuple[int, ...]) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -45,6 +46,8 @@ class Delta(Posterior):
     There is no divergence between a point and a density; −log p(z) stands in for the rate while training, and the
     model's evidence lower bound is reported as absent.
     """
+
+    proper: ClassVar[bool] = False
 
     def build(self, event: tuple[int, ...]) -> nn.Module:
         return _Point(event)
