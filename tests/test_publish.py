@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from taut.comparison import PLACES, compare, plain_autoencoder
 from taut.data import Data, Dataset, Split, open_array, open_data
 from taut.errors import InputError
-from taut.evaluation.compare import PLACES, compare, plain_autoencoder
 from taut.evaluation.space import Space
 from taut.experiment import Experiment, resolve, train
 from taut.layers import Plain
@@ -197,7 +197,7 @@ def test_a_comparison_measures_truly(compared):
 
 
 def test_gibberish_matches_no_data_and_data_do(digits):
-    from taut.evaluation.compare import _Measure
+    from taut.comparison import _Measure
 
     measure = _Measure(digits)
     index = torch.arange(measure.size)

@@ -175,7 +175,9 @@ class VAE(nn.Module):
         statistics: mean and standard deviation that standardise the encoder's input.
     """
 
-    def __init__(self, encoder: nn.Module, layers: Sequence[nn.Module], decoder: nn.Module, statistics: Statistics) -> None:
+    def __init__(
+        self, encoder: nn.Module, layers: Sequence[nn.Module], decoder: nn.Module, statistics: Statistics
+    ) -> None:
         super().__init__()
         self.encoder, self.layers, self.decoder = encoder, nn.ModuleList(layers), decoder
         self.register_buffer("shift", statistics.mean.clone())

@@ -64,7 +64,10 @@ def write_codes(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     split = read_like(run.reading, args.data, args.data_root)
     codes = run.encode(split, sample=args.draw, seed=args.seed)
     write_array(path, codes, [f"z{i}" for i in range(codes.shape[1])], _labels(run, split))
-    return path, f"{'posterior draws' if args.draw else 'posterior means'} of {len(codes):,} examples, {codes.shape[1]} latents"
+    return (
+        path,
+        f"{'posterior draws' if args.draw else 'posterior means'} of {len(codes):,} examples, {codes.shape[1]} latents",
+    )
 
 
 def write_interpolation(run: Run, args: argparse.Namespace) -> tuple[Path, str]:

@@ -149,7 +149,7 @@ class Reading:
         elif self.binarize == "static":
             x = draw_static(x, self.grey, self.options.get("seed", 0))
         levels = self.raw_support.levels
-        x = np.ascontiguousarray(x, dtype=np.uint8 if levels and levels <= 256 or x.dtype == bool else np.float32)
+        x = np.ascontiguousarray(x, dtype=np.uint8 if (levels and levels <= 256) or x.dtype == bool else np.float32)
         # The tensor must not be a window on the user's own array, nor on a read-only file.
         return torch.from_numpy(x.copy() if np.may_share_memory(x, raw) else x)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from taut.comparison import PLACES, Comparison, Nearness, Side
 from taut.config import to_tree, write_yaml
 from taut.data import Dataset, Split
-from taut.evaluation.compare import PLACES, Comparison, Nearness, Side
 from taut.evaluation.space import Space
 from taut.explore import plane
 from taut.report import figures
@@ -46,7 +46,7 @@ def publish_comparison(comparison: Comparison, data: Dataset, folder: str | Path
     """Write ``figures/comparison.png``, ``comparison.json`` and ``report.html`` into a folder.
 
     Args:
-        comparison: of :func:`taut.evaluation.compare.compare`.
+        comparison: of :func:`taut.comparison.compare`.
         data: what both models were trained on.
         folder: made if it is not there.
 
