@@ -131,10 +131,9 @@ def _write_rows(
 
 def _target(run: Run, args: argparse.Namespace, name: str) -> tuple[Path, bool]:
     """Where to write and whether it is a picture; a free name in the run's folder if none was given."""
-    if args.output:
-        path = check_target(args.output, (*PICTURES, *ARRAYS), args.force)
-    else:
-        path = fresh(run.folder / f"{name}.png")
+    if not args.output:
+        return fresh(run.folder / f"{name}.png"), True
+    path = check_target(args.output, (*PICTURES, *ARRAYS), args.force)
     return path, path.suffix.lower() in PICTURES
 
 
