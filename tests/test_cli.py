@@ -138,7 +138,7 @@ def test_the_printed_configuration_trains_the_same(tmp_path: Path, capsys: pytes
     assert main(["train", "--config", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "b"), "--quiet"]) == 0
     a, b = ((tmp_path / name / "model.safetensors").read_bytes() for name in "ab")
     assert a == b
-    assert (tmp_path / "a" / "config.yaml").read_text() == (tmp_path / "c.yaml").read_text()
+    assert (tmp_path / "a" / "config.yaml").read_text().endswith((tmp_path / "c.yaml").read_text())
 
 
 def test_load_and_python(run: Path) -> None:

@@ -230,7 +230,8 @@ def load(folder: str | Path, trust: Iterable[str] = ()) -> Run:
 
 def write_head(folder: Path, experiment: Experiment, reading: Reading, facts: dict[str, Any]) -> None:
     """What is known before training: configuration and reading."""
-    write_atomically(folder / CONFIG, write_yaml(to_tree(experiment)).encode())
+    said = f"# {reading.name}: {facts['description']}\n"
+    write_atomically(folder / CONFIG, (said + write_yaml(to_tree(experiment))).encode())
     write_json(folder / DATA, {"reading": reading.to_dict(), **facts})
 
 
