@@ -113,8 +113,8 @@ def carry_out(
         stage("reporting")
         from taut.report.publish import publish
 
-        publish(run, data, folder, journal.rows())
         run.write()
+        publish(run, data, folder, journal.rows())
         (folder / CHECKPOINT).unlink(missing_ok=True)
         done = True
         return run

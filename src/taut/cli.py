@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 2 for a mistake in what was given, 130 for Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
+        signal.signal(signal.SIGTERM, _stop)
         if not argv or argv[0] in ("-h", "--help", "help"):
             print(HELP, end="")
             return 0 if argv else 2
@@ -71,6 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("TAUT_DEBUG"):
             raise
         return _fail(f"{type(error).__name__}: {error}; this is a fault in taut, set TAUT_DEBUG=1 to see where", 1)
+
+
+def _stop(number: int, frame: Any) -> NoReturn:
+    """A polite request to end is met as Ctrl-C is: what is worth keeping is kept."""
+    raise KeyboardInterrupt
 
 
 def _fail(message: str, status: int = 2) -> int:
