@@ -318,3 +318,51 @@ def test_a_full_disk_leaves_nothing_half_made(tmp_path: Path, said, monkeypatch)
     left = {path.name for path in tmp_path.rglob("*")}
     assert "model.safetensors" not in left
     assert left == set() or "checkpoint.safetensors" in left
+
+
+def test_force_replaces_only_what_is_ours(said, tmp_path: Path, monkeypatch) -> None:
+    mine = tmp_path / "thesis"
+    mine.mkdir()
+    (mine / "config.yaml").write_text("a: 1")
+    (mine / "thesis.txt").write_text("years of work")
+    assert "no run" in said("train", "digits", "--out", mine, "--force", *TINY)
+    run = tmp_path / "run"
+    assert main(["train", "digits", "--out", str(run), *TINY]) == 0
+    (run / "notes.txt").write_text("mine too")
+    assert "notes.txt" in said("train", "digits", "--out", run, "--force", *TINY)
+    (run / "notes.txt").unlink()
+    monkeypatch.chdir(run)
+    assert "folder you are in" in said("train", "digits", "--out", ".", "--force", *TINY)
+    monkeypatch.chdir(tmp_path)
+    before = (run / "model.safetensors").read_bytes()
+    line = said("train", "digits", "--out", run, "--force", "--training.optimiser", "SGD", "--training.optimiser.lr", "1e9",
+                "--training.warmup", "0", *TINY)  # fmt: skip
+    assert "not finite" in line  # its last good state is kept, in place of the old run
+    assert main(["train", "digits", "--out", str(tmp_path / "b"), *TINY]) == 0
+    assert (tmp_path / "b" / "model.safetensors").read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"thesis", "run", "b"}, "nothing is left aside"
+
+
+def test_an_error_after_training_loses_nothing(tmp_path: Path, said, monkeypatch) -> None:
+    import taut.api
+
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(taut.api, "_summary", interrupted)
+    folder = tmp_path / "run"
+    line = said("train", "digits", "--out", folder, *TINY, status=130)
+    assert f"--resume {folder}" in line
+    monkeypatch.undo()
+    assert main(["train", "--resume", str(folder), "--quiet"]) == 0
+    assert (folder / "report.html").exists() and not (folder / "checkpoint.safetensors").exists()
+    assert "no DATA" in said("train", "digits", "--resume", folder)
+    (folder / "model.safetensors").unlink()
+    assert "before its first checkpoint" in said("train", "--resume", folder)
+
+
+def test_other_precisions_end_in_a_usable_model(tmp_path: Path) -> None:
+    for precision in ("64-true", "bf16-mixed"):
+        folder = tmp_path / precision
+        assert main(["train", "digits", "--out", str(folder), "--precision", precision, *TINY]) == 0
+        assert taut.load(folder).sample(2).shape == (2, 8, 8)

@@ -4,15 +4,13 @@
 >>> run = taut.train("digits", epochs=2, seed=0)              # or an array (N, …), or a path
 >>> codes, new = run.encode(run.dataset().test), run.sample(4, seed=0)
 >>> codes.shape, new.shape, run.summary["elbo"] < 0
-((179, 32), (4, 8, 8), True)
+((180, 32), (4, 8, 8), True)
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,8 @@ from taut.errors import InputError
 from taut.evaluation import evaluate
 from taut.experiment import Experiment, resolve
 from taut.experiment import train as train_model
-from taut.runs import METRICS, Run, facts_of, load, read_head, write_head
+from taut.folders import claimed
+from taut.runs import METRICS, SUMMARY, WEIGHTS, Run, facts_of, load, read_head, write_head
 from taut.training import CHECKPOINT, Event
 
 __all__ = ["carry_out", "load", "train"]
@@ -99,46 +98,52 @@ def carry_out(
         run = Run(vae, experiment, data.reading, facts_of(data), {}, None, data)
         run.summary = _summary(run, data, facts)
         return run
-    if not resume:
-        make_folder(folder, force)
+    if resume:
+        return _carry_on(experiment, data, folder, listen, stage, _saved_step(folder))
+    with claimed(folder, force, worth=(folder / CHECKPOINT).exists):
         write_head(folder, experiment, data.reading, facts_of(data))
-    journal = _Journal(folder / METRICS, resume_from=_saved_step(folder) if resume else 0)
-    done = False
-    try:
-        stage("training")
-        vae, facts = train_model(experiment, data, folder, lambda event: (journal.write(event), listen(event)), resume)
-        run = Run(vae, experiment, data.reading, facts_of(data), {}, folder, data)
-        stage("evaluating")
-        run.summary = _summary(run, data, facts)
-        stage("reporting")
-        from taut.report.publish import publish
+        return _carry_on(experiment, data, folder, listen, stage)
 
-        run.write()
-        publish(run, data, folder, journal.rows())
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-        done = True
-        return run
-    finally:
-        if not done and not (folder / CHECKPOINT).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            with contextlib.suppress(OSError):  # `runs/` too, if this run was the only reason for it
-                folder.parent.rmdir()
+
+def _carry_on(
+    experiment: Experiment,
+    data: Dataset,
+    folder: Path,
+    listen: Callable[[Event], None],
+    stage: Callable[[str], None],
+    resume_from: int | None = None,
+) -> Run:
+    from taut.report.publish import publish
+
+    journal = _Journal(folder / METRICS, resume_from or 0)
+    resume = resume_from is not None
+    stage("training")
+    vae, facts = train_model(experiment, data, folder, lambda event: (journal.write(event), listen(event)), resume)
+    run = Run(vae, experiment, data.reading, facts_of(data), {}, folder, data)
+    stage("evaluating")
+    run.summary = _summary(run, data, facts)
+    stage("reporting")
+    run.write()
+    publish(run, data, folder, journal.rows())
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return run
 
 
 def resumable(folder: Path, trust: tuple[str, ...] = ()) -> tuple[Experiment, bool]:
     """The experiment of an unfinished run, and whether there is anything left to do.
 
     Raises:
-        InputError: where the folder is no run.
+        InputError: where the folder is no run, or was stopped before there was anything to go on from.
     """
     experiment, _, _ = read_head(folder, trust)
-    return experiment, (folder / CHECKPOINT).exists()
-
-
-def new_folder(name: str, root: Path = Path("runs")) -> Path:
-    """The next numbered folder under ``runs/``, such as ``runs/003-digits``."""
-    numbers = [int(path.name[:3]) for path in root.glob("[0-9][0-9][0-9]-*")]
-    return root / f"{max(numbers, default=0) + 1:03d}-{name}"
+    unfinished = (folder / CHECKPOINT).exists()
+    if not unfinished and not all((folder / name).exists() for name in (WEIGHTS, SUMMARY)):
+        raise InputError(
+            str(folder),
+            "was stopped before its first checkpoint, so there is nothing to go on from",
+            f"train it again: taut train --config {folder / 'config.yaml'}",
+        )
+    return experiment, unfinished
 
 
 def overridden(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,19 +159,6 @@ def _summary(run: Run, data: Dataset, facts: dict[str, Any]) -> dict[str, Any]:
     )
     parameters = sum(p.numel() for p in run.vae.parameters())
     return result | facts | {"seed": run.experiment.seed, "parameters": parameters}
-
-
-def make_folder(folder: Path, force: bool) -> None:
-    if folder.exists():
-        ours = (folder / "config.yaml").is_file() or (folder.is_dir() and not any(folder.iterdir()))
-        if not force or not ours:
-            mend = "name another folder" + (", or say --force to replace it" if ours else "")
-            raise InputError("--out", f"{folder} exists" + ("" if ours else " and is no run"), mend)
-        shutil.rmtree(folder)
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise InputError("--out", f"{folder} cannot be made ({error.strerror})", "name another folder") from None
 
 
 def _saved_step(folder: Path) -> int:

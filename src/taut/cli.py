@@ -33,6 +33,9 @@ Sets by name: digits; and mnist, fashion-mnist, binarized-mnist under --data-roo
 """
 
 
+OUT_OF_MEMORY = "memory: not enough; try a smaller --training.batch, a smaller model, or fewer examples (--data.limit)"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 2 for a mistake in what was given, 130 for Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -68,8 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(f"{error.filename or 'disk'}: no space is left; free some and go on (taut train --resume RUN)")
         return _fail(f"{error.filename or 'file'}: {error.strerror or error}")
     except MemoryError:
-        return _fail("memory: not enough; try a smaller --training.batch, or fewer examples with --data.limit")
+        return _fail(OUT_OF_MEMORY)
     except Exception as error:
+        if "allocate memory" in str(error) or "out of memory" in str(error):  # torch has no type of its own for it
+            return _fail(OUT_OF_MEMORY)
         if os.environ.get("TAUT_DEBUG"):
             raise
         return _fail(f"{type(error).__name__}: {error}; this is a fault in taut, set TAUT_DEBUG=1 to see where", 1)
@@ -106,7 +111,7 @@ def _overrides(rest: list[str], parser: _Parser) -> dict[str, str]:
             raise InputError(parser.prog, f"{item!r} is one argument too many", f"see {parser.prog} --help")
         name = name[2:]
         if not parser.overridable or name.split(".")[0] not in sections:
-            known = [*parser.names(), *(f"--{s}" for s in sections if parser.overridable)]
+            known = {*parser.names(), *(f"--{s}" for s in sections if parser.overridable)}
             raise InputError(f"--{name}", "no such option", nearest(f"--{name}", known))
         if not equals:
             value = next(items, None)
@@ -207,15 +212,19 @@ def _train_arguments(parser: _Parser) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from taut.api import carry_out, new_folder, resumable
+    from taut.api import carry_out, resumable
     from taut.config import to_tree, write_yaml
     from taut.console import Watch, console, result_lines
     from taut.data import open_data
     from taut.experiment import resolve
+    from taut.folders import new_folder, refuse_foreign
     from taut.training import Stopped
 
     out = console()
     if args.resume:
+        if args.data or args.recipe or args.config or args.overrides or args.epochs or args.minutes or args.out:
+            raise InputError("--resume", "goes on with the run as it was, so it takes no DATA and no options",
+                             f"say taut train --resume {args.resume}")  # fmt: skip
         folder = Path(args.resume)
         experiment, unfinished = resumable(folder, tuple(args.trust))
         if not unfinished:
@@ -223,12 +232,10 @@ def _train(args: argparse.Namespace) -> int:
             return 0
     else:
         experiment, folder = _experiment(args), None
-    if args.data_root is None and args.resume is None and experiment.data.root is None:
-        pass  # the environment's TAUT_DATA is read where the data are opened
     data = open_data(experiment.data)
     if not args.resume:
-        if args.out and Path(args.out).exists() and not args.force:
-            raise InputError("--out", f"{args.out} exists", "name another folder, or say --force to replace a run")
+        if args.out and Path(args.out).exists() and not args.print_config:
+            refuse_foreign(Path(args.out), args.force)
         experiment = resolve(experiment, data)
     if args.print_config:
         print(write_yaml(to_tree(experiment)), end="")
@@ -267,7 +274,6 @@ def _train(args: argparse.Namespace) -> int:
 
 def _what(experiment: Any, data: Any) -> list[str]:
     """What the data are taken to be, and what is trained on them: said, not guessed in silence."""
-    from taut.console import duration  # noqa: F401 - kept beside the other words
     from taut.parts import in_words
 
     lines = [f"{data.reading.name}: {data.what()}: {in_words(experiment.model.likelihood, data)}; {data.splits()}"]
@@ -408,11 +414,11 @@ def _compare_arguments(parser: _Parser) -> None:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from taut.api import make_folder, new_folder
     from taut.comparison import compare
     from taut.console import Watch, comparison_lines, console
     from taut.data import open_data
     from taut.experiment import resolve
+    from taut.folders import claimed, new_folder, refuse_foreign
     from taut.report.compare import publish_comparison
 
     out = console()
@@ -420,7 +426,8 @@ def _compare(args: argparse.Namespace) -> int:
     data = open_data(experiment.data)
     experiment = resolve(experiment, data)
     folder = Path(args.out) if args.out else new_folder(f"{data.reading.name}-compare")
-    make_folder(folder, args.force)
+    if folder.exists():
+        refuse_foreign(folder, args.force)
     watches: dict[str, Watch] = {}
 
     def listen(name: str, event: Any) -> None:
@@ -435,21 +442,15 @@ def _compare(args: argparse.Namespace) -> int:
         for watch in watches.values():
             watch.close()
 
-    done = False
-    try:
-        if not args.quiet:
-            for line in _what(experiment, data):
-                out.print(line)
-        comparison = compare(experiment, data, listen=listen)
-        close()
+    if not args.quiet:
+        for line in _what(experiment, data):
+            out.print(line)
+    with claimed(folder, args.force):
+        try:
+            comparison = compare(experiment, data, listen=listen)
+        finally:
+            close()
         report = publish_comparison(comparison, data, folder)
-        done = True
-    finally:
-        close()
-        if not done:
-            import shutil
-
-            shutil.rmtree(folder, ignore_errors=True)
     for line in comparison_lines(comparison):
         out.print(line)
     out.print(f"report  {report}", soft_wrap=True)

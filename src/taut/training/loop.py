@@ -235,6 +235,7 @@ def fit(
         write_tensors(folder / CHECKPOINT, *state.capture())  # so that nothing after training can lose it
     best = state.average.module
     best.load_state_dict(state.best or best.state_dict())
+    best.float()  # whatever it was trained in, the model is kept and used in float32
     facts = {
         "steps": state.step,
         "epochs": round(state.step / per_epoch, 3),
