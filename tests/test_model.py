@@ -405,7 +405,7 @@ NETWORKS = (
     ResNet(channels=(4,), hidden=0),
 )
 FITS = {
-    name: next(s for s in (BINARY, Support("integers", 5), Support("unit"), REAL) if member().fits(s))
+    name: next(s for s in (BINARY, Support("integers", 5), Support("counts"), REAL) if member().fits(s))
     for name, member in sorted(Likelihood.members.items())
 }
 
@@ -447,7 +447,7 @@ def test_every_parameter_of_a_hierarchy_gets_a_gradient(objective):
     assert without_gradient(vae, batch, objective, 1.0) == []
 
 
-@pytest.mark.parametrize("spread", ["learned", "shared", "constant"])
+@pytest.mark.parametrize("spread", ["learned", "shared", "optimal", "constant"])
 def test_every_parameter_of_a_density_gets_a_gradient(spread):
     vae, batch = small(MLP(hidden=(8,)), Gaussian(spread=spread), REAL)
     assert without_gradient(vae, batch, ELBO(), 1.0) == []
