@@ -50,6 +50,11 @@ give data of this support, or name another with data.support
         """Whether x has a probability, not a density."""
         return self.kind in ("binary", "integers") or self.whole
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The smallest and the largest value, where there are such."""
+        return None if self.kind == "real" else (0.0, float((self.levels or 2) - 1))
+
     def __str__(self) -> str:
         return {
             "binary": "values {0, 1}",
