@@ -18,8 +18,8 @@ check: $(READY) lint
 	$(BIN)/python -m pytest -m slow
 
 lint: $(READY)
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
 
 # torch comes first, so that no other package chooses a build of it
 $(READY): constraints.txt pyproject.toml

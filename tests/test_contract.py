@@ -31,7 +31,14 @@ torch.set_num_threads(1)
 FAMILIES = (Prior, Posterior, Likelihood, Network, Layer, Objective, Schedule, Optimiser)
 MEMBERS = [(family, name) for family in FAMILIES for name in sorted(family.members)]
 SHAPES = ((5,), (1, 9, 7), (3, 8, 8))
-SUPPORTS = (Support("binary", 2), Support("integers", 5), Support("integers", 256), Support("unit"), Support("real"))
+SUPPORTS = (
+    Support("binary", 2),
+    Support("integers", 5),
+    Support("integers", 256),
+    Support("counts"),
+    Support("unit"),
+    Support("real"),
+)
 
 
 def members(family: type) -> Any:
@@ -379,6 +386,7 @@ def test_any_prior_posterior_and_network_go_together(prior, posterior, network):
         lambda: Optimiser.members["Adam"](eps=0.0),
         lambda: Optimiser.members["SGD"](momentum=1.0),
         lambda: Schedule.members["Linear"](share=1.0),
+        lambda: Likelihood.members["DiscretisedLogisticMixture"](components=0),
         lambda: Schedule.members["Linear"](epochs=-1.0),
     ],
 )

@@ -148,11 +148,16 @@ SUPPORTS = [
     (GREY / 255, "auto", "floats in [0, 1]"),
     (GREY / 1.0, "auto", "real numbers"),
     (GREY / 1.0, "bytes", "integers 0 to 255"),
-    (GREY.astype(int) - 3, "auto", "real numbers"),
-    (GREY.astype(int) * 2, "auto", "real numbers"),
+    (GREY.astype(int) - 3, "auto", "whole numbers of a large range"),
+    (GREY.astype(int) * 2, "auto", "whole numbers of a large range"),
+    (GREY.astype(int) * 2, "counts", "counts from 0"),
+    (GREY.reshape(40, -1).astype(np.int64) * (np.arange(30) + 7), "auto", "counts from 0"),
+    (GREY.reshape(40, -1).astype(np.int64) + 1990, "auto", "whole numbers of a large range"),
+    (GREY.reshape(40, -1) // 100, "counts", "counts from 0"),
+    (GREY.reshape(40, -1) / 1.0, "counts", "counts from 0"),
     (VECTORS.astype(">f4"), "auto", "real numbers"),
     (VECTORS.astype(np.float16), "auto", "real numbers"),
-    (GREY, "real", "real numbers"),
+    (GREY, "real", "whole numbers of a large range"),
 ]
 
 
@@ -169,7 +174,18 @@ def test_support_and_way_back(x, choice, said):
         assert reading.restore(reading.apply(x).float() * 0.37).dtype == np.float32
 
 
-@pytest.mark.parametrize("choice", ["binary", "bytes", "integers", "unit"])
+def test_draws_of_counts_larger_than_the_stored_type_stay_numbers():
+    data = open_array(GREY.reshape(40, -1), spec=Data("array", support="counts"))
+    assert data.reading.limits is None
+    x = torch.zeros(2, 30)
+    assert data.reading.restore(x + 255).dtype == np.uint8
+    large = data.reading.restore(x + 256)
+    assert large.dtype == np.float32 and (large == 256).all()
+    with pytest.raises(InputError, match=r"data.binarize: counts from 0 are no grey values"):
+        open_array(GREY, spec=Data("array", support="counts", binarize="dynamic"))
+
+
+@pytest.mark.parametrize("choice", ["binary", "bytes", "integers", "counts", "unit"])
 def test_support_that_values_contradict(choice):
     refuse_array(VECTORS, "outside", "data.support", support=choice)
 
@@ -224,7 +240,7 @@ def test_statistics():
     images = open_array(GREY).statistics()
     assert images.mean.shape == (1, 6, 5) and len(images.std.unique()) == 1
     dynamic = open_array(GREY, spec=Data("array", binarize="dynamic")).statistics()
-    assert 0 < dynamic.mean.min() and dynamic.mean.max() < 1 and dynamic.std.max() <= 0.5
+    assert dynamic.mean.min() > 0 and dynamic.mean.max() < 1 and dynamic.std.max() <= 0.5
 
 
 # --- binarisation ------------------------------------------------------------------------------------------------

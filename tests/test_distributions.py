@@ -17,16 +17,22 @@ from taut.distributions import (
     Delta,
     DiagonalNormal,
     DiscretisedLogistic,
+    DiscretisedLogisticMixture,
     Factorised,
     Mixture,
+    NegativeBinomial,
+    Poisson,
+    ZeroInflatedNegativeBinomial,
     divergence,
     register_divergence,
     tempered,
 )
+from taut.distributions.counts import log_rise
 from taut.distributions.divergence import _closed
 from taut.errors import InputError
 from taut.likelihoods import (
     Bernoulli,
+    BetaBinomial,
     Binomial,
     Categorical,
     ContinuousBernoulli,
@@ -37,6 +43,7 @@ from taut.likelihoods import (
     require_fit,
 )
 from taut.likelihoods import DiscretisedLogistic as LogisticLikelihood
+from taut.likelihoods import DiscretisedLogisticMixture as LogisticMixture
 
 torch.set_num_threads(1)
 
@@ -44,6 +51,7 @@ SUPPORTS = {
     "binary": Support("binary", 2),
     "few": Support("integers", 5),
     "bytes": Support("integers", 256),
+    "counts": Support("counts"),
     "unit": Support("unit"),
     "real": Support("real"),
 }
@@ -58,9 +66,11 @@ DENSITIES = [
     for spec in (
         Gaussian(),
         Gaussian(spread="shared"),
+        Gaussian(spread="optimal"),
         Gaussian(spread="constant", scale=0.3),
         Laplace(),
         Laplace(spread="shared"),
+        Laplace(spread="optimal"),
         Laplace(spread="constant", scale=0.3),
         ContinuousBernoulli(),
     )
@@ -76,11 +86,11 @@ def statistics(shape: tuple[int, ...], mean: float, std: float, dtype=torch.floa
 
 
 def head(spec: Likelihood, support: Support, shape=(1,), dtype=torch.float64):
-    """A head whose own offset is zero, so that the numbers given are the parameters."""
+    """A head in evaluation whose own offset is zero, so that the numbers given are the parameters."""
     levels = support.levels or 1
     module = spec.build(shape, support, statistics(shape, 0.4 * levels, 0.7 * levels)).to(dtype)
     torch.nn.init.zeros_(module.offset)
-    return module
+    return module.eval()
 
 
 def parameters(outputs: int, seed: int = 0, dtype=torch.float64) -> torch.Tensor:
@@ -178,7 +188,7 @@ def test_log_prob_and_its_gradient_are_finite_at_extremes(name, support, dtype):
     module = head(Likelihood.members[name](), support, dtype=dtype)
     top = float((support.levels or 2) - 1)
     values = {0.0, 1.0, top, float(int(top / 2))} if support.discrete else {0.0, 0.3, 1.0}
-    values |= {-1e4, 1e4} if support.kind == "real" else set()
+    values |= {"real": {-1e4, 1e4}, "counts": {300.0, 1e7}}.get(support.kind, set())
     for value in sorted(values):
         params = parameters(module.outputs, dtype=dtype).requires_grad_()
         log_prob = module(params).log_prob(torch.full((len(params), 1), value, dtype=dtype))
@@ -220,7 +230,7 @@ def test_means_and_samples_of_probabilities_agree_with_enumeration(name, support
     probs = over_support(density, len(params), support.levels).exp()
     mean = (values * probs).sum(0)
     deviation = ((values - mean).square() * probs).sum(0).sqrt()
-    if isinstance(spec, LogisticLikelihood):  # of the clamped variable before rounding, as it says
+    if isinstance(spec, LogisticLikelihood | LogisticMixture):  # of the clamped variable before rounding, as it says
         assert ((density.mean[:, 0] - mean).abs() <= 0.5 + 1e-9).all()
         assert (density.mean >= 0).all()
         assert (density.mean <= support.levels - 1).all()
@@ -294,6 +304,213 @@ def test_binomial_is_scipys(trials):
         truth = scipy.stats.binom(trials, torch.sigmoid(logits).numpy()).logpmf(k)
         ours = density.log_prob(torch.full((5, 1), float(k)).double())
         torch.testing.assert_close(ours, torch.tensor(truth), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_binomial_of_many_trials_loses_nothing(dtype):
+    logits = torch.linspace(-4, 4, 9, dtype=dtype)
+    density = head(Binomial(), Support("integers", 65_536), dtype=dtype)(logits.view(-1, 1, 1))
+    chance = torch.sigmoid(logits.double()).numpy()
+    for shift in (-400, 0, 300):
+        k = (65_535 * chance).round() + shift
+        truth = torch.tensor(scipy.stats.binom(65_535, chance).logpmf(k)).unsqueeze(1)
+        ours = density.base.log_prob(torch.tensor(k, dtype=dtype).unsqueeze(1))
+        torch.testing.assert_close(ours.double(), truth, rtol=1e-7 if dtype == torch.float32 else 1e-9, atol=1e-7)
+
+
+@pytest.mark.parametrize("trials", [1, 4, 255, 65_535])
+def test_beta_binomial_is_scipys(trials):
+    logits = torch.tensor([-4.0, -0.3, 0.0, 2.0]).double().repeat(5)
+    log_nu = torch.tensor([-6.0, -1.0, 0.7, 3.0, 7.0]).double().repeat_interleave(4)
+    params = torch.stack([logits, log_nu], 1).unsqueeze(2)
+    density = head(BetaBinomial(), Support("integers", trials + 1))(params)
+    p, nu = torch.sigmoid(logits).numpy(), log_nu.exp().numpy()
+    truth = scipy.stats.betabinom(trials, p * nu, (1 - p) * nu)
+    for k in sorted({0, 1, trials // 2, trials}):
+        ours = density.log_prob(torch.full((20, 1), float(k)).double())
+        torch.testing.assert_close(ours, torch.tensor(truth.logpmf(k)), rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(density.mean[:, 0], torch.tensor(truth.mean()))
+
+
+# --- counts ------------------------------------------------------------------------------------------------------
+
+LOG_MEANS = torch.tensor([-5.0, -0.5, 0.0, 1.3, 4.0]).double().repeat(5)
+LOG_THETAS = torch.tensor([-1.5, 0.0, 1.0, 2.8, 9.0]).double().repeat_interleave(5)
+COUNTS = {
+    "Poisson": Poisson(LOG_MEANS),
+    "NegativeBinomial": NegativeBinomial(LOG_MEANS, LOG_THETAS),
+    "ZeroInflatedNegativeBinomial": ZeroInflatedNegativeBinomial(LOG_MEANS, LOG_THETAS, LOG_THETAS.flip(0) - 3),
+}
+
+
+def test_every_likelihood_of_counts_is_tested_here():
+    assert set(COUNTS) == {
+        name for name, m in Likelihood.members.items() if m().fits(SUPPORTS["counts"]) and not m.continuous
+    }
+
+
+@pytest.mark.parametrize("name", sorted(COUNTS))
+def test_counts_sum_to_one_and_means_and_samples_are_theirs(name):
+    d = COUNTS[name]
+    k = torch.arange(20_000.0).double().unsqueeze(1)
+    probs = d.log_prob(k).exp()
+    torch.testing.assert_close(probs.sum(0), torch.ones(25).double(), rtol=0, atol=1e-10)
+    mean = (k * probs).sum(0)
+    torch.testing.assert_close(d.mean, mean, rtol=1e-8, atol=0)
+    variance = ((k - mean).square() * probs).sum(0)
+    fourth = ((k - mean) ** 4 * probs).sum(0)
+    torch.manual_seed(8)
+    n = 20_000
+    drawn = d.sample((n,))
+    assert drawn.dtype == torch.float64
+    assert ((drawn == drawn.round()) & (drawn >= 0)).all()
+    assert ((drawn.mean(0) - mean).abs() <= 5 * (variance / n).sqrt()).all()
+    assert ((drawn.var(0) - variance).abs() <= 5 * ((fourth - variance.square()) / n).sqrt()).all()
+    zeros = probs[0]
+    assert (((drawn == 0).double().mean(0) - zeros).abs() <= 5 * (zeros * (1 - zeros) / n).sqrt() + 1e-9).all()
+
+
+@pytest.mark.parametrize("k", [0, 1, 7, 300, 70_000])
+def test_counts_are_scipys(k):
+    value = torch.tensor(float(k)).double()
+    mean, theta = LOG_MEANS.exp().numpy(), LOG_THETAS.exp().numpy()
+    poisson = torch.tensor(scipy.stats.poisson(mean).logpmf(k))
+    binomial = torch.tensor(scipy.stats.nbinom(theta, theta / (theta + mean)).logpmf(k))
+    torch.testing.assert_close(COUNTS["Poisson"].log_prob(value), poisson, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(COUNTS["NegativeBinomial"].log_prob(value), binomial, rtol=1e-8, atol=1e-8)
+    zinb = COUNTS["ZeroInflatedNegativeBinomial"]
+    inflation = torch.sigmoid(zinb.logits)
+    truth = torch.log((1 - inflation) * binomial.exp() + inflation * (k == 0))
+    seen = binomial > -600  # elsewhere the plain formula underflows
+    torch.testing.assert_close(zinb.log_prob(value)[seen], truth[seen], rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("k", [0, 1, 2, 15, 16, 1000])
+def test_rising_factorial_and_its_gradient_are_the_sum(k):
+    """R(a, k) = Σ_{j<k} log(1 + j/a), and dR/d log a = −Σ_{j<k} j/(a + j)."""
+    log_a = torch.cat([torch.linspace(-60, 60, 61), torch.tensor([2.77, 2.7725, 2.7726, 2.78, -1e4, 1e4])]).double()
+    log_a.requires_grad_()
+    found = log_rise(log_a, torch.full_like(log_a, k))
+    (gradient,) = torch.autograd.grad(found.sum(), log_a)
+    for one, value, slope in zip(log_a.tolist(), found.tolist(), gradient.tolist(), strict=True):
+        log_ratios = [math.log(j) - one for j in range(1, k)]  # log j/a
+        truth = math.fsum(r + math.log1p(math.exp(-r)) if r > 0 else math.log1p(math.exp(r)) for r in log_ratios)
+        assert value == pytest.approx(truth, rel=1e-11, abs=1e-11)
+        descent = math.fsum(1 / (1 + math.exp(-r)) if r > -700 else 0.0 for r in log_ratios)
+        assert slope == pytest.approx(-descent, rel=1e-9, abs=1e-9)
+
+
+def test_limits_of_counts_are_the_plainer_distributions():
+    k = torch.tensor([0.0, 1.0, 50.0, 1e6]).double().unsqueeze(1)
+    for infinite in (40.0, 60.0, 1e4):
+        d = NegativeBinomial(LOG_MEANS, torch.full_like(LOG_MEANS, infinite))
+        torch.testing.assert_close(d.log_prob(k), COUNTS["Poisson"].log_prob(k), rtol=1e-9, atol=1e-9)
+        few = k.clamp(max=255)
+        params = torch.stack([LOG_MEANS, torch.full_like(LOG_MEANS, infinite)], 1).unsqueeze(2)
+        pairs = [head(spec, SUPPORTS["bytes"])(params).base for spec in (BetaBinomial(), Binomial())]
+        ours, plain = (d.log_prob(few.unsqueeze(2).expand(4, 25, 1)) for d in pairs)
+        torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-9)
+    d = ZeroInflatedNegativeBinomial(LOG_MEANS, LOG_THETAS, torch.full_like(LOG_MEANS, -800.0))
+    torch.testing.assert_close(d.log_prob(k), COUNTS["NegativeBinomial"].log_prob(k))
+
+
+@pytest.mark.parametrize("name", sorted(COUNTS))
+def test_counts_in_float32_are_as_exact_as_their_type(name):
+    k = torch.tensor([0.0, 3.0, 400.0, 1e6]).double().unsqueeze(1)
+    spec = Likelihood.members[name]()
+    exact = head(spec, SUPPORTS["counts"])
+    rough = head(spec, SUPPORTS["counts"], dtype=torch.float32)
+    params = torch.randn(50, exact.outputs, 1, generator=torch.Generator().manual_seed(9)) * 3
+    ours = rough(params).base.log_prob(k.float().unsqueeze(1))
+    assert ours.dtype == torch.float32
+    torch.testing.assert_close(
+        ours.double(), exact(params.double()).base.log_prob(k.unsqueeze(1)), rtol=2e-7, atol=2e-7
+    )
+
+
+# --- the mixture of logistics ------------------------------------------------------------------------------------
+
+
+def test_a_mixture_of_logistics_is_the_weighted_sum():
+    generator = torch.Generator().manual_seed(10)
+    logits, location, log_scale = torch.randn(3, 6, 4, generator=generator).double()
+    d = DiscretisedLogisticMixture(logits, 4 + 3 * location, log_scale, 9)
+    parts = [DiscretisedLogistic(4 + 3 * location[:, i], log_scale[:, i], 9) for i in range(4)]
+    weights = logits.softmax(-1).unbind(-1)
+    below = torch.zeros(6).double()
+    for k in range(9):
+        value = torch.full((6,), float(k)).double()
+        truth = sum(w * p.log_prob(value).exp() for w, p in zip(weights, parts, strict=True))
+        torch.testing.assert_close(d.log_prob(value).exp(), truth)
+        below = below + truth
+        torch.testing.assert_close(d.cdf(value), below)
+    one = head(LogisticMixture(components=1), SUPPORTS["bytes"])
+    plain = head(LogisticLikelihood(), SUPPORTS["bytes"])
+    params = torch.randn(5, 3, 1, generator=generator).double()
+    x = plain(params[:, :2]).sample()
+    torch.testing.assert_close(one(params).log_prob(x), plain(params[:, :2]).log_prob(x))
+
+
+# --- the optimal scale -------------------------------------------------------------------------------------------
+
+OPTIMAL = [(Gaussian(spread="optimal"), 2), (Laplace(spread="optimal"), 1)]
+
+
+@pytest.mark.parametrize(("spec", "order"), OPTIMAL, ids=str)
+def test_the_optimal_scale_in_training_is_the_best_for_the_batch(spec, order):
+    module = head(spec, SUPPORTS["real"], (2, 3)).train()
+    generator = torch.Generator().manual_seed(11)
+    out = torch.randn(5, 1, 2, 3, generator=generator).double().requires_grad_()
+    x = torch.randn(5, 2, 3, generator=generator).double()
+    mask = torch.rand(5, 2, 3, generator=generator) < 0.7
+    for observed in (None, mask):
+        given = x if observed is None else torch.where(mask, x, math.nan)
+        log_prob = module(out).log_prob(given, observed).sum()
+        (gradient,) = torch.autograd.grad(log_prob, out)
+        # the gradient is also that through a differentiated optimum, as the loss is flat in the scale there
+        residual = ((x - module.shift) / module.scale - out[:, 0]).abs() ** order
+        best = (residual.mean() if observed is None else residual[mask].mean()) ** (1 / order)
+        through = spec.about(out[:, 0], best.expand(5, 2, 3)).log_prob((x - module.shift) / module.scale)
+        through = (through - module.scale.log())[slice(None) if observed is None else mask].sum()
+        torch.testing.assert_close(log_prob, through)
+        torch.testing.assert_close(gradient, torch.autograd.grad(through, out, retain_graph=True)[0])
+        for factor in (0.9, 1.1):
+            worse = spec.about(out[:, 0], (factor * best).expand(5, 2, 3)).log_prob((x - module.shift) / module.scale)
+            worse = (worse - module.scale.log())[slice(None) if observed is None else mask].sum()
+            assert worse < log_prob
+
+
+@pytest.mark.parametrize(("spec", "order"), OPTIMAL, ids=str)
+def test_the_optimal_scale_in_evaluation_is_of_training_data_only(spec, order):
+    module = head(spec, SUPPORTS["real"], (4,)).train()
+    out = torch.zeros(500, 1, 4).double()
+    torch.manual_seed(12)
+    truth = Affine(spec.about(out[:, 0], torch.full((), 0.3).double()), module.shift, module.scale)
+    for _ in range(50):
+        module(out).log_prob(truth.sample())
+    assert int(module.batches) == 50
+    module.eval()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    far = module.shift + 100 + torch.zeros(500, 4).double()
+    x = torch.cat([truth.sample()[:2], far[:1]])
+    log_prob = module(out[:3]).log_prob(x)
+    each = torch.cat([module(out[:1]).log_prob(one.unsqueeze(0)) for one in x])
+    torch.testing.assert_close(log_prob, each, msg="an example's bound does not see the others")
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert module(out).base.base.scale[0, 0].item() == pytest.approx(0.3, rel=0.01)
+    other = spec.build((4,), SUPPORTS["real"], statistics((4,), 0.0, 1.0)).double().eval()
+    other.load_state_dict(before)
+    assert torch.equal(other(out[:3]).log_prob(x), log_prob)
+
+
+@pytest.mark.parametrize(("spec", "order"), OPTIMAL, ids=str)
+def test_the_optimal_scale_keeps_to_its_floor(spec, order):
+    module = head(spec, SUPPORTS["real"], (4,)).train()
+    out = torch.zeros(3, 1, 4).double().requires_grad_()
+    log_prob = module(out).log_prob(module.shift.expand(3, 4))
+    at_floor = spec.about(torch.zeros(()), torch.tensor(spec.floor)).log_prob(torch.zeros(()))
+    assert log_prob[0].item() == pytest.approx(4 * (at_floor.item() - math.log(0.7)), rel=1e-6)
+    assert torch.isfinite(torch.autograd.grad(log_prob.sum(), out)[0]).all()
 
 
 def test_continuous_bernoulli_is_torchs_where_torch_is_accurate():
@@ -375,11 +592,20 @@ def test_binomial_and_binarisation_are_offered_for_grey_values():
         require_fit(Bernoulli(), SUPPORTS["bytes"])
 
 
-@pytest.mark.parametrize("member", [Gaussian, Laplace, LogisticLikelihood])
+@pytest.mark.parametrize("member", [Gaussian, Laplace, LogisticLikelihood, LogisticMixture])
 @pytest.mark.parametrize("floor", [0.0, -1.0, math.inf, math.nan])
 def test_floors_that_are_none_are_refused(member, floor):
     with pytest.raises(InputError, match=r"floor: is .*; give a number above 0"):
         member(floor=floor)
+
+
+def test_integers_that_are_counts_may_be_called_so():
+    with pytest.raises(InputError, match=r"Poisson is no likelihood of integers 0 to 4; .*--data.support counts"):
+        require_fit(Likelihood.members["Poisson"](), SUPPORTS["few"])
+    with pytest.raises(InputError, match=r"Binomial is no likelihood of counts from 0; .*NegativeBinomial") as refusal:
+        require_fit(Binomial(), SUPPORTS["counts"])
+    assert "--data" not in str(refusal.value)
+    assert isinstance(default_likelihood(SUPPORTS["counts"]), Likelihood.members["NegativeBinomial"])
 
 
 def test_categorical_with_free_probabilities():

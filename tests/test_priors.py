@@ -1,5 +1,5 @@
-"""Priors against analytic truth, in double precision: densities integrate to one, samples follow them, closed forms are the
-integrals that they stand for, and the prior that reads the encoder is the mixture that it says it is."""
+"""Priors against analytic truth, in double precision: densities integrate to one, samples follow them, closed forms are
+the integrals that they stand for, and the prior that reads the encoder is the mixture that it says it is."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from taut.model import VAE, Model, draw, fold, mean, pick_prior
 from taut.networks import MLP, Conv
 from taut.objectives import ELBO, IWAE, Learner
 from taut.posteriors import Delta
-from taut.priors import Prior
 from taut.priors import Mixture as MixturePrior
+from taut.priors import Prior
 from taut.priors import Vamp as VampPrior
 from taut.runs import load
 from taut.training import Training, examine, fit
@@ -175,7 +175,9 @@ def test_what_a_temperature_does():
 def normal(seed: int, n: int, *event: int, dtype=torch.float64) -> DiagonalNormal:
     generator = seeded(seed)
     mu = torch.randn(n, *event, generator=generator, dtype=torch.float64)
-    return DiagonalNormal(mu.to(dtype), (0.7 * torch.randn(n, *event, generator=generator, dtype=torch.float64)).to(dtype))
+    return DiagonalNormal(
+        mu.to(dtype), (0.7 * torch.randn(n, *event, generator=generator, dtype=torch.float64)).to(dtype)
+    )
 
 
 class Plainly(DiagonalNormal):
@@ -260,7 +262,9 @@ def test_ar1_is_the_dense_normal(alpha):
     assert closed.kind == "closed"
     assert closed.parts.shape == (4, 6)
     assert (closed.parts >= 0).all()
-    torch.testing.assert_close(closed.total, td.kl_divergence(td.MultivariateNormal(q.mean, q.variance.diag_embed()), truth))
+    torch.testing.assert_close(
+        closed.total, td.kl_divergence(td.MultivariateNormal(q.mean, q.variance.diag_embed()), truth)
+    )
 
 
 def test_ar1s_closed_form_is_monte_carlo_in_each_part():
@@ -471,7 +475,9 @@ def test_what_is_kept_changes_no_number_and_is_found_anew_when_a_weight_changes(
         vae.layers[0].p.free.add_(1)
     changed()
     with torch.no_grad():  # as the average does it
-        torch._foreach_lerp_(list(vae.encoder.parameters()), [torch.ones_like(p) for p in vae.encoder.parameters()], 0.1)
+        torch._foreach_lerp_(
+            list(vae.encoder.parameters()), [torch.ones_like(p) for p in vae.encoder.parameters()], 0.1
+        )
     changed()
     optimiser = torch.optim.Adam(vae.parameters(), lr=0.1, fused=True)
     Learner(vae, ELBO())(batch, 1.0).loss.backward()
@@ -497,7 +503,9 @@ def test_no_tensor_of_it_is_registered_twice():
 
 
 def test_vamp_is_refused_where_it_cannot_be():
-    line = r"^model.prior: is Vamp, a mixture of posteriors, and the Delta posterior has no density; choose another prior"
+    line = (
+        r"^model.prior: is Vamp, a mixture of posteriors, and the Delta posterior has no density; choose another prior"
+    )
     with pytest.raises(InputError, match=line):
         model(VampPrior(components=7), posterior=Delta())
     with pytest.raises(InputError, match=r"^model.prior: is Vamp below the top.*; choose ConditionalNormal there"):
@@ -528,8 +536,8 @@ def test_every_prior_learns_and_survives_its_folder(name, tmp_path):
     trained, _ = fit(vae.train(), ELBO(), data, Training(batch=128), steps=100, seed=0)
     after = examine(trained, feed)
     assert after["elbo"] > before["elbo"] + 40
-    run = train("digits", out=tmp_path / "run", model=spec, training={"steps": 12})
-    again = load(tmp_path / "run")
+    run = train("digits", model=spec, training={"steps": 5})
+    again = load(run.save(tmp_path / "run"))
     batch = feed.batch(torch.arange(20))
     with torch.no_grad():
         torch.manual_seed(1)

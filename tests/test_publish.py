@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from taut.comparison import PLACES, compare, plain_autoencoder
 from taut.data import Data, Dataset, Split, open_array, open_data
 from taut.errors import InputError
-from taut.evaluation.compare import PLACES, compare, plain_autoencoder
 from taut.evaluation.space import Space
 from taut.experiment import Experiment, resolve, train
 from taut.layers import Plain
@@ -184,29 +184,29 @@ def test_a_comparison_measures_truly(compared):
     comparison, _ = compared
     a, b = comparison.sides
     assert comparison.data.distance == 1.0
-    assert 0.35 < comparison.data.told_apart < 0.65  # chance is a half
+    assert abs(comparison.data.mismatch) < 0.03
     assert a.train_distortion < b.train_distortion  # the rate costs the other some of its nats
     for side in comparison.sides:
         assert set(side.near) == set(PLACES)
         assert side.overfitting == pytest.approx(side.test_distortion - side.train_distortion)
-        assert side.near["prior"].told_apart > 0.5 and 0 < side.near["prior"].coverage <= 1
+        assert side.near["prior"].mismatch > 0.0 and 0 < side.near["prior"].coverage <= 1
         run, test = side.run, comparison.index
         x = Space.of(run.data).still(run.data.test, test)
         rmse = np.sqrt(np.mean((run.reconstruct(Split(run.data.test.x[test])) - x) ** 2))
         assert side.test_rmse == pytest.approx(rmse, rel=1e-4)
 
 
-def test_gibberish_is_told_from_data_and_data_are_not(digits):
-    from taut.evaluation.compare import _Measure
+def test_gibberish_matches_no_data_and_data_do(digits):
+    from taut.comparison import _Measure
 
     measure = _Measure(digits)
     index = torch.arange(measure.size)
     real = measure.near(measure.points(digits.train, index))
     noise = measure.near(torch.rand(measure.size, 64) * 16)
     blur = measure.near(measure.training.mean(0) + 0.1 * torch.randn(measure.size, 64))
-    assert real.told_apart < 0.65 and real.coverage > 0.5
-    assert noise.told_apart > 0.95 and noise.distance > 1.5 and noise.coverage < 0.45
-    assert blur.told_apart > 0.95 and blur.coverage < 0.2
+    assert abs(real.mismatch) < 0.03 and real.coverage > 0.5
+    assert noise.mismatch > 1 and noise.distance > 1.5 and noise.coverage < 0.45
+    assert blur.mismatch == pytest.approx(1, abs=0.1) and blur.coverage < 0.2
 
 
 def test_the_report_of_a_comparison(compared, digits, tmp_path):
@@ -215,7 +215,7 @@ def test_the_report_of_a_comparison(compared, digits, tmp_path):
     assert pictures(tmp_path) == {"comparison"}
     numbers = json.loads((tmp_path / "comparison.json").read_text("utf-8"))
     assert set(numbers) == {"data", "autoencoder", "vae"}
-    assert numbers["vae"]["near"]["prior"]["told_apart"] == comparison.vae.near["prior"].told_apart
+    assert numbers["vae"]["near"]["prior"]["mismatch"] == comparison.vae.near["prior"].mismatch
     text = page.read_text("utf-8")
     assert "autoencoder and variational autoencoder" in text and "draws from the prior N(0, I)" in text
 

@@ -113,8 +113,8 @@ def carry_out(
         stage("reporting")
         from taut.report.publish import publish
 
-        publish(run, data, folder, journal.rows())
         run.write()
+        publish(run, data, folder, journal.rows())
         (folder / CHECKPOINT).unlink(missing_ok=True)
         done = True
         return run
@@ -149,7 +149,9 @@ def overridden(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[st
 
 
 def _summary(run: Run, data: Dataset, facts: dict[str, Any]) -> dict[str, Any]:
-    result = evaluate(run.vae, data.test, data.reading, "test", IW_SAMPLES, iw_limit=IW_EXAMPLES, seed=run.experiment.seed)
+    result = evaluate(
+        run.vae, data.test, data.reading, "test", IW_SAMPLES, iw_limit=IW_EXAMPLES, seed=run.experiment.seed
+    )
     parameters = sum(p.numel() for p in run.vae.parameters())
     return result | facts | {"seed": run.experiment.seed, "parameters": parameters}
 
@@ -213,5 +215,3 @@ class _Journal:
             file.write("".join(json.dumps(row) + "\n" for row in rows))
             file.flush()
             os.fsync(file.fileno())
-
-

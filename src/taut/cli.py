@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 2 for a mistake in what was given, 130 for Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
+        signal.signal(signal.SIGTERM, _stop)
         if not argv or argv[0] in ("-h", "--help", "help"):
             print(HELP, end="")
             return 0 if argv else 2
@@ -71,6 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("TAUT_DEBUG"):
             raise
         return _fail(f"{type(error).__name__}: {error}; this is a fault in taut, set TAUT_DEBUG=1 to see where", 1)
+
+
+def _stop(number: int, frame: Any) -> NoReturn:
+    """A polite request to end is met as Ctrl-C is: what is worth keeping is kept."""
+    raise KeyboardInterrupt
 
 
 def _fail(message: str, status: int = 2) -> int:
@@ -311,7 +318,9 @@ def _sample_arguments(parser: _Parser) -> None:
     _run_arguments(parser)
     parser.set_defaults(seed=None)
     parser.add_argument("-n", type=int, default=64, metavar="N", help="how many [64]")
-    parser.add_argument("--temperature", type=float, default=1.0, help="of the prior; below 1 likelier, less varied [1]")
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, help="of the prior; below 1 likelier, less varied [1]"
+    )
     parser.add_argument("--mean", action="store_true", help="write E[x|z] into files of numbers too")
     parser.add_argument("--draw", action="store_true", help="show draws of x in pictures too")
     _output(parser, "a picture (.png) or numbers (.npy, .npz, .csv, .parquet); a picture in RUN otherwise")
@@ -392,15 +401,17 @@ def _say(written: tuple[Path, str], args: argparse.Namespace) -> int:
 
 
 def _compare_arguments(parser: _Parser) -> None:
-    parser.description = "A plain autoencoder and a VAE with the same networks: what each rebuilds, and what lies between."
+    parser.description = (
+        "A plain autoencoder and a VAE with the same networks: what each rebuilds, and what lies between."
+    )
     _training_arguments(parser)
 
 
 def _compare(args: argparse.Namespace) -> int:
     from taut.api import make_folder, new_folder
-    from taut.console import Watch, console
+    from taut.comparison import compare
+    from taut.console import Watch, comparison_lines, console
     from taut.data import open_data
-    from taut.evaluation.compare import compare
     from taut.experiment import resolve
     from taut.report.compare import publish_comparison
 
@@ -410,23 +421,37 @@ def _compare(args: argparse.Namespace) -> int:
     experiment = resolve(experiment, data)
     folder = Path(args.out) if args.out else new_folder(f"{data.reading.name}-compare")
     make_folder(folder, args.force)
-    watch = Watch(out, args.quiet)
+    watches: dict[str, Watch] = {}
+
+    def listen(name: str, event: Any) -> None:
+        if name not in watches:
+            close()
+            if not args.quiet:
+                out.print(f"training the {name}", style="dim")
+            watches[name] = Watch(out, args.quiet)
+        watches[name](event)
+
+    def close() -> None:
+        for watch in watches.values():
+            watch.close()
+
     done = False
     try:
         if not args.quiet:
             for line in _what(experiment, data):
                 out.print(line)
-        comparison = compare(experiment, data, listen=watch)
-        watch.close()
+        comparison = compare(experiment, data, listen=listen)
+        close()
         report = publish_comparison(comparison, data, folder)
         done = True
     finally:
-        watch.close()
+        close()
         if not done:
             import shutil
 
             shutil.rmtree(folder, ignore_errors=True)
-    out.print(comparison.table() if hasattr(comparison, "table") else "")
+    for line in comparison_lines(comparison):
+        out.print(line)
     out.print(f"report  {report}", soft_wrap=True)
     return 0
 

@@ -20,7 +20,6 @@ import importlib
 import inspect
 import math
 import reprlib
-import sys
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -143,11 +142,14 @@ def _find_member(family: Any, name: str, path: str, trust: Iterable[str]) -> typ
         raise InputError(path, f"no part is called {name!r}", nearest(name, family.members))
     module, _, attribute = name.rpartition(".")
     if module not in set(trust):
-        raise InputError(path, f"{name!r} is code outside the package, which naming it would run",
-                         f"say --trust {module} if you trust it")
+        raise InputError(
+            path,
+            f"{name!r} is code outside the package, which naming it would run",
+            f"say --trust {module} if you trust it",
+        )
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # noqa: BLE001 — a user's module may raise anything while it is imported
+    except Exception as error:  # a user's module may raise anything while it is imported
         raise InputError(path, f"{name!r} cannot be imported ({error})", "check its module and name") from None
     if not (inspect.isclass(found) and issubclass(found, family) and dataclasses.is_dataclass(found)):
         raise InputError(path, f"{name!r} is no {family.__name__}", f"make it a dataclass below {family.__name__}")
@@ -201,8 +203,16 @@ def _parse_scalar(kind: Any, value: Any, path: str) -> Any:
                 return value
             if not isinstance(value, (str, int)):
                 raise ValueError
-            return {"true": True, "yes": True, "on": True, "1": True,
-                    "false": False, "no": False, "off": False, "0": False}[str(value).lower()]
+            return {
+                "true": True,
+                "yes": True,
+                "on": True,
+                "1": True,
+                "false": False,
+                "no": False,
+                "off": False,
+                "0": False,
+            }[str(value).lower()]
         if isinstance(value, bool) or value is None or (isinstance(value, (Mapping, list)) and kind is not dict):
             raise ValueError
         if kind is int:
@@ -357,7 +367,3 @@ class _Dumper(yaml.SafeDumper):
     def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.Node:
         flat = all(not isinstance(each, (dict, list)) for each in sequence)
         return super().represent_sequence(tag, sequence, flow_style=flat or flow_style)
-
-
-if sys.version_info < (3, 11):  # pragma: no cover
-    raise ImportError("taut needs Python 3.11 or newer")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -63,7 +64,9 @@ class Watch:
             self.live.update(self._row(event, left))
         elif event.valid is not None and (time.monotonic() - self.last_line > 5 or event.step == event.steps):
             self.last_line = time.monotonic()
-            self.out.print(f"step {event.step:>7,}/{event.steps:,}  {self._numbers(event)}  {left} left", soft_wrap=True)
+            self.out.print(
+                f"step {event.step:>7,}/{event.steps:,}  {self._numbers(event)}  {left} left", soft_wrap=True
+            )
 
     def _numbers(self, event: Any) -> str:
         shown = self.last_valid or {"elbo": -event.train["distortion"] - event.train["rate"], **event.train}
@@ -126,9 +129,36 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
     rows.append(("distortion", number(summary["distortion"]), "", "nats", "−log p(x|z): what the code leaves out"))
     if summary["rate"] is not None:
         rows.append(("rate", number(summary["rate"]), "", "nats", "KL(q(z|x) ‖ p(z)): what the code says"))
-    rows.append(("active", f"{summary['active_units']} of {summary['latent_dim']}", "", "latents", "that carry something"))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    rows.append(
+        ("active", f"{summary['active_units']} of {summary['latent_dim']}", "", "latents", "that carry something")
+    )
+    return _aligned(rows, "<><<<")
+
+
+def comparison_lines(comparison: Any) -> list[str]:
+    """A plain autoencoder beside a VAE, in aligned columns."""
+    sides = comparison.sides
+
+    def near(place: str, side: Any) -> str:
+        found = side.near[place]
+        return f"{found.mismatch:.1%}, {found.coverage:.0%}"
+
+    rows = [("", *(side.name for side in sides))]
+    rows.append(("training distortion, nats", *(number(side.train_distortion) for side in sides)))
+    rows.append(("test distortion, nats", *(number(side.test_distortion) for side in sides)))
+    rows.append(("overfitting at the end, nats", *(number(side.overfitting_at_end) for side in sides)))
+    rows.append(("mismatch with the data, and coverage of it:", "", ""))
+    places = {"half_way": "half-way between codes", "prior": "draws from N(0, I)", "fitted": "draws from fitted normal"}
+    rows += [(f"  {words}", *(near(place, side) for side in sides)) for place, words in places.items()]
+    data = f"{comparison.data.mismatch:.1%}, {comparison.data.coverage:.0%}"
+    rows.append(("  test examples themselves", data, data))
+    return _aligned(rows, "<>>")
+
+
+def _aligned(rows: Sequence[Sequence[str]], sides: str) -> list[str]:
+    """Rows as text, each column as wide as its widest cell and to the side given."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(sides))]
     return [
-        f"{name:<{widths[0]}}  {value:>{widths[1]}}  {error:<{widths[2]}}  {unit:<{widths[3]}}  {what}".rstrip()
-        for name, value, error, unit, what in rows
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)).rstrip()
+        for row in rows
     ]

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from taut.data import Data, Dataset
+from taut.data import Data, Dataset, Support
 from taut.errors import InputError
 from taut.model import VAE, Model
 from taut.objectives import ELBO, Objective
@@ -74,7 +74,13 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     else:
         steps = training.planned_steps(per_epoch)
     experiment.objective.schedule.check(steps, per_epoch)
+    experiment = replace(experiment, data=replace(experiment.data, support=_support_name(reading.raw_support)))
     return replace(experiment, training=replace(training, steps=steps, epochs=None))
+
+
+def _support_name(support: Support) -> str:
+    """A support by the name that ``data.support`` gives it."""
+    return "bytes" if support.levels == 256 else support.kind
 
 
 def _steps_in(minutes: float, experiment: Experiment, data: Dataset, training: Training) -> int:

@@ -64,7 +64,10 @@ def write_codes(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     split = read_like(run.reading, args.data, args.data_root)
     codes = run.encode(split, sample=args.draw, seed=args.seed)
     write_array(path, codes, [f"z{i}" for i in range(codes.shape[1])], _labels(run, split))
-    return path, f"{'posterior draws' if args.draw else 'posterior means'} of {len(codes):,} examples, {codes.shape[1]} latents"
+    return (
+        path,
+        f"{'posterior draws' if args.draw else 'posterior means'} of {len(codes):,} examples, {codes.shape[1]} latents",
+    )
 
 
 def write_interpolation(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
@@ -128,10 +131,9 @@ def _write_rows(
 
 def _target(run: Run, args: argparse.Namespace, name: str) -> tuple[Path, bool]:
     """Where to write and whether it is a picture; a free name in the run's folder if none was given."""
-    if args.output:
-        path = check_target(args.output, (*PICTURES, *ARRAYS), args.force)
-    else:
-        path = fresh(run.folder / f"{name}.png")
+    if not args.output:
+        return fresh(run.folder / f"{name}.png"), True
+    path = check_target(args.output, (*PICTURES, *ARRAYS), args.force)
     return path, path.suffix.lower() in PICTURES
 
 

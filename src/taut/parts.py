@@ -10,14 +10,14 @@ from typing import Any
 from taut.layers import Layer
 from taut.likelihoods import Likelihood
 from taut.networks import Network
-from taut.objectives import Objective, Schedule
+from taut.objectives import Objective, Penalty, Schedule
 from taut.posteriors import Posterior
 from taut.priors import Prior
 from taut.training import Optimiser
 
 __all__ = ["FAMILIES", "describe_parts", "in_words"]
 
-FAMILIES = (Prior, Posterior, Likelihood, Network, Layer, Objective, Schedule, Optimiser)
+FAMILIES = (Prior, Posterior, Likelihood, Network, Layer, Objective, Penalty, Schedule, Optimiser)
 
 
 def describe_parts() -> Iterator[str]:

@@ -100,9 +100,7 @@ class Run:
         """E[x|z] at the posterior mean of z, for examples (N, *raw shape)."""
         return self.decode(self.encode(x))
 
-    def sample(
-        self, n: int = 16, temperature: float = 1.0, seed: int | None = None, means: bool = False
-    ) -> np.ndarray:
+    def sample(self, n: int = 16, temperature: float = 1.0, seed: int | None = None, means: bool = False) -> np.ndarray:
         """New data: z ~ p(z), x ~ p(x|z).
 
         Args:
@@ -217,18 +215,23 @@ def load(folder: str | Path, trust: Iterable[str] = ()) -> Run:
         raise InputError(str(folder), "holds an unfinished run", f"finish it: taut train --resume {folder}")
     summary = read_json(folder / SUMMARY)
     weights, _ = read_tensors(folder / WEIGHTS)
-    blank = Statistics(weights.get("shift", torch.zeros(reading.shape)), weights.get("scale", torch.ones(reading.shape)))
+    blank = Statistics(
+        weights.get("shift", torch.zeros(reading.shape)), weights.get("scale", torch.ones(reading.shape))
+    )
     vae = experiment.model.build(reading.shape, reading.support, blank)
     try:
         vae.load_state_dict(weights)
     except RuntimeError:
-        raise InputError(str(folder / WEIGHTS), "does not fit the model in config.yaml", "restore both from a copy") from None
+        raise InputError(
+            str(folder / WEIGHTS), "does not fit the model in config.yaml", "restore both from a copy"
+        ) from None
     return Run(vae.eval().requires_grad_(False), experiment, reading, facts, summary, folder)
 
 
 def write_head(folder: Path, experiment: Experiment, reading: Reading, facts: dict[str, Any]) -> None:
     """What is known before training: configuration and reading."""
-    write_atomically(folder / CONFIG, write_yaml(to_tree(experiment)).encode())
+    said = f"# {reading.name}: {facts['description']}\n"
+    write_atomically(folder / CONFIG, (said + write_yaml(to_tree(experiment))).encode())
     write_json(folder / DATA, {"reading": reading.to_dict(), **facts})
 
 
@@ -271,7 +274,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise InputError(str(path), "is missing", "give a finished run, or finish it with taut train --resume") from None
+        raise InputError(
+            str(path), "is missing", "give a finished run, or finish it with taut train --resume"
+        ) from None
     except (OSError, ValueError):
         raise InputError(str(path), "is damaged", "restore it from a copy") from None
 

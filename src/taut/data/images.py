@@ -94,7 +94,7 @@ def _readable(path: Path) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
-    except Exception as error:  # noqa: BLE001 — each of Pillow's many decoders has its own
+    except Exception as error:  # each of Pillow's many decoders has its own
         text = str(error)
         reason = type(error).__name__ if "cannot identify" in text or not text else text.splitlines()[0][:100]
         raise InputError("data", f"{path} is no readable image ({reason})", "repair or remove it") from None

@@ -138,7 +138,7 @@ def _from_hub(name: str, root: Path | None) -> Source:
         hub = load_dataset(HUB[name])
         parts = {part: np.stack([np.asarray(image) for image in hub[part]["image"]]) for part in IDX_PARTS}
         labels = {part: np.asarray(hub[part]["label"]) for part in IDX_PARTS}
-    except Exception as error:  # noqa: BLE001 — whatever a network, a cache or a changed set may raise, the mend is one
+    except Exception as error:  # whatever a network, a cache or a changed set may raise, the mend is one
         reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
         raise InputError("data", f"{name} {where}, and the hub's {HUB[name]} failed ({reason})", mend) from None
     names = GARMENTS if name == "fashion-mnist" else None

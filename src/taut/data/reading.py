@@ -121,8 +121,8 @@ class Reading:
 
     @property
     def limits(self) -> tuple[float, float] | None:
-        """The least and the greatest value that ``restore`` can give for this support; None for real numbers."""
-        if self.support.kind == "real":
+        """The least and the greatest value that ``restore`` can give; None where there is no greatest."""
+        if self.support.kind in ("real", "counts"):
             return None
         return 0.0, float((self.support.levels or 2) - 1)
 
@@ -149,7 +149,7 @@ class Reading:
         elif self.binarize == "static":
             x = draw_static(x, self.grey, self.options.get("seed", 0))
         levels = self.raw_support.levels
-        x = np.ascontiguousarray(x, dtype=np.uint8 if levels and levels <= 256 or x.dtype == bool else np.float32)
+        x = np.ascontiguousarray(x, dtype=np.uint8 if (levels and levels <= 256) or x.dtype == bool else np.float32)
         # The tensor must not be a window on the user's own array, nor on a read-only file.
         return torch.from_numpy(x.copy() if np.may_share_memory(x, raw) else x)
 
@@ -157,7 +157,7 @@ class Reading:
         """Model values (N, *shape), samples or means, as the user stores them (N, *raw_shape).
 
         Constant columns are put back. Whole numbers of a discrete support take the raw type if that is an integer
-        one; all else is float32. Binarised data stay 0 to 1.
+        one that holds them; all else is float32. Binarised data stay 0 to 1.
         """
         x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
         if self.layout == "image":
@@ -170,7 +170,7 @@ class Reading:
             for i, value in self.dropped:
                 raw[:, i] = value
         whole = self.support.discrete and np.dtype(self.raw_dtype).kind in "iub"
-        if whole and (raw.dtype.kind in "iub" or bool(np.all(raw == np.round(raw)))):
+        if whole and (raw.dtype.kind in "iub" or bool(np.all(raw == np.round(raw)))) and holds(self.raw_dtype, raw):
             return raw.astype(self.raw_dtype)
         return np.ascontiguousarray(raw, dtype=np.float32)
 
@@ -270,10 +270,19 @@ def to_channels_first(x: np.ndarray) -> np.ndarray:
 
 def grey_of(support: Support) -> float:
     """What grey values are divided by to be probabilities."""
-    if support.kind == "real":
+    if support.kind in ("real", "counts"):
         mend = "give integers from 0 or floats in [0, 1], or data.binarize none"
-        raise InputError("data.binarize", "real numbers are no grey values", mend)
+        raise InputError("data.binarize", f"{support} are no grey values", mend)
     return float(support.levels - 1) if support.discrete else 1.0
+
+
+def holds(dtype: str, x: np.ndarray) -> bool:
+    """Whether an integer or boolean type has every value of x: a drawn count may be larger than any that was read."""
+    if dtype == "bool":
+        return bool(((x >= 0) & (x <= 1)).all())
+    kind = np.iinfo(dtype)
+    # in float64 the largest 64-bit integer is rounded up to a number that the type does not have
+    return x.size == 0 or bool(kind.min <= x.min() and float(x.max()) < float(kind.max) + (kind.bits < 64))
 
 
 def draw_static(x: np.ndarray, grey: float, seed: int) -> np.ndarray:

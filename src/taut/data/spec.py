@@ -10,7 +10,7 @@ from taut.errors import InputError, nearest
 
 __all__ = ["Data"]
 
-SupportName = Literal["auto", "binary", "bytes", "integers", "unit", "real"]
+SupportName = Literal["auto", "binary", "bytes", "integers", "counts", "unit", "real"]
 Binarize = Literal["none", "threshold", "static", "dynamic"]
 
 
@@ -26,7 +26,8 @@ class Data:
         labels: the name of the label array in a .npz, or of the label column of a table.
         shape: the shape of one example, such as 28,28 for flat rows; needed for packed bits.
         packed: whether rows are bits packed along axis 1, as by ``np.packbits``.
-        support: the values that an element can take; ``auto`` goes by the values themselves.
+        support: the values that an element can take; ``auto`` goes by the values themselves; ``counts``
+            are whole numbers from 0 of which the largest seen is not the largest possible.
         binarize: ``threshold`` at half grey; ``static``: drawn once, with the grey as probability; ``dynamic``: anew
             each time an example is used.
         valid: the share of examples for validation, where the source brings no split of its own.

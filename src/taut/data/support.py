@@ -23,8 +23,10 @@ class Support:
     """The values that an element of x can take.
 
     Args:
-        kind: ``binary`` {0, 1}; ``integers`` 0 to levels − 1; ``unit`` [0, 1]; ``real``.
-        levels: how many values there are: 2 for binary, K for integers (bytes: 256), None for floats.
+        kind: ``binary`` {0, 1}; ``integers`` 0 to levels − 1; ``counts``: whole numbers from 0 with no greatest;
+            ``unit`` [0, 1]; ``real``.
+        levels: how many values there are: 2 for binary, K for integers (bytes: 256), None where there is no such
+            number.
         whole: real numbers that are all whole, of too large a range for levels: they have a probability, so a density
             of them needs dequantisation.
 
@@ -37,7 +39,7 @@ class Support:
 give data of this support, or name another with data.support
     """
 
-    kind: Literal["binary", "integers", "unit", "real"]
+    kind: Literal["binary", "integers", "counts", "unit", "real"]
     levels: int | None = None
     whole: bool = False
 
@@ -48,7 +50,7 @@ give data of this support, or name another with data.support
     @property
     def discrete(self) -> bool:
         """Whether x has a probability, not a density."""
-        return self.kind in ("binary", "integers") or self.whole
+        return self.kind in ("binary", "integers", "counts") or self.whole
 
     @property
     def bounds(self) -> tuple[float, float] | None:
@@ -59,6 +61,7 @@ give data of this support, or name another with data.support
         return {
             "binary": "values {0, 1}",
             "integers": f"integers 0 to {(self.levels or 1) - 1:,}",
+            "counts": "counts from 0",
             "unit": "floats in [0, 1]",
             "real": "whole numbers of a large range" if self.whole else "real numbers",
         }[self.kind]
@@ -69,7 +72,9 @@ give data of this support, or name another with data.support
         if self.kind == "real" or x.dtype == bool or (x.dtype == np.uint8 and self.levels == 256):
             return
         for start, part in chunks(x):
-            bad = ~((part >= 0) & (part <= 1)) if self.kind == "unit" else ~((part >= 0) & (part < self.levels))
+            bad = ~(part >= 0)
+            if self.kind != "counts":
+                bad |= ~(part <= 1) if self.kind == "unit" else ~(part < self.levels)
             if self.discrete and x.dtype.kind == "f":
                 bad |= part != np.floor(part)
             if bad.any():
@@ -109,22 +114,24 @@ def infer_support(parts: list[np.ndarray], choice: str, image: bool, field: str)
     """The support of finite raw arrays, by the rule (``auto``) or as chosen; refused if the values contradict it.
 
     >>> infer_support([np.array([[0, 3, 16]])], "auto", image=True, field="data")
-    Support(kind='integers', levels=17)
+    Support(kind='integers', levels=17, whole=False)
     >>> infer_support([np.zeros((2, 8, 8), np.uint8) + 9], "auto", image=True, field="data")
-    Support(kind='integers', levels=256)
+    Support(kind='integers', levels=256, whole=False)
     """
     whole = all(part.dtype.kind in "iub" for part in parts)
     if choice == "real":
         return Support("real", whole=whole)
-    if choice in ("binary", "bytes", "unit"):
-        support = {"binary": Support("binary", 2), "bytes": Support("integers", 256), "unit": Support("unit")}[choice]
+    chosen = {"binary": Support("binary", 2), "bytes": Support("integers", 256)}
+    chosen |= {kind: Support(kind) for kind in ("counts", "unit")}
+    if choice in chosen:
+        support = chosen[choice]
     else:
         low = min(chunk.min() for part in parts for _, chunk in chunks(part))
         high = max(chunk.max() for part in parts for _, chunk in chunks(part))
         if choice == "integers":
             if high >= MOST_LEVELS:
                 problem = f"integers up to {high:g} have too many levels to be told apart (more than {MOST_LEVELS:,})"
-                raise InputError("data.support", problem, "leave it auto or give real")
+                raise InputError("data.support", problem, "leave it auto, or give counts or real")
             support = Support("integers", max(2, int(high) + 1))
         else:
             return _rule(parts, float(low), float(high), image)
@@ -135,11 +142,13 @@ def infer_support(parts: list[np.ndarray], choice: str, image: bool, field: str)
 
 def _rule(parts: list[np.ndarray], low: float, high: float, image: bool) -> Support:
     whole = all(part.dtype.kind in "iub" for part in parts)
-    inside = 0 <= low and high <= 1
+    inside = low >= 0 and high <= 1
     if inside and (whole or all(np.isin(c, (0, 1)).all() for part in parts for _, c in chunks(part))):
         return Support("binary", 2)
     if image and all(part.dtype == np.uint8 for part in parts):
         return Support("integers", 256)
-    if whole and 0 <= low and high <= SMALL_RANGE:
+    if whole and low >= 0 and high <= SMALL_RANGE:
         return Support("integers", int(high) + 1)
+    if whole and low == 0 and not image:  # such as molecules counted; wide pictures have a ceiling, and years no zero
+        return Support("counts")
     return Support("unit") if inside else Support("real", whole=whole)

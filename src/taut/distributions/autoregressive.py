@@ -49,7 +49,11 @@ class Autoregressive(Distribution):
     arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the priors see to it
 
     def __init__(
-        self, conditionals: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]], rows: int, event: tuple[int, ...], like: Tensor
+        self,
+        conditionals: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]],
+        rows: int,
+        event: tuple[int, ...],
+        like: Tensor,
     ) -> None:
         self.conditionals, self.like = conditionals, like
         super().__init__(torch.Size([rows]), torch.Size(event), validate_args=False)

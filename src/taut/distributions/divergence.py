@@ -77,5 +77,3 @@ def _normal_normal(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
     log_ratio = q.log_scale - p.log_scale
     shift = (q.mu - p.mu) * (-p.log_scale).exp()
     return (0.5 * (shift.square() + torch.expm1(2 * log_ratio)) - log_ratio).flatten(1)
-
-

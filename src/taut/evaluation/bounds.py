@@ -91,7 +91,9 @@ def bounds(
             sums, layers, is_proper = _weigh(vae, batch, samples, at_once)
             parts.append(sums)
             means.append([mean.cpu() for mean, _ in layers])
-            kl = [a + b for a, b in zip(kl, (part for _, part in layers), strict=True)] if kl else [p for _, p in layers]
+            kl = (
+                [a + b for a, b in zip(kl, (part for _, part in layers), strict=True)] if kl else [p for _, p in layers]
+            )
             proper = proper and is_proper
             done += len(chunk)
             progress(done, len(index))

@@ -83,5 +83,3 @@ class _Plain(nn.Module):
 
     def merge(self, h: Tensor, z: Tensor) -> Tensor:
         return torch.cat([h, z.flatten(1)], 1) if h.shape[1] else z.flatten(1)
-
-

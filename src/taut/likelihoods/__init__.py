@@ -2,18 +2,31 @@
 
 from taut.likelihoods.base import Likelihood
 from taut.likelihoods.continuous import ContinuousBernoulli, Gaussian, Laplace
-from taut.likelihoods.discrete import Bernoulli, Binomial, Categorical, DiscretisedLogistic
+from taut.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from taut.likelihoods.discrete import (
+    Bernoulli,
+    BetaBinomial,
+    Binomial,
+    Categorical,
+    DiscretisedLogistic,
+    DiscretisedLogisticMixture,
+)
 from taut.likelihoods.rule import default_likelihood, require_fit
 
 __all__ = [
     "Bernoulli",
+    "BetaBinomial",
     "Binomial",
     "Categorical",
     "ContinuousBernoulli",
     "DiscretisedLogistic",
+    "DiscretisedLogisticMixture",
     "Gaussian",
     "Laplace",
     "Likelihood",
+    "NegativeBinomial",
+    "Poisson",
+    "ZeroInflatedNegativeBinomial",
     "default_likelihood",
     "require_fit",
 ]

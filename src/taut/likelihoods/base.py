@@ -82,7 +82,11 @@ class Head(nn.Module):
             self.register_buffer("shift", shift.clone())
             self.register_buffer("scale", scale.clone())
 
-    def forward(self, out: Tensor) -> Factorised:
+    def params(self, out: Tensor) -> Tensor:
+        """The distribution's parameters, (N, outputs, *shape), of the decoder's numbers."""
         out = out.float() if out.dtype in (torch.bfloat16, torch.float16) else out  # the bound stays in float32
-        base = self.spec.elementwise(out + self.offset, self.shared, self.support)
+        return out + self.offset
+
+    def forward(self, out: Tensor) -> Factorised:
+        base = self.spec.elementwise(self.params(out), self.shared, self.support)
         return Factorised(Affine(base, self.shift, self.scale) if self.spec.continuous else base)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributions as td
 from torch.nn.functional import softplus
 
 from taut.data import Statistics, Support
+from taut.distributions import Affine, Factorised
 from taut.errors import InputError
-from taut.likelihoods.base import Likelihood
+from taut.likelihoods.base import Head, Likelihood
 
 __all__ = ["ContinuousBernoulli", "Gaussian", "Laplace"]
 
@@ -21,8 +23,10 @@ __all__ = ["ContinuousBernoulli", "Gaussian", "Laplace"]
 @dataclass(frozen=True)
 class _LocationScale(Likelihood):
     continuous: ClassVar[bool] = True
+    order: ClassVar[int]
+    """The best shared scale is s* = ( mean |x − μ|^order )^{1/order}."""
 
-    spread: Literal["learned", "shared", "constant"] = "learned"
+    spread: Literal["learned", "shared", "optimal", "constant"] = "learned"
     scale: float = 1.0
     floor: float = 0.01
 
@@ -47,27 +51,93 @@ class _LocationScale(Likelihood):
     def units(self, support: Support, statistics: Statistics) -> tuple[Tensor, Tensor]:
         return statistics.mean, statistics.std
 
-    def _scale(self, params: Tensor, shared: Tensor) -> Tensor:
+    def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> nn.Module:
+        kind = _CalibratedHead if self.spread == "optimal" else Head
+        return kind(self, support, statistics)
+
+    def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
         """The scale of each element, smoothly kept above the floor; without a floor a density has no upper bound."""
         if self.spread == "constant":
-            return torch.full_like(params[:, 0], self.scale)
+            return self.about(params[:, 0], torch.full_like(params[:, 0], self.scale))
         raw = params[:, 1] if self.spread == "learned" else shared[0].expand_as(params[:, 0])
         least = math.log(self.floor)
-        return (least + softplus(raw - least)).exp()
+        return self.about(params[:, 0], (least + softplus(raw - least)).exp())
+
+    @abstractmethod
+    def about(self, location: Tensor, scale: Tensor) -> td.Distribution:
+        """The density of such a location and scale, both (N, *shape)."""
+
+
+class _CalibratedHead(Head):
+    """A head whose one scale is not learned by gradient but known: the maximum-likelihood one, given the means.
+
+    For residuals r in standardised units the best scale shared by all elements is s* = (mean |r|^o)^{1/o}: the root
+    mean square for the Gaussian, o = 2, the mean absolute residual for Laplace, o = 1. While training it is that of the
+    batch, over all examples, samples and observed elements. As d log p/ds = 0 there, the gradient of the distortion is
+    the same whether or not s* is differentiated; it is not.
+
+    A scale that looks at x is no part of a model of x, so in evaluation it is a constant: from a running mean of |r|^o
+    over the last hundred or so training batches, kept with the weights and never touched by what is evaluated.
+    """
+
+    MEMORY = 100  # batches
+
+    def __init__(self, spec: _LocationScale, support: Support, statistics: Statistics) -> None:
+        super().__init__(spec, support, statistics)
+        self.register_buffer("moment", torch.ones(()))  # mean |r|^o
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+
+    def density(self, location: Tensor, moment: Tensor) -> Affine:
+        scale = moment.pow(1 / self.spec.order).clamp_min(self.spec.floor)
+        return Affine(self.spec.about(location, scale.expand_as(location)), self.shift, self.scale)
+
+    def forward(self, out: Tensor) -> Factorised:
+        location = self.params(out)[:, 0]
+        density = self.density(location, self.moment)
+        return _Calibrating(density, location, self) if self.training else Factorised(density)
+
+    @torch.no_grad()
+    def observe(self, location: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        """The moment of the observed elements of a training batch, taken into the running mean."""
+        error = ((value - self.shift) / self.scale - location).abs().pow(self.spec.order)
+        moment = error.mean() if mask is None else torch.where(mask, error, 0.0).sum() / mask.sum().clamp_min(1)
+        self.batches += 1
+        self.moment.lerp_(moment.to(self.moment.dtype), 1 / self.batches.clamp(max=self.MEMORY).to(self.moment.dtype))
+        return moment
+
+
+class _Calibrating(Factorised):
+    """A density whose scale is that which fits best the values it is asked for: only for training."""
+
+    def __init__(self, base: Affine, location: Tensor, head: _CalibratedHead) -> None:
+        super().__init__(base)
+        self.location, self.head = location, head
+
+    def log_prob(self, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        moment = self.head.observe(self.location, value, mask)
+        return Factorised(self.head.density(self.location, moment)).log_prob(value, mask)
 
 
 @dataclass(frozen=True)
 class Gaussian(_LocationScale):
     """N(μ, σ²) for each element; with a constant σ the loss is the squared error over 2σ², plus its constant.
 
+    ``spread="optimal"`` is the σ-VAE of Rybkin, Daniilidis and Levine (2021): one σ for all elements, while training
+    analytically the best for the batch, σ² = mean (x − μ)², so the loss is D/2 log σ² plus a constant. In evaluation σ
+    is fixed at its running mean over training batches, as a bound must not fit σ to the data that it is a bound of; so
+    the training loss is a little better than the bound on the same examples.
+
     Args:
-        spread: whether σ is learned for each element and example, one number shared by all, or constant.
+        spread: whether σ is learned for each element and example; one number shared by all, by gradient or, optimal, in
+            closed form; or constant.
         scale: the constant σ, in units of the data's standard deviation.
-        floor: the smallest learned σ, in the same units.
+        floor: the smallest σ that is not constant, in the same units.
     """
 
-    def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
-        return td.Normal(params[:, 0], self._scale(params, shared), validate_args=False)
+    order: ClassVar[int] = 2
+
+    def about(self, location: Tensor, scale: Tensor) -> td.Distribution:
+        return td.Normal(location, scale, validate_args=False)
 
 
 @dataclass(frozen=True)
@@ -75,13 +145,16 @@ class Laplace(_LocationScale):
     """Laplace(μ, b) for each element; with a constant b the loss is the absolute error over b, plus its constant.
 
     Args:
-        spread: whether b is learned for each element and example, one number shared by all, or constant.
+        spread: whether b is learned for each element and example; one number shared by all, by gradient or, optimal, in
+            closed form as for ``Gaussian``, b = mean |x − μ|; or constant.
         scale: the constant b, in units of the data's standard deviation.
-        floor: the smallest learned b, in the same units.
+        floor: the smallest b that is not constant, in the same units.
     """
 
-    def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
-        return td.Laplace(params[:, 0], self._scale(params, shared), validate_args=False)
+    order: ClassVar[int] = 1
+
+    def about(self, location: Tensor, scale: Tensor) -> td.Distribution:
+        return td.Laplace(location, scale, validate_args=False)
 
 
 @dataclass(frozen=True)

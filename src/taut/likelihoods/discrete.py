@@ -14,7 +14,14 @@ from taut.data import Statistics, Support
 from taut.errors import InputError
 from taut.likelihoods.base import Likelihood
 
-__all__ = ["Bernoulli", "Binomial", "Categorical", "DiscretisedLogistic"]
+__all__ = [
+    "Bernoulli",
+    "BetaBinomial",
+    "Binomial",
+    "Categorical",
+    "DiscretisedLogistic",
+    "DiscretisedLogisticMixture",
+]
 
 
 def _logit_of_mean(statistics: Statistics, most: float) -> Tensor:
@@ -50,24 +57,35 @@ class Binomial(Likelihood):
         return 1
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
-        return _Binomial(support.levels - 1, params[:, 0])
+        return distributions.Binomial(support.levels - 1, params[:, 0])
 
     def start(self, support: Support, statistics: Statistics) -> Tensor:
         return _logit_of_mean(statistics, support.levels - 1)
 
 
-class _Binomial(td.Binomial):
-    """torch's, with a log-probability that keeps its accuracy for large n and extreme logits."""
+@dataclass(frozen=True)
+class BetaBinomial(Likelihood):
+    """A binomial whose chance p is itself Beta(νp, ν(1−p))-distributed, for x ∈ {0, …, n}: grey values that vary more.
 
-    def __init__(self, trials: int, logits: Tensor) -> None:
-        super().__init__(torch.full((), float(trials), dtype=logits.dtype, device=logits.device), logits=logits,
-                         validate_args=False)
+    The decoder gives the log-odds of p and log ν for each element; the mean is np and the variance
+    np(1−p)(1 + (n−1)/(1+ν)), from the binomial's (ν → ∞) to that of only 0 and n (ν → 0) (Skellam 1948). With two
+    levels ν would say nothing, so values {0, 1} have Bernoulli.
+    """
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        n = self.total_count
-        choose = torch.lgamma(n + 1) - torch.lgamma(value + 1) - torch.lgamma(n - value + 1)
-        up, down = torch.nn.functional.logsigmoid(self.logits), torch.nn.functional.logsigmoid(-self.logits)
-        return choose + value * up + (n - value) * down
+    def fits(self, support: Support) -> bool:
+        return support.kind == "integers"
+
+    def outputs(self, support: Support) -> int:
+        return 2
+
+    def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
+        return distributions.BetaBinomial(support.levels - 1, params[:, 0], params[:, 1])
+
+    def start(self, support: Support, statistics: Statistics) -> Tensor:
+        n = support.levels - 1
+        p = (statistics.mean / n).clamp(0.005, 0.995)
+        excess = statistics.std.square() / (n * p * (1 - p)) - 1  # (n − 1)/(1 + ν)
+        return torch.stack([p.logit(), -(excess / max(1, n - 1)).clamp(0.01, 0.9).logit()])
 
 
 @dataclass(frozen=True)
@@ -127,14 +145,66 @@ class DiscretisedLogistic(Likelihood):
         return 2
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
-        half = (support.levels - 1) / 2
-        least = math.log(self.floor / half)
-        location = half * (1 + params[:, 0])
-        log_scale = math.log(half) + least + torch.nn.functional.softplus(params[:, 1] - least)
+        location, log_scale = _in_levels(params[:, 0], params[:, 1], support.levels, self.floor)
         return distributions.DiscretisedLogistic(location, log_scale, support.levels)
 
     def start(self, support: Support, statistics: Statistics) -> Tensor:
         half = (support.levels - 1) / 2
-        # a logistic of scale s has standard deviation π s / √3
-        scale = (statistics.std * math.sqrt(3) / math.pi / half).clamp_min(0.02)
-        return torch.stack([statistics.mean / half - 1, scale.log()])
+        return torch.stack([statistics.mean / half - 1, _logistic_scale(statistics, half).log()])
+
+
+@dataclass(frozen=True)
+class DiscretisedLogisticMixture(Likelihood):
+    """A mixture of logistic densities integrated over the bin of each level, for each element (Salimans et al. 2017).
+
+    The decoder gives location, log-scale and log-weight of each component: 3 numbers a component and element. The edge
+    bins take the tails. The channels of a colour image are independent given z; PixelCNN++ also makes green depend on
+    red and blue on both, which this one does not.
+
+    Args:
+        components: how many logistics there are.
+        floor: the smallest scale s, in levels; below about 0.1 a bin already holds all the probability.
+    """
+
+    components: int = 5
+    floor: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.components < 1:
+            raise InputError("components", f"is {self.components}", "give 1 or more")
+        if not 0 < self.floor < math.inf:
+            raise InputError("floor", f"is {self.floor:g}", "give a number above 0")
+
+    def fits(self, support: Support) -> bool:
+        return support.kind in ("binary", "integers")
+
+    def outputs(self, support: Support) -> int:
+        return 3 * self.components
+
+    def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
+        parts = params.unflatten(1, (self.components, 3)).movedim(1, -1)  # (N, 3, *shape, components)
+        location, log_scale = _in_levels(parts[:, 0], parts[:, 1], support.levels, self.floor)
+        return distributions.DiscretisedLogisticMixture(parts[:, 2], location, log_scale, support.levels)
+
+    def start(self, support: Support, statistics: Statistics) -> Tensor:
+        half = (support.levels - 1) / 2
+        places = torch.linspace(-0.5, 0.5, self.components) if self.components > 1 else torch.zeros(1)
+        scale = _logistic_scale(statistics, half).log()
+        return torch.cat(
+            [
+                torch.stack([(statistics.mean + place * statistics.std) / half - 1, scale, torch.zeros_like(scale)])
+                for place in places
+            ]
+        )
+
+
+def _in_levels(location: Tensor, log_scale: Tensor, levels: int, floor: float) -> tuple[Tensor, Tensor]:
+    """m and log s in levels, of numbers in units of half the range, s smoothly kept above its floor."""
+    half = (levels - 1) / 2
+    least = math.log(floor / half)
+    return half * (1 + location), math.log(half) + least + torch.nn.functional.softplus(log_scale - least)
+
+
+def _logistic_scale(statistics: Statistics, half: float) -> Tensor:
+    """s of the data's standard deviation π s / √3, in units of half the range."""
+    return (statistics.std * math.sqrt(3) / math.pi / half).clamp_min(0.02)

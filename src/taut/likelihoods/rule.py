@@ -6,6 +6,7 @@ from taut.data import Support
 from taut.errors import InputError
 from taut.likelihoods.base import Likelihood
 from taut.likelihoods.continuous import ContinuousBernoulli, Gaussian
+from taut.likelihoods.counts import NegativeBinomial
 from taut.likelihoods.discrete import Bernoulli, Binomial, DiscretisedLogistic
 
 __all__ = ["default_likelihood", "require_fit"]
@@ -14,13 +15,16 @@ __all__ = ["default_likelihood", "require_fit"]
 def default_likelihood(support: Support) -> Likelihood:
     """The likelihood that a support asks for when the user names none.
 
-    {0, 1}: Bernoulli. Few levels: binomial (categorical is the freer choice). Many levels, as in pictures: discretised logistic. [0, 1]: continuous
-    Bernoulli. Any other numbers: Gaussian with learned variance, standardised.
+    {0, 1}: Bernoulli. Few levels: binomial (categorical is the freer choice). Many levels, as in pictures: discretised
+    logistic. Counts: negative binomial. [0, 1]: continuous Bernoulli. Any other numbers: Gaussian with learned
+    variance, standardised.
     """
     if support.kind == "binary":
         return Bernoulli()
     if support.kind == "integers":
         return Binomial() if support.levels <= 32 else DiscretisedLogistic()
+    if support.kind == "counts":
+        return NegativeBinomial()
     return ContinuousBernoulli() if support.kind == "unit" else Gaussian()
 
 
@@ -28,7 +32,8 @@ def require_fit(likelihood: Likelihood, support: Support) -> None:
     """Refuse a likelihood that is neither a probability nor a density of such data.
 
     Raises:
-        InputError: with the likelihoods that would fit, and binarisation where that would make this one fit.
+        InputError: with the likelihoods that would fit, and what would make this one fit: to binarise, or to call
+            integers counts.
     """
     if likelihood.fits(support):
         return
@@ -37,7 +42,9 @@ def require_fit(likelihood: Likelihood, support: Support) -> None:
         if member().fits(support):
             fitting.append(f"Binomial({support.levels - 1})" if name == "Binomial" else name)
     mend = f"{support} fit {', '.join(fitting)}"
-    if isinstance(likelihood, Bernoulli):
+    if isinstance(likelihood, Bernoulli) and support.kind in ("integers", "unit"):
         mend += "; or binarise with --data.binarize dynamic"
+    if likelihood.fits(Support("counts")) and support.kind in ("binary", "integers"):
+        mend += "; or call them counts, with no greatest value, by --data.support counts"
     name = type(likelihood).__name__
     raise InputError("model.likelihood", f"{name} is no likelihood of {support}", mend)

@@ -43,7 +43,11 @@ class Conv(Network):
         sizes = scales(shape, len(self.channels))
         body: list[nn.Module] = []
         for before, after in zip((shape[0], *self.channels), self.channels, strict=False):
-            body += [nn.Conv2d(before, after, 3, stride=2, padding=1), *self._blocks(after), activation(self.activation)]
+            body += [
+                nn.Conv2d(before, after, 3, stride=2, padding=1),
+                *self._blocks(after),
+                activation(self.activation),
+            ]
         features = self.channels[-1] * math.prod(sizes[-1])
         body += [nn.Flatten()]
         if self.hidden:

@@ -1,7 +1,23 @@
 """Objectives: from a trace to the loss."""
 
 from taut.objectives.base import Learner, Objective
-from taut.objectives.bounds import ELBO, IWAE
-from taut.objectives.schedules import Constant, Linear, Schedule
+from taut.objectives.bounds import ELBO, IWAE, Capacity
+from taut.objectives.penalties import DIP, MMD, Penalty, TotalCorrelation
+from taut.objectives.schedules import Constant, Cosine, Cyclical, Linear, Schedule
 
-__all__ = ["ELBO", "IWAE", "Constant", "Learner", "Linear", "Objective", "Schedule"]
+__all__ = [
+    "DIP",
+    "ELBO",
+    "IWAE",
+    "MMD",
+    "Capacity",
+    "Constant",
+    "Cosine",
+    "Cyclical",
+    "Learner",
+    "Linear",
+    "Objective",
+    "Penalty",
+    "Schedule",
+    "TotalCorrelation",
+]

@@ -12,6 +12,7 @@ from taut.config import Part
 from taut.data import Batch
 from taut.errors import InputError
 from taut.model import VAE, Trace
+from taut.objectives.penalties import Penalty
 from taut.objectives.schedules import Linear, Schedule
 
 __all__ = ["Learner", "Objective", "Outcome"]
@@ -25,6 +26,7 @@ class Objective(Part, family=True):
         beta: the weight of the rate; 1 is the evidence lower bound.
         samples: posterior samples per example and step.
         schedule: how β is reached.
+        penalties: terms added to the loss, each with its own weight.
     """
 
     needs_density: ClassVar[bool] = False
@@ -33,6 +35,7 @@ class Objective(Part, family=True):
     beta: float = 1.0
     samples: int = 1
     schedule: Schedule = Linear()
+    penalties: tuple[Penalty, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.beta < float("inf"):
@@ -76,4 +79,6 @@ class Learner(nn.Module):
         trace = self.vae(batch, self.objective.samples)
         distortion = trace.distortion(batch)
         loss = self.objective.loss(distortion, trace, batch, beta)
+        for penalty in self.objective.penalties:
+            loss = loss + penalty.weight * penalty.term(trace)
         return Outcome(loss, distortion.detach().mean(), trace.rate().detach().mean())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 
 from taut.config import Part
 from taut.errors import InputError
 
-__all__ = ["Constant", "Linear", "Schedule"]
+__all__ = ["Constant", "Cosine", "Cyclical", "Linear", "Schedule"]
 
 
 class Schedule(Part, family=True):
@@ -70,3 +71,40 @@ class Linear(Schedule):
                 f"is {self.epochs:g}, but the run has {steps / per_epoch:.3g} epochs: β would never reach its value",
                 f"train longer, or say --objective.schedule.epochs {0.2 * steps / per_epoch:.2g}",
             )
+
+
+@dataclass(frozen=True)
+class Cosine(Linear):
+    """From 0 to β along half a cosine, slow at both ends; a monotone rise like :class:`Linear`."""
+
+    def factor(self, step: int, steps: int, per_epoch: int) -> float:
+        return 0.5 * (1 - math.cos(math.pi * super().factor(step, steps, per_epoch)))
+
+
+@dataclass(frozen=True)
+class Cyclical(Schedule):
+    """Several rises from 0 to β, each followed by a stretch at β, so that a code that died may be found again
+    (Fu et al. 2019).
+
+    Args:
+        cycles: how many; the last one ends at β.
+        share: of each cycle that the rise takes.
+    """
+
+    cycles: int = 4
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.cycles < 1:
+            raise InputError("cycles", f"is {self.cycles}", "give 1 or more")
+        if not 0 <= self.share < 1:
+            raise InputError("share", f"is {self.share:g}", "give a share of a cycle, from 0 up to but not including 1")
+
+    def factor(self, step: int, steps: int, per_epoch: int) -> float:
+        place = step * self.cycles / steps % 1
+        return min(1.0, place / self.share) if self.share else 1.0
+
+    def check(self, steps: int, per_epoch: int) -> None:
+        if steps < 10 * self.cycles:
+            problem = f"is {self.cycles}, but the run has {steps:,} steps, fewer than ten for each"
+            raise InputError("objective.schedule.cycles", problem, f"train longer, or give {max(1, steps // 10)}")

@@ -1,6 +1,8 @@
 """Autoregressive priors: one learned by a masked network, and the AR(1) process of the δ-VAE.
 
     p(z) = Π_d p(z_d | z_<d)
+
+Both factorise in order, so that their divergences come per dimension.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """A learned mixture of normals.
 
     p(z) = Σ_k w_k N(z; μ_k, diag σ_k²)
+
+It can follow the aggregated posterior, 1/N Σ_n q(z|x_n), where that falls into clusters.
 """
 
 from __future__ import annotations

@@ -51,8 +51,11 @@ class ConditionalNormal(Prior):
 
     def build(self, event: tuple[int, ...], state: int) -> nn.Module:
         if not state:
-            raise InputError("model.prior", "is ConditionalNormal at the top, where there is nothing to condition on",
-                             "choose StandardNormal, and keep it for the layers below")
+            raise InputError(
+                "model.prior",
+                "is ConditionalNormal at the top, where there is nothing to condition on",
+                "choose StandardNormal, and keep it for the layers below",
+            )
         return _Conditional(event, state, self.hidden, self.activation)
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from taut.comparison import PLACES, Comparison, Nearness, Side
 from taut.config import to_tree, write_yaml
 from taut.data import Dataset, Split
-from taut.evaluation.compare import PLACES, Comparison, Nearness, Side
 from taut.evaluation.space import Space
 from taut.explore import plane
 from taut.report import figures
@@ -22,10 +22,10 @@ SHOWN = 300  # decodings that are handed to the picture, at most
 
 NEARNESS: tuple[tuple[str, str, Callable[[Nearness], str]], ...] = (
     (
-        "Told from real data",
-        "Draws are mixed with as many validation examples: the share whose nearest neighbour is of their own kind. 50% "
-        "is chance, so nobody could tell; 100% is what gibberish gives.",
-        lambda near: f"{near.told_apart:.0%}",
+        "Mismatch with the data",
+        "How far the distribution of draws is from that of validation examples: 0% is the same, 100% no better than "
+        "the average training example shown again and again (energy distance, without bias: it may fall below zero).",
+        lambda near: _percent(near.mismatch),
     ),
     (
         "Coverage of the data",
@@ -46,7 +46,7 @@ def publish_comparison(comparison: Comparison, data: Dataset, folder: str | Path
     """Write ``figures/comparison.png``, ``comparison.json`` and ``report.html`` into a folder.
 
     Args:
-        comparison: of :func:`taut.evaluation.compare.compare`.
+        comparison: of :func:`taut.comparison.compare`.
         data: what both models were trained on.
         folder: made if it is not there.
 
@@ -95,8 +95,9 @@ def _side(side: Side, canvas: Canvas, some: Split, split: Split) -> figures.Side
     numbers = {
         "distortion, nats: training / test": f"{_nats(side.train_distortion)} / {_nats(side.test_distortion)}",
         "overfitting at the end of training, nats": _nats(side.overfitting_at_end),
-        "told from real data by a neighbour rule:": "",
-        **{f"   {words}": f"{side.near[place].told_apart:.0%}" for place, words in PLACES.items()},
+        "mismatch of draws of x with the data, 0% is none:": "",
+        **{f"   {words}": _percent(side.near[place].mismatch) for place, words in PLACES.items()},
+        "data covered by draws from the prior": f"{side.near['prior'].coverage:.0%}",
     }
     recon = canvas.draw(side.run.reconstruct(some))
     return figures.Side(
@@ -108,19 +109,23 @@ def _nats(value: float) -> str:
     return f"{value:,.1f}".replace("-", "−")
 
 
+def _percent(value: float) -> str:
+    return f"{value:.1%}".replace("-", "−").replace("−0.0%", "0.0%")
+
+
 def _facts(comparison: Comparison) -> dict[str, Fact]:
     """What to remember, the autoencoder's number before the other's."""
     a, b = comparison.sides
     real = comparison.data
     return {
-        "Draws told from real data": Fact(
-            f"{a.near['prior'].told_apart:.0%} | {b.near['prior'].told_apart:.0%}", "",
-            "Decoded draws from N(0, I): autoencoder | variational. Chance is 50%; test examples give "
-            f"{real.told_apart:.0%}.", main=True,
+        "Draws cover of the data": Fact(
+            f"{a.near['prior'].coverage:.0%} | {b.near['prior'].coverage:.0%}", "",
+            f"Decoded draws from N(0, I): autoencoder | variational. Test examples cover {real.coverage:.0%}.",
+            main=True,
         ),
-        "Half-way points told from data": Fact(
-            f"{a.near['half_way'].told_apart:.0%} | {b.near['half_way'].told_apart:.0%}", "",
-            "Decoded points half-way between the codes of two test examples.", main=True,
+        "Mismatch with the data": Fact(
+            f"{_percent(a.near['prior'].mismatch)} | {_percent(b.near['prior'].mismatch)}", "",
+            "Of the same draws. 0% is the distribution of the data, 100% no better than their average.", main=True,
         ),
         "Overfitting": Fact(
             f"{_nats(a.overfitting_at_end)} | {_nats(b.overfitting_at_end)}", "nats",

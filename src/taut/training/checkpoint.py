@@ -38,8 +38,9 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
-        raise InputError(str(path), f"cannot be written ({error.strerror or error})",
-                         "free some space, or give another folder") from None
+        raise InputError(
+            str(path), f"cannot be written ({error.strerror or error})", "free some space, or give another folder"
+        ) from None
     finally:
         with contextlib.suppress(OSError):
             aside.unlink()

@@ -230,6 +230,9 @@ def fit(
                 if signals.stop:
                     raise Stopped(f"step {state.step:,} of {steps:,}")
 
+    if folder is not None:
+        state.seconds = earlier + time.monotonic() - started
+        write_tensors(folder / CHECKPOINT, *state.capture())  # so that nothing after training can lose it
     best = state.average.module
     best.load_state_dict(state.best or best.state_dict())
     facts = {

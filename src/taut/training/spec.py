@@ -158,11 +158,15 @@ class Training:
             if value is not None and value < 1:
                 raise InputError(name, f"is {value}", "give 1 or more")
         if not 0 <= self.warmup < 1:
-            raise InputError("warmup", f"is {self.warmup:g}", "give a share of the run, from 0 up to but not including 1")
+            raise InputError(
+                "warmup", f"is {self.warmup:g}", "give a share of the run, from 0 up to but not including 1"
+            )
         if self.clip is not None and not self.clip > 0:
             raise InputError("clip", f"is {self.clip:g}", "give a number above 0, or none")
         if self.average is not None and not 0 <= self.average < 1:
-            raise InputError("average", f"is {self.average:g}", "give a decay from 0 up to but not including 1, or none")
+            raise InputError(
+                "average", f"is {self.average:g}", "give a decay from 0 up to but not including 1, or none"
+            )
         if not self.checkpoint > 0:
             raise InputError("checkpoint", f"is {self.checkpoint:g}", "give minutes above 0")
 

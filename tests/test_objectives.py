@@ -1,0 +1,109 @@
+"""Objectives and penalties against what can be said exactly of them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from taut.data import Batch
+from taut.distributions import DiagonalNormal
+from taut.errors import InputError
+from taut.model import Step, Trace
+from taut.objectives import DIP, ELBO, IWAE, MMD, Capacity, Constant, Cosine, Cyclical, Linear, TotalCorrelation
+
+BATCH = Batch(torch.zeros(1))
+
+
+def trace_of(q: DiagonalNormal, p: DiagonalNormal | None = None, z: torch.Tensor | None = None) -> Trace:
+    p = p or DiagonalNormal(torch.zeros_like(q.mu), torch.zeros_like(q.mu))
+    z = q.rsample() if z is None else z
+    return Trace([Step(q, p, z, q.log_prob(z))], q, 1)
+
+
+def normal(n: int, d: int, seed: int = 0) -> DiagonalNormal:
+    random = torch.Generator().manual_seed(seed)
+    mean, log_scale = (torch.randn(n, d, dtype=torch.float64, generator=random) for _ in range(2))
+    return DiagonalNormal(mean, 0.3 * log_scale - 1)
+
+
+def test_free_bits_clamp_the_mean_over_the_batch_of_each_group() -> None:
+    trace = trace_of(normal(7, 4))
+    kl = trace.steps[0].kl.parts
+    distortion = torch.full((1, 7), 3.0, dtype=torch.float64)
+    level = float(kl.mean(0).sort().values[1]) + 1e-3  # two dimensions lie below
+    loss = ELBO(free_bits=level).loss(distortion, trace, BATCH, 0.5)
+    assert loss == pytest.approx(3 + 0.5 * float(kl.mean(0).clamp_min(level).sum()))
+    layer = ELBO(free_bits=1e3, group="layer").loss(distortion, trace, BATCH, 1.0)
+    assert layer == pytest.approx(3 + 1e3)
+    assert ELBO().loss(distortion, trace, BATCH, 0.5) == pytest.approx(3 + 0.5 * float(kl.sum(1).mean()))
+
+
+def test_capacity_holds_the_rate() -> None:
+    trace = trace_of(normal(7, 4))
+    rate = float(trace.rate().mean())
+    distortion = torch.zeros(1, 7, dtype=torch.float64)
+    objective = Capacity(beta=10.0, capacity=rate * 2)
+    assert objective.loss(distortion, trace, BATCH, 5.0) == pytest.approx(0, abs=1e-9)  # half-way: C = rate
+    assert objective.loss(distortion, trace, BATCH, 10.0) == pytest.approx(10 * rate)
+
+
+def test_iwae_with_one_sample_is_the_sampled_elbo() -> None:
+    trace = trace_of(normal(5, 3))
+    distortion = torch.rand(1, 5, dtype=torch.float64)
+    weight = -distortion + trace.log_prior() - trace.log_posterior()
+    assert IWAE(samples=1).loss(distortion, trace, BATCH, 1.0) == pytest.approx(-float(weight.mean()))
+
+
+@pytest.mark.parametrize("schedule", [Constant(), Linear(0.3), Cosine(0.3), Cyclical(3, 0.5)])
+def test_schedules_stay_between_zero_and_one_and_end_at_one(schedule) -> None:
+    values = [schedule.factor(step, 300, 10) for step in range(300)]
+    assert min(values) >= 0 and max(values) == 1 and values[-1] == 1
+    schedule.check(300, 10)
+
+
+def test_cyclical_returns_to_zero_and_linear_does_not() -> None:
+    cyclical = [Cyclical(3, 0.5).factor(step, 300, 10) for step in range(300)]
+    assert [i for i, value in enumerate(cyclical) if value == 0] == [0, 100, 200]
+    for schedule in (Linear(0.5), Cosine(0.5)):
+        values = [schedule.factor(step, 300, 10) for step in range(300)]
+        assert values == sorted(values) and values[0] == 0
+    with pytest.raises(InputError, match="cycles"):
+        Cyclical(9).check(50, 10)
+
+
+def test_total_correlation_of_equal_posteriors_is_zero() -> None:
+    mean, log_scale = torch.ones(6, 3, dtype=torch.float64), torch.zeros(6, 3, dtype=torch.float64)
+    assert float(TotalCorrelation().term(trace_of(DiagonalNormal(mean, log_scale)))) == pytest.approx(0, abs=1e-9)
+
+
+def test_total_correlation_against_the_exact_value() -> None:
+    """Codes on a line, z_1 = z_2: means drawn from N(0, C) and small noise make q(z) nearly N(0, C + σ²I)."""
+    torch.manual_seed(0)
+    rho, sigma, n = 0.8, 0.3, 3000
+    c = torch.tensor([[1.0, rho], [rho, 1.0]], dtype=torch.float64)
+    mean = torch.randn(n, 2, dtype=torch.float64) @ torch.linalg.cholesky(c).T
+    q = DiagonalNormal(mean, torch.full_like(mean, math.log(sigma)))
+    total = c + sigma**2 * torch.eye(2, dtype=torch.float64)
+    exact = -0.5 * math.log(float(torch.det(total)) / float(total[0, 0] * total[1, 1]))
+    assert float(TotalCorrelation().term(trace_of(q))) == pytest.approx(exact, abs=0.05)
+
+
+def test_mmd_is_zero_for_the_prior_and_positive_elsewhere() -> None:
+    torch.manual_seed(0)
+    zero = torch.zeros(400, 2, dtype=torch.float64)
+    same = [float(MMD().term(trace_of(DiagonalNormal(zero, zero)))) for _ in range(20)]
+    error = torch.tensor(same).std() / math.sqrt(20)
+    assert abs(sum(same) / 20) < 4 * float(error), "unbiased"
+    assert float(MMD().term(trace_of(DiagonalNormal(zero + 2, zero)))) > 0.05
+
+
+def test_dip_of_white_codes_is_zero() -> None:
+    torch.manual_seed(0)
+    mean = torch.randn(200_000, 3, dtype=torch.float64)
+    q = DiagonalNormal(mean, torch.full_like(mean, -20.0))
+    for of_means in (True, False):
+        assert float(DIP(of_means=of_means).term(trace_of(q, z=mean))) < 1e-3
+    mixed = DiagonalNormal(mean[:, [0, 0, 1]], q.log_scale)
+    assert float(DIP().term(trace_of(mixed, z=mean))) == pytest.approx(2, abs=0.1)
