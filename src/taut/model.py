@@ -173,7 +173,7 @@ class VAE(nn.Module):
         layers: modules with the four questions of :mod:`taut.layers.base`, top first.
         decoder: (N, state) → a distribution of x.
         statistics: mean and standard deviation that standardise the encoder's input.
-        bounds: the smallest and the largest value that x can take, where there are such.
+        bounds: the smallest and the largest value that x can take; none for real numbers.
     """
 
     def __init__(

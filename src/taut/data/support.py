@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -54,8 +55,10 @@ give data of this support, or name another with data.support
 
     @property
     def bounds(self) -> tuple[float, float] | None:
-        """The smallest and the largest value, where there are such."""
-        return None if self.kind == "real" else (0.0, float((self.levels or 2) - 1))
+        """The smallest and the largest value, the latter infinite for counts; ``None`` for real numbers."""
+        if self.kind == "real":
+            return None
+        return 0.0, math.inf if self.kind == "counts" else float((self.levels or 2) - 1)
 
     def __str__(self) -> str:
         return {

@@ -59,7 +59,7 @@ class EncoderPrior(nn.Module):
             infer: x (K, *shape) in the data's units → q(z|x) of the top layer, batch shape (K,).
             stamp: a value that changes whenever a weight of the model does.
             statistics: of the training data, mean and standard deviation, (*shape) each.
-            bounds: the smallest and the largest value that x can take, where there are such.
+            bounds: the smallest and the largest value that x can take; none for real numbers.
 
         Raises:
             InputError: where the posterior does not serve.

@@ -8,6 +8,7 @@ learned pseudo-inputs u_k in place of the N examples (Tomczak and Welling 2018).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -76,9 +77,13 @@ class _Vamp(EncoderPrior):
         self.infer, self.stamp, self.bounds = infer, stamp, bounds
         mean, std = statistics.mean, statistics.std
         x = mean + std * torch.randn(self.components, *mean.shape)
-        if bounds is None:
+        if bounds is None or math.isinf(bounds[1]):
             self.register_buffer("unit", std.clone())
-            self.free = nn.Parameter(x / std)
+            free = x / std
+            if bounds is not None:  # softplus backwards
+                free = (free - bounds[0] / std).clamp_min(self.margin)
+                free = free + (-torch.expm1(-free)).log()
+            self.free = nn.Parameter(free)
         else:
             low, high = bounds
             share = ((x - low) / (high - low)).clamp(self.margin, 1 - self.margin)
@@ -96,6 +101,8 @@ class _Vamp(EncoderPrior):
         if self.bounds is None:
             return self.free * self.unit
         low, high = self.bounds
+        if math.isinf(high):
+            return low + nn.functional.softplus(self.free) * self.unit
         return low + (high - low) * (self.slope * self.free).sigmoid()
 
     def train(self, mode: bool = True) -> _Vamp:
