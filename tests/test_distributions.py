@@ -12,12 +12,14 @@ from torch import distributions as td
 
 from taut.data import Statistics, Support
 from taut.distributions import (
+    AR1,
     Affine,
     Delta,
     DiagonalNormal,
     DiscretisedLogistic,
     DiscretisedLogisticMixture,
     Factorised,
+    Mixture,
     NegativeBinomial,
     Poisson,
     ZeroInflatedNegativeBinomial,
@@ -638,7 +640,7 @@ def test_diagonal_normal_is_torchs():
 
 
 def test_every_registered_closed_form_is_tested_here():
-    assert set(_closed) == {(DiagonalNormal, DiagonalNormal)}
+    assert set(_closed) == {(DiagonalNormal, DiagonalNormal), (DiagonalNormal, AR1)}
 
 
 def test_normal_divergence_is_monte_carlo():
@@ -680,12 +682,13 @@ def test_divergence_says_what_it_is():
         """A density for which no closed form is registered."""
 
     q, p = normal(5, 3, 2), normal(6, 3, 2)
-    other = Other(q.mu, q.log_scale)
+    other, whole = Other(q.mu, q.log_scale), Mixture(normal(7, 4, 2), torch.zeros(4).double(), 3)
     z = q.rsample()
-    sampled = divergence(other, p, z, other.log_prob(z))
-    assert sampled.kind == "sampled"
-    assert sampled.parts.shape == (3, 1)
-    torch.testing.assert_close(sampled.total, q.log_prob(z) - p.log_prob(z))
+    for density, groups in ((p, 2), (whole, 1)):  # per dimension where both densities factorise
+        sampled = divergence(other, density, z, other.log_prob(z))
+        assert sampled.kind == "sampled"
+        assert sampled.parts.shape == (3, groups)
+        torch.testing.assert_close(sampled.total, q.log_prob(z) - density.log_prob(z))
     same = divergence(p, p, z, p.log_prob(z))
     assert same.kind == "closed"
     assert (same.total == 0).all()

@@ -64,6 +64,8 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
                 name, objective = type(layer.posterior).__name__, type(experiment.objective).__name__
                 raise InputError("objective", f"{objective} asks for a density, and the {name} posterior has none",
                                  "choose ELBO, or another posterior")  # fmt: skip
+    for layer in experiment.model.layers:
+        layer.prior.check(len(data.train))
     training = replace(training, batch=min(training.batch, len(data.train)))
     build(experiment, data)  # what cannot be built is refused here, before anything is written
     per_epoch = steps_per_epoch(data, training)

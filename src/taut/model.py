@@ -20,7 +20,7 @@ Inside the walk the batch axis is K·B, sample-major; only the trace unfolds it.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -35,7 +35,7 @@ from taut.layers import Layer, Plain
 from taut.likelihoods import Likelihood, default_likelihood, require_fit
 from taut.networks import MLP, Conv, Network
 from taut.posteriors import DiagonalNormal, Posterior
-from taut.priors import Prior, StandardNormal
+from taut.priors import EncoderPrior, Prior, StandardNormal
 
 __all__ = ["VAE", "Model", "Step", "Trace", "draw", "follow", "mean", "pick_prior"]
 
@@ -173,15 +173,24 @@ class VAE(nn.Module):
         layers: modules with the four questions of :mod:`taut.layers.base`, top first.
         decoder: (N, state) → a distribution of x.
         statistics: mean and standard deviation that standardise the encoder's input.
+        bounds: the smallest and the largest value that x can take; none for real numbers.
     """
 
     def __init__(
-        self, encoder: nn.Module, layers: Sequence[nn.Module], decoder: nn.Module, statistics: Statistics
+        self,
+        encoder: nn.Module,
+        layers: Sequence[nn.Module],
+        decoder: nn.Module,
+        statistics: Statistics,
+        bounds: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
         self.encoder, self.layers, self.decoder = encoder, nn.ModuleList(layers), decoder
         self.register_buffer("shift", statistics.mean.clone())
         self.register_buffer("scale", statistics.std.clone())
+        for module in list(self.layers.modules()):
+            if isinstance(module, EncoderPrior):
+                module.bind(self.infer, self.stamp, statistics, bounds)
 
     @property
     def dequantise(self) -> bool:
@@ -197,6 +206,15 @@ class VAE(nn.Module):
             x = torch.where(batch.mask, x, 0.0)  # what is not observed tells nothing: the mean stands in for it
         features = self.encoder(x)
         return [layer.evidence(features) for layer in self.layers]
+
+    def infer(self, x: Tensor) -> Distribution:
+        """q(z|x) of the top layer for x (N, *shape) in the data's units; no prior has a say in it."""
+        top = self.layers[0]
+        return top.posterior(self.root(len(x)), top.evidence(self.encoder((x - self.shift) / self.scale)), None)
+
+    def stamp(self) -> Hashable:
+        """A value that changes when a weight is set, averaged or loaded: for what is kept between passes of evaluation."""
+        return tuple((tensor.data_ptr(), tensor._version) for tensor in (*self.parameters(), *self.buffers()))
 
     def root(self, n: int) -> Tensor:
         """h₀, (n, 0): it carries batch size, device and dtype."""
@@ -297,7 +315,7 @@ class Model:
         with warnings.catch_warnings():  # without layers nothing comes in, and the first map is its bias alone
             warnings.filterwarnings("ignore", "Initializing zero-element tensors", UserWarning)
             body = spec.network.decoder(state, shape, head.outputs)
-        return VAE(encoder, layers, _Decoder(body, head), statistics)
+        return VAE(encoder, layers, _Decoder(body, head), statistics, support.bounds)
 
 
 def default_network(shape: tuple[int, ...]) -> Network:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -51,6 +52,13 @@ give data of this support, or name another with data.support
     def discrete(self) -> bool:
         """Whether x has a probability, not a density."""
         return self.kind in ("binary", "integers", "counts") or self.whole
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The smallest and the largest value, the latter infinite for counts; ``None`` for real numbers."""
+        if self.kind == "real":
+            return None
+        return 0.0, math.inf if self.kind == "counts" else float((self.levels or 2) - 1)
 
     def __str__(self) -> str:
         return {

@@ -3,7 +3,8 @@
     KL(q ‖ p) = E_q[ log q(z) − log p(z) ] ≥ 0        nats
 
 The parts of a divergence come per latent dimension when both densities factorise, else as one group for the layer; free
-bits, collapse reports and the page read the parts, everything else their sum.
+bits, collapse reports and the page read the parts, everything else their sum. A density that factorises says so by the
+method ``log_prob_parts``: z (N, *event) → log p(z_d | z_<d), (N, D) nats, in the order of the flattened event.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ def divergence(q: Distribution, p: Distribution, z: Tensor, log_q: Tensor) -> Di
     closed = _closed.get((type(q), type(p)))
     if closed is not None:
         return Divergence(closed(q, p), "closed")
+    if hasattr(q, "log_prob_parts") and hasattr(p, "log_prob_parts"):
+        return Divergence(q.log_prob_parts(z) - p.log_prob_parts(z), "sampled")
     return Divergence((log_q - p.log_prob(z)).unsqueeze(1), "sampled")
 
 

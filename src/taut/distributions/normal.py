@@ -69,6 +69,11 @@ class DiagonalNormal(Distribution):
         event = tuple(range(-len(self.event_shape), 0))
         return -(terms.sum(event) + 0.5 * _LOG_2PI * self.event_shape.numel())
 
+    def log_prob_parts(self, value: Tensor) -> Tensor:
+        """log N(z_d; μ_d, σ_d²) of each dimension, (N, D) nats; their sum is the density's logarithm."""
+        scaled = (value - self.mu) * (-self.log_scale).exp()
+        return -(scaled.square().mul(0.5).add(self.log_scale) + 0.5 * _LOG_2PI).flatten(-len(self.event_shape))
+
 
 class Delta(Distribution):
     """All mass at one point: what makes a VAE a plain autoencoder.

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from taut.distributions.normal import DiagonalNormal
 from taut.errors import InputError
 
-__all__ = ["tempered"]
+__all__ = ["log_temperature", "tempered"]
 
 
 @singledispatch
@@ -25,8 +25,14 @@ def tempered(p: Distribution, temperature: float) -> Distribution:
     raise InputError("temperature", f"is {temperature:g}, but {type(p).__name__} knows no temperature", "give 1")
 
 
-@tempered.register
-def _(p: DiagonalNormal, temperature: float) -> Distribution:
+def log_temperature(temperature: float) -> float:
+    """log T, refused where T is none."""
     if not 0 < temperature < math.inf:
         raise InputError("temperature", f"is {temperature:g}", "give a number above 0")
-    return p if temperature == 1 else DiagonalNormal(p.mu, p.log_scale + math.log(temperature))
+    return math.log(temperature)
+
+
+@tempered.register
+def _(p: DiagonalNormal, temperature: float) -> Distribution:
+    log_t = log_temperature(temperature)
+    return p if temperature == 1 else DiagonalNormal(p.mu, p.log_scale + log_t)

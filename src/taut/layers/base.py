@@ -7,7 +7,8 @@ The module that a layer builds answers four questions, and the one loop in :mod:
     posterior(h, e, p)   q(z_l | z_<l, x)
     merge(h, z)          the state that the layers below, and at the end the decoder, receive
 
-with h of shape (N, state), z of shape (N, *event).
+with h of shape (N, state), z of shape (N, *event). A posterior that does not read p takes ``None`` for it: so a prior that
+is made of posteriors (:class:`taut.priors.EncoderPrior`) can ask for them.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class _Plain(nn.Module):
     def prior(self, h: Tensor) -> Distribution:
         return self.p(h)
 
-    def posterior(self, h: Tensor, e: Tensor, p: Distribution) -> Distribution:
+    def posterior(self, h: Tensor, e: Tensor, p: Distribution | None) -> Distribution:
         params = e if self.above is None else e + self.above(h)
         # the bound stays in float32 whatever the networks compute in
         return self.q(params.float() if params.dtype in (torch.bfloat16, torch.float16) else params)

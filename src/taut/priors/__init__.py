@@ -1,6 +1,22 @@
 """Priors p(z): what the code is expected to look like before an example is seen."""
 
-from taut.priors.base import Prior
+from taut.priors.autoregressive import AR1, Autoregressive
+from taut.priors.base import EncoderPrior, Prior
+from taut.priors.flows import MAF, NSF, RealNVP
+from taut.priors.mixture import Mixture
 from taut.priors.normal import ConditionalNormal, StandardNormal
+from taut.priors.vamp import Vamp
 
-__all__ = ["ConditionalNormal", "Prior", "StandardNormal"]
+__all__ = [
+    "AR1",
+    "MAF",
+    "NSF",
+    "Autoregressive",
+    "ConditionalNormal",
+    "EncoderPrior",
+    "Mixture",
+    "Prior",
+    "RealNVP",
+    "StandardNormal",
+    "Vamp",
+]

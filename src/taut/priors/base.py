@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Hashable
+from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from taut.config import Part
+from taut.data import Statistics
 
-__all__ = ["Prior"]
+__all__ = ["EncoderPrior", "Prior"]
 
 
 class Prior(Part, family=True):
     """The density of one layer's latents given everything above it."""
+
+    reads_encoder: ClassVar[bool] = False
+    """Whether its density depends on the encoder's weights: its module is then an :class:`EncoderPrior`."""
 
     @abstractmethod
     def build(self, event: tuple[int, ...], state: int) -> nn.Module:
@@ -21,4 +28,39 @@ class Prior(Part, family=True):
         Args:
             event: shape of one example's latents in this layer.
             state: width of h, what the layers above hand down; 0 at the top.
+        """
+
+    def check(self, examples: int) -> None:
+        """Refuse a number of training examples that is too small for this prior.
+
+        Raises:
+            InputError: with what would do.
+        """
+
+
+class EncoderPrior(nn.Module):
+    """The module of a prior of the top layer that reads the encoder.
+
+    The encoder is not its part: the model hands it functions, once, when it is built, so that no weight is registered
+    twice. They are methods of the model, so that a copy of the model has a prior that reads the copy's encoder.
+    """
+
+    @abstractmethod
+    def bind(
+        self,
+        infer: Callable[[Tensor], Distribution],
+        stamp: Callable[[], Hashable],
+        statistics: Statistics,
+        bounds: tuple[float, float] | None,
+    ) -> None:
+        """Take what the model gives.
+
+        Args:
+            infer: x (K, *shape) in the data's units → q(z|x) of the top layer, batch shape (K,).
+            stamp: a value that changes whenever a weight of the model does.
+            statistics: of the training data, mean and standard deviation, (*shape) each.
+            bounds: the smallest and the largest value that x can take; none for real numbers.
+
+        Raises:
+            InputError: where the posterior does not serve.
         """
