@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         define(parser)
         if parser.overridable and any(flag in argv for flag in ("-h", "--help")):
             parser.epilog = _options_help()
-        known, rest = parser.parse_known_args(argv[1:])
+        known, rest = parser.parse_known_intermixed_args(argv[1:])
         known.overrides = _overrides(rest, parser)
         return run(known) or 0
     except InputError as error:
@@ -154,7 +154,13 @@ def _common(parser: _Parser, overridable: bool = False) -> None:
 def _run_arguments(parser: _Parser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run folder that `taut train` made")
     _common(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of all draws")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of all draws")
+
+
+def _seed(text: str) -> int:
+    if not (text.isdecimal() and int(text) < 2**31):
+        raise InputError("--seed", f"is {text}", f"give 0 to {2**31 - 1}")
+    return int(text)
 
 
 def _output(parser: _Parser, what: str, required: bool = False) -> None:

@@ -80,6 +80,8 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
 
 def _support_name(support: Support) -> str:
     """A support by the name that ``data.support`` gives it."""
+    if support.whole:
+        return "auto"  # stored as floats, `real` would take them for a density
     return "bytes" if support.levels == 256 else support.kind
 
 

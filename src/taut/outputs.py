@@ -33,7 +33,8 @@ def write_samples(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     if run.reading.layout == "image":
         figures.save(figures.image_grid(_pictures(run, x), **_limits(run, x)), path)
     else:
-        figures.save(figures.samples(x, None, None, "vector", names=run.reading.columns), path)
+        data = run.reading.restore(run.dataset(args.data_root).train.x[:5000])
+        figures.save(figures.samples(x, None, None, "vector", data=data, names=run.reading.columns), path)
     return path, what
 
 

@@ -14,6 +14,7 @@ Nothing in a run is ever unpickled, and class paths outside the package are impo
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,7 @@ class Run:
         if not temperature > 0:
             raise InputError("temperature", f"is {temperature:g}", "give a number above 0")
         drawn = []
-        with torch.no_grad(), seeded(torch.seed() % 2**62 if seed is None else seed):
+        with torch.no_grad(), seeded(secrets.randbits(62) if seed is None else seed):
             for chunk in torch.arange(n).split(1024):
                 likelihood = self.vae.generate(len(chunk), pick_prior(temperature)).likelihood
                 drawn.append(self._mean_of(likelihood) if means else self._draw_of(likelihood))
@@ -214,6 +215,8 @@ def load(folder: str | Path, trust: Iterable[str] = ()) -> Run:
     if not (folder / WEIGHTS).exists() and (folder / "checkpoint.safetensors").exists():
         raise InputError(str(folder), "holds an unfinished run", f"finish it: taut train --resume {folder}")
     summary = read_json(folder / SUMMARY)
+    if not isinstance(summary, dict):
+        raise InputError(str(folder / SUMMARY), "is damaged", "restore it from a copy")
     weights, _ = read_tensors(folder / WEIGHTS)
     blank = Statistics(
         weights.get("shift", torch.zeros(reading.shape)), weights.get("scale", torch.ones(reading.shape))
@@ -240,11 +243,14 @@ def read_head(folder: Path, trust: Iterable[str] = ()) -> tuple[Experiment, Read
     for name in (CONFIG, DATA):
         if not (folder / name).is_file():
             raise InputError(str(folder), f"is no run folder ({name} is missing)", "give one that `taut train` made")
-    experiment = parse(Experiment, read_yaml(folder / CONFIG), trust=trust)
-    facts = read_json(folder / DATA)
+    tree, facts = read_yaml(folder / CONFIG), read_json(folder / DATA)
+    try:
+        experiment = parse(Experiment, tree, trust=trust)
+    except InputError as error:
+        raise InputError(str(folder / CONFIG), str(error)) from None
     try:
         reading = Reading.from_dict(facts.pop("reading"))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(str(folder / DATA), f"is damaged ({error})", "restore it from a copy") from None
     return experiment, reading, facts
 

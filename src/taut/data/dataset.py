@@ -108,6 +108,15 @@ class Dataset:
     def notes(self) -> list[str]:
         """What else was decided, in sentences without a full stop."""
         notes = list(self.remarks)
+        reading = self.reading
+        if (
+            reading.raw_support.discrete
+            and reading.raw_support.kind != "binary"
+            and reading.raw_dtype.startswith("float")
+        ):
+            notes.append(
+                "whole numbers stored as floats are taken as whole numbers (say data.support real for a density)"
+            )
         if dropped := self.reading.dropped:
             columns = self.reading.columns
             names = [columns[i] if columns else str(i) for i, _ in dropped]

@@ -118,6 +118,8 @@ def infer_support(parts: list[np.ndarray], choice: str, image: bool, field: str)
 
     >>> infer_support([np.array([[0, 3, 16]])], "auto", image=True, field="data")
     Support(kind='integers', levels=17, whole=False)
+    >>> infer_support([np.array([[0.0, 3.0, 16.0]])], "auto", image=False, field="data")
+    Support(kind='integers', levels=17, whole=False)
     >>> infer_support([np.zeros((2, 8, 8), np.uint8) + 9], "auto", image=True, field="data")
     Support(kind='integers', levels=256, whole=False)
     """
@@ -144,9 +146,10 @@ def infer_support(parts: list[np.ndarray], choice: str, image: bool, field: str)
 
 
 def _rule(parts: list[np.ndarray], low: float, high: float, image: bool) -> Support:
-    whole = all(part.dtype.kind in "iub" for part in parts)
+    # whole numbers have a probability, whatever type they are stored in
+    whole = all(part.dtype.kind in "iub" or (c == np.floor(c)).all() for part in parts for _, c in chunks(part))
     inside = low >= 0 and high <= 1
-    if inside and (whole or all(np.isin(c, (0, 1)).all() for part in parts for _, c in chunks(part))):
+    if inside and whole:
         return Support("binary", 2)
     if image and all(part.dtype == np.uint8 for part in parts):
         return Support("integers", 256)
