@@ -200,7 +200,7 @@ def test_values_are_read_as_their_type_asks(kind, value, expected):
             "StandartNormal",
             ["no part is called 'StandartNormal'", "did you mean StandardNormal?", "ConditionalNormal"],
         ),
-        (Prior, "zzz", ["no part is called 'zzz'", "Known: ConditionalNormal"]),
+        (Prior, "zzz", ["no part is called 'zzz'", "ConditionalNormal"]),
         (Prior, 3, ["is 3", "StandardNormal"]),
         (Prior, None, ["is None", "StandardNormal"]),
         (Prior, [], ["is []"]),

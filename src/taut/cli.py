@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -39,8 +40,12 @@ OUT_OF_MEMORY = "memory: not enough; try a smaller --training.batch, a smaller m
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 2 for a mistake in what was given, 130 for Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without × and ≤ shows ? for them
     try:
-        signal.signal(signal.SIGTERM, _stop)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _stop)
         if not argv or argv[0] in ("-h", "--help", "help"):
             print(HELP, end="")
             return 0 if argv else 2
@@ -280,9 +285,8 @@ def _train(args: argparse.Namespace) -> int:
 
 def _what(experiment: Any, data: Any) -> list[str]:
     """What the data are taken to be, and what is trained on them: said, not guessed in silence."""
-    from taut.parts import in_words
-
-    lines = [f"{data.reading.name}: {data.what()}: {in_words(experiment.model.likelihood, data)}; {data.splits()}"]
+    likelihood = experiment.model.likelihood.in_words(data.reading.support)
+    lines = [f"{data.reading.name}: {data.what()}: {likelihood}; {data.splits()}"]
     lines += [f"note: {note}" for note in data.notes()]
     model, training = experiment.model, experiment.training
     layers = " → ".join(str(layer.latents) for layer in model.layers) or "no"
@@ -309,13 +313,13 @@ def _evaluate(args: argparse.Namespace) -> int:
     import json
 
     from taut.console import Progress, console, result_lines
-    from taut.runs import _finite, load
+    from taut.runs import finite, load
 
     run = load(args.run, args.trust)
     progress = Progress("evaluating", args.quiet)
     result = run.evaluate(args.data, args.samples, args.limit, args.iw_limit, args.seed, args.data_root, progress)
     if args.json:
-        print(json.dumps(_finite({k: v for k, v in result.items() if k != "kl_per_dim"}), ensure_ascii=False))
+        print(json.dumps(finite({k: v for k, v in result.items() if k != "kl_per_dim"}), ensure_ascii=False))
         return 0
     out = console()
     out.print(f"{result['data']}, {result['split']} split, {result['n']:,} examples, {result['support']}, "

@@ -292,8 +292,8 @@ def options(cls: Any, path: str = "") -> Iterator[Option]:
     for field in dataclasses.fields(cls):
         name = f"{path}.{field.name}" if path else field.name
         default, kind = _default(field), hints[field.name]
-        if dataclasses.is_dataclass(default) and not isinstance(default, (type, Part)):
-            yield from options(type(default), name)
+        if inspect.isclass(kind) and dataclasses.is_dataclass(kind) and not issubclass(kind, Part):
+            yield from options(kind, name)
             continue
         yield Option(name, _kind_in_words(kind), default, docs.get(field.name, ""))
         if isinstance(default, Part):

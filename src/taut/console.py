@@ -18,7 +18,12 @@ __all__ = ["Progress", "Watch", "console", "number", "result_lines"]
 
 def console(stderr: bool = False) -> Console:
     """A console that keeps NO_COLOR and never wraps plain lines."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return _Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # a reader that went away is no failure; rich would end with status 1
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -141,7 +146,7 @@ def comparison_lines(comparison: Any) -> list[str]:
 
     def near(place: str, side: Any) -> str:
         found = side.near[place]
-        return f"{found.mismatch:.1%}, {found.coverage:.0%}"
+        return _shares(found)
 
     rows = [("", *(side.name for side in sides))]
     rows.append(("training distortion, nats", *(number(side.train_distortion) for side in sides)))
@@ -150,9 +155,13 @@ def comparison_lines(comparison: Any) -> list[str]:
     rows.append(("mismatch with the data, and coverage of it:", "", ""))
     places = {"half_way": "half-way between codes", "prior": "draws from N(0, I)", "fitted": "draws from fitted normal"}
     rows += [(f"  {words}", *(near(place, side) for side in sides)) for place, words in places.items()]
-    data = f"{comparison.data.mismatch:.1%}, {comparison.data.coverage:.0%}"
+    data = _shares(comparison.data)
     rows.append(("  test examples themselves", data, data))
     return _aligned(rows, "<>>")
+
+
+def _shares(near: Any) -> str:
+    return f"{number(100 * near.mismatch, 1)}%, {near.coverage:.0%}"
 
 
 def _aligned(rows: Sequence[Sequence[str]], sides: str) -> list[str]:

@@ -74,7 +74,10 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     else:
         steps = training.planned_steps(per_epoch)
     experiment.objective.schedule.check(steps, per_epoch)
-    experiment = replace(experiment, data=replace(experiment.data, support=_support_name(reading.raw_support)))
+    support, source = _support_name(reading.raw_support), experiment.data.source
+    if reading.origin not in ("named", "array"):
+        source = str(Path(source).expanduser().resolve())  # the run may be used from another folder
+    experiment = replace(experiment, data=replace(experiment.data, support=support, source=source))
     return replace(experiment, training=replace(training, steps=steps, epochs=None))
 
 

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from taut.config import parse, read_yaml, to_tree, write_yaml
-from taut.data import Dataset, Feed, Reading, Split, Statistics, open_data
+from taut.data import Dataset, Feed, Reading, Split, Statistics, open_data, read_like
 from taut.errors import InputError
 from taut.evaluation import evaluate
 from taut.experiment import Experiment
@@ -34,7 +34,7 @@ from taut.model import VAE, follow, mean, pick_prior
 from taut.training import seeded
 from taut.training.checkpoint import read_tensors, write_atomically, write_tensors
 
-__all__ = ["Run", "load", "read_json", "write_json"]
+__all__ = ["Run", "finite", "load", "read_json", "write_json"]
 
 CONFIG, DATA, WEIGHTS, METRICS, SUMMARY = (
     "config.yaml", "data.json", "model.safetensors", "metrics.jsonl", "summary.json",
@@ -135,11 +135,12 @@ class Run:
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> dict[str, Any]:
         """Lower bounds of log p(x) on the test split, or on other data read the same way; see :mod:`taut.evaluation`."""
-        split, name = self.test_split(root), "test"
-        if isinstance(data, str):
-            from taut.data import read_like
-
-            split, name = read_like(self.reading, data, root), data
+        if data is None:
+            split, name = self.test_split(root), "test"
+        elif isinstance(data, Dataset):
+            split, name = data.test, "test"
+        else:
+            split, name = read_like(self.reading, data, root), str(data)
         return evaluate(self.vae, split, self.reading, name, samples, limit, iw_limit, seed, progress)
 
     def dataset(self, root: str | None = None) -> Dataset:
@@ -152,7 +153,11 @@ class Run:
             from dataclasses import replace
 
             spec = self.experiment.data if root is None else replace(self.experiment.data, root=root)
-            data = open_data(spec)
+            try:
+                data = open_data(spec)
+            except InputError as error:
+                mend = "put the data back where they were, or name other data"
+                raise InputError("data", f"of the run are not to be had ({error})", mend) from None
             if data.hash != self.facts["hash"]:
                 raise InputError(
                     "data", f"{spec.source} has changed since the run was trained (hash {data.hash}, then "
@@ -268,7 +273,7 @@ def facts_of(data: Dataset) -> dict[str, Any]:
 
 def write_json(path: Path, content: Any) -> None:
     """JSON, indented, atomically; what is no number is written as null."""
-    write_atomically(path, json.dumps(_finite(content), indent=1, ensure_ascii=False).encode())
+    write_atomically(path, json.dumps(finite(content), indent=1, ensure_ascii=False).encode())
 
 
 def read_json(path: Path) -> Any:
@@ -287,9 +292,10 @@ def read_json(path: Path) -> Any:
         raise InputError(str(path), "is damaged", "restore it from a copy") from None
 
 
-def _finite(content: Any) -> Any:
+def finite(content: Any) -> Any:
+    """The same content with null for every number that JSON does not have."""
     if isinstance(content, float) and not np.isfinite(content):
         return None
     if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
-    return [_finite(value) for value in content] if isinstance(content, (list, tuple)) else content
+        return {key: finite(value) for key, value in content.items()}
+    return [finite(value) for value in content] if isinstance(content, (list, tuple)) else content

@@ -55,6 +55,11 @@ class Likelihood(Part, family=True):
     def start(self, support: Support, statistics: Statistics) -> Tensor:
         """The parameters (outputs, *shape) at which the distribution has about the mean of the data."""
 
+    def in_words(self, support: Support) -> str:
+        """What the line about the data calls it."""
+        name = type(self).__name__
+        return f"{name} (values dequantised by uniform noise)" if self.continuous and support.discrete else name
+
     def units(self, support: Support, statistics: Statistics) -> tuple[Tensor, Tensor]:
         """(a, b) with x = a + b·y, for y in the units of :meth:`elementwise`; only densities use it."""
         return torch.zeros(()), torch.ones(())

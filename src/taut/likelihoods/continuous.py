@@ -39,6 +39,9 @@ class _LocationScale(Likelihood):
     def shared(self) -> int:
         return int(self.spread == "shared")
 
+    def in_words(self, support: Support) -> str:
+        return f"{super().in_words(support)}, standardised"
+
     def fits(self, support: Support) -> bool:
         return True
 

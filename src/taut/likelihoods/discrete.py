@@ -53,6 +53,9 @@ class Binomial(Likelihood):
     def fits(self, support: Support) -> bool:
         return support.kind in ("binary", "integers")
 
+    def in_words(self, support: Support) -> str:
+        return f"Binomial({support.levels - 1})"
+
     def outputs(self, support: Support) -> int:
         return 1
 
@@ -140,6 +143,9 @@ class DiscretisedLogistic(Likelihood):
 
     def fits(self, support: Support) -> bool:
         return support.kind in ("binary", "integers")
+
+    def in_words(self, support: Support) -> str:
+        return f"{support.levels}-level discretised logistic"
 
     def outputs(self, support: Support) -> int:
         return 2

@@ -107,7 +107,7 @@ def publish(run: Run, data: Dataset, folder: str | Path, metrics: Sequence[dict[
         [Table("The run", ("", ""), _facts(run, data))],
         book.pictures,
         book.notes,
-        lead=f"{data.what()}: {summary.get('likelihood', _likelihood(run))}; {data.splits()}",
+        lead=f"{data.what()}: {run.experiment.model.likelihood.in_words(run.reading.support)}; {data.splits()}",
         config=write_yaml(to_tree(run.experiment)),
         commands=_commands(folder),
     )
@@ -321,10 +321,6 @@ def _kind(run: Run) -> str:
         return "a model without latents"
     name = "autoencoder" if run.summary.get("elbo") is None else "variational autoencoder"
     return f"{name} with {latents} latent dimension{'s'[: latents != 1]}"
-
-
-def _likelihood(run: Run) -> str:
-    return type(run.vae.decoder.head.spec).__name__
 
 
 def _facts(run: Run, data: Dataset) -> list[tuple[str, str]]:
