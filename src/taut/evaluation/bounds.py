@@ -74,68 +74,63 @@ def bounds(
     index = torch.arange(len(feed), device=device) if index is None else index
     size = feed.x[0].numel() * getattr(vae.decoder.head, "outputs", 1)
     at_once = max(1, min(ROWS, ELEMENTS // size) // EXAMPLES)
-    parts: list[tuple[Tensor, ...]] = []
-    means: list[list[Tensor]] = []
-    kl: list[Tensor] = []
-    proper, done = True, 0
+    weighed: list[_Weighed] = []
+    done = 0
     was_training = vae.training
     vae.eval()
     with seeded(seed, device):
-        # the data are drawn first, so that the same seed gives the same binarisation whatever K
         chunks = index.split(EXAMPLES)
+        # a seed of its own for the data of each chunk: the same binarisation whatever K
         seeds = torch.randint(2**62, (len(chunks), 2)).tolist()
         for chunk, (data_seed, sample_seed) in zip(chunks, seeds, strict=True):
             torch.manual_seed(data_seed)
             batch = feed.batch(chunk)
             torch.manual_seed(sample_seed)
-            sums, layers, is_proper = _weigh(vae, batch, samples, at_once)
-            parts.append(sums)
-            means.append([mean.cpu() for mean, _ in layers])
-            kl = (
-                [a + b for a, b in zip(kl, (part for _, part in layers), strict=True)] if kl else [p for _, p in layers]
-            )
-            proper = proper and is_proper
+            weighed.append(_weigh(vae, batch, samples, at_once))
             done += len(chunk)
             progress(done, len(index))
     vae.train(was_training)
-    joined = [torch.cat(part).double().cpu() for part in zip(*parts, strict=True)]
-    return Bounds(
-        *joined, [part.cpu() / len(index) for part in kl], [torch.cat(m) for m in zip(*means, strict=True)], proper
-    )
+    columns = list(zip(*weighed, strict=True))
+    per_example = [torch.cat(column).double().cpu() for column in columns[:4]]
+    kl = [torch.stack(layer).sum(0).cpu() / len(index) for layer in zip(*columns[4], strict=True)]
+    means = [torch.cat(layer).cpu() for layer in zip(*columns[5], strict=True)]
+    return Bounds(*per_example, kl, means, all(columns[6]))
 
 
-def _weigh(
-    vae: VAE, batch: Batch, samples: int, at_once: int
-) -> tuple[tuple[Tensor, ...], list[tuple[Tensor, Tensor]], bool]:
-    """One batch: its per-example sums over K samples, and for each layer posterior means and summed KL parts."""
+class _Weighed(NamedTuple):
+    """One batch of :class:`Bounds`; ``kl`` is summed over its examples."""
+
+    distortion: Tensor
+    rate: Tensor
+    importance: Tensor
+    ess: Tensor
+    kl: list[Tensor]
+    means: list[Tensor]
+    proper: bool
+
+
+def _weigh(vae: VAE, batch: Batch, samples: int, at_once: int) -> _Weighed:
     evidence = vae.evidence(batch)
     n = len(batch.x)
-    distortion = rate = torch.zeros(n, device=batch.x.device, dtype=torch.float64)
     first = second = torch.full((n,), -math.inf, device=batch.x.device, dtype=torch.float64)
-    layers: list[tuple[Tensor, Tensor]] = []
+    sums: list[Tensor] | None = None
     done, proper = 0, True
     while done < samples:
         k = min(at_once, samples - done)
         trace = vae.descend(vae.root(k * n), [fold(e, k) for e in evidence], draw, k)
         log_likelihood = trace.log_likelihood(batch).double()
-        proper = proper and trace.proper
         log_weight = log_likelihood
         if trace.steps:
             log_weight = log_likelihood + (trace.log_prior() - trace.log_posterior()).double()
-        distortion = distortion - log_likelihood.sum(0)
-        rate = rate + trace.rate().double().sum(0)
         first = torch.logaddexp(first, log_weight.logsumexp(0))
         second = torch.logaddexp(second, (2 * log_weight).logsumexp(0))
+        here = [-log_likelihood.sum(0), trace.rate().double().sum(0)]
+        here += [trace.unfold(step.kl.parts).double().sum((0, 1)) for step in trace.steps]
+        here += [trace.unfold(step.q.mean.flatten(1)).sum(0) for step in trace.steps]
+        sums = here if sums is None else [a + b for a, b in zip(sums, here, strict=True)]
+        proper = proper and trace.proper
         done += k
-        share = k / samples
-        found = [
-            (
-                trace.unfold(step.q.mean.flatten(1)).mean(0) * share,
-                trace.unfold(step.kl.parts).mean(0).sum(0).double() * share,
-            )
-            for step in trace.steps
-        ]
-        layers = [(a + c, b + d) for (a, b), (c, d) in zip(layers, found, strict=True)] if layers else found
-    importance = first - math.log(samples)
-    ess = (2 * first - second).exp()
-    return (distortion / samples, rate / samples, importance, ess), layers, proper
+    distortion, rate, *layers = (total / samples for total in sums)
+    depth = len(layers) // 2
+    importance, ess = first - math.log(samples), (2 * first - second).exp()
+    return _Weighed(distortion, rate, importance, ess, layers[:depth], layers[depth:], proper)
