@@ -66,7 +66,7 @@ give data of this support, or name another with data.support
             "integers": f"integers 0 to {(self.levels or 1) - 1:,}",
             "counts": "counts from 0",
             "unit": "floats in [0, 1]",
-            "real": "whole numbers of a large range" if self.whole else "real numbers",
+            "real": "whole numbers" if self.whole else "real numbers",
         }[self.kind]
 
     def check(self, x: torch.Tensor | np.ndarray, field: str) -> None:
