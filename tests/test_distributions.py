@@ -208,13 +208,16 @@ def test_continuous_bernoulli_gradient_is_value_minus_mean_everywhere():
 
 
 @pytest.mark.parametrize("spec", [Gaussian(), Laplace(), Gaussian(spread="shared"), Laplace(spread="shared")], ids=str)
-def test_learned_scales_stay_above_their_floor(spec):
+def test_learned_scales_stay_between_their_bounds(spec):
     module = head(spec, SUPPORTS["real"])
-    params = torch.full((1, module.outputs, 1), -60.0).double()
-    if spec.spread == "shared":
-        torch.nn.init.constant_(module.shared, -60.0)
-    base = module(params).base.base
-    assert base.scale.item() == pytest.approx(spec.floor, rel=1e-6)
+    for raw, bound in ((-60.0, spec.floor), (200.0, 100.0)):
+        params = torch.full((1, module.outputs, 1), raw).double()
+        if spec.spread == "shared":
+            torch.nn.init.constant_(module.shared, raw)
+        base = module(params).base.base
+        assert base.scale.item() == pytest.approx(bound, rel=1e-3)
+        assert base.log_prob(torch.zeros(1, 1).double()).isfinite().all()
+    assert module(params * 0 - 60.0).base.base.scale.item() >= spec.floor or spec.spread == "shared"
 
 
 # --- means and samples -------------------------------------------------------------------------------------------

@@ -19,6 +19,15 @@ from taut.likelihoods.base import Head, Likelihood
 
 __all__ = ["ContinuousBernoulli", "Gaussian", "Laplace"]
 
+LARGEST = math.log(100.0)
+"""The largest log-scale, in standard deviations of the data: beyond it only an overflow is to be had."""
+
+
+def bounded(raw: Tensor, low: float, high: float) -> Tensor:
+    """A number kept smoothly between two bounds; well between them it is hardly changed."""
+    below = high - softplus(high - raw)
+    return low + softplus(below - low)
+
 
 @dataclass(frozen=True)
 class _LocationScale(Likelihood):
@@ -63,8 +72,7 @@ class _LocationScale(Likelihood):
         if self.spread == "constant":
             return self.about(params[:, 0], torch.full_like(params[:, 0], self.scale))
         raw = params[:, 1] if self.spread == "learned" else shared[0].expand_as(params[:, 0])
-        least = math.log(self.floor)
-        return self.about(params[:, 0], (least + softplus(raw - least)).exp())
+        return self.about(params[:, 0], bounded(raw, math.log(self.floor), LARGEST).exp())
 
     @abstractmethod
     def about(self, location: Tensor, scale: Tensor) -> td.Distribution:
