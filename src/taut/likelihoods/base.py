@@ -7,18 +7,30 @@ element instead of from nowhere, and for densities brings the change of units wh
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.nn.functional import softplus
 
 from taut.config import Part
 from taut.data import Statistics, Support
 from taut.distributions import Affine, Factorised
 
-__all__ = ["Head", "Likelihood"]
+__all__ = ["LARGEST", "Head", "Likelihood", "bounded"]
+
+
+LARGEST = math.log(100.0)
+"""The largest log-scale, in the units in which data are about one wide: beyond it only an overflow is to be had."""
+
+
+def bounded(raw: Tensor, low: float, high: float) -> Tensor:
+    """A number kept smoothly between two bounds; well between them it is hardly changed."""
+    below = high - softplus(high - raw)
+    return low + softplus(below - low)
 
 
 class Likelihood(Part, family=True):

@@ -10,23 +10,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 from torch import distributions as td
-from torch.nn.functional import softplus
 
 from taut.data import Statistics, Support
 from taut.distributions import Affine, Factorised
 from taut.errors import InputError
-from taut.likelihoods.base import Head, Likelihood
+from taut.likelihoods.base import LARGEST, Head, Likelihood, bounded
 
 __all__ = ["ContinuousBernoulli", "Gaussian", "Laplace"]
-
-LARGEST = math.log(100.0)
-"""The largest log-scale, in standard deviations of the data: beyond it only an overflow is to be had."""
-
-
-def bounded(raw: Tensor, low: float, high: float) -> Tensor:
-    """A number kept smoothly between two bounds; well between them it is hardly changed."""
-    below = high - softplus(high - raw)
-    return low + softplus(below - low)
 
 
 @dataclass(frozen=True)

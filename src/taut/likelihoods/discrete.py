@@ -12,7 +12,7 @@ from torch import distributions as td
 from taut import distributions
 from taut.data import Statistics, Support
 from taut.errors import InputError
-from taut.likelihoods.base import Likelihood
+from taut.likelihoods.base import LARGEST, Likelihood, bounded
 
 __all__ = [
     "Bernoulli",
@@ -207,8 +207,7 @@ class DiscretisedLogisticMixture(Likelihood):
 def _in_levels(location: Tensor, log_scale: Tensor, levels: int, floor: float) -> tuple[Tensor, Tensor]:
     """m and log s in levels, of numbers in units of half the range, s smoothly kept above its floor."""
     half = (levels - 1) / 2
-    least = math.log(floor / half)
-    return half * (1 + location), math.log(half) + least + torch.nn.functional.softplus(log_scale - least)
+    return half * (1 + location), math.log(half) + bounded(log_scale, math.log(floor / half), LARGEST)
 
 
 def _logistic_scale(statistics: Statistics, half: float) -> Tensor:
