@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import errno
 import os
 import signal
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal without × and ≤ shows ? for them
+            stream.reconfigure(errors="taut")
     try:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _stop)
@@ -83,6 +84,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("TAUT_DEBUG"):
             raise
         return _fail(f"{type(error).__name__}: {error}; this is a fault in taut, set TAUT_DEBUG=1 to see where", 1)
+
+
+PLAIN = str.maketrans(
+    {"−": "-", "–": "-", "×": "x", "≤": "<=", "‖": "||", "±": "+-", "→": "->", "…": "...", "β": "beta"}
+)
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """What a terminal that has no − or ≤ shows instead: the sign of a number must not be lost."""
+    text = error.object[error.start : error.end].translate(PLAIN)
+    return text.encode("ascii", "replace").decode(), error.end
+
+
+codecs.register_error("taut", _plainly)
 
 
 def _stop(number: int, frame: Any) -> NoReturn:
@@ -164,7 +179,7 @@ def _run_arguments(parser: _Parser) -> None:
 
 def _seed(text: str) -> int:
     if not (text.isdecimal() and int(text) < 2**31):
-        raise InputError("--seed", f"is {text}", f"give 0 to {2**31 - 1}")
+        raise argparse.ArgumentTypeError(f"is {text}; give 0 to {2**31 - 1}")
     return int(text)
 
 
@@ -290,10 +305,11 @@ def _what(experiment: Any, data: Any) -> list[str]:
     lines += [f"note: {note}" for note in data.notes()]
     model, training = experiment.model, experiment.training
     layers = " → ".join(str(layer.latents) for layer in model.layers) or "no"
+    prior = f"{type(model.prior).__name__} prior" + (" at the top" if len(model.layers) > 1 else "")
+    objective = " + ".join(type(part).__name__ for part in (experiment.objective, *experiment.objective.penalties))
     lines.append(
-        f"model: {layers} latents, {type(model.prior).__name__} prior, {type(model.posterior).__name__} posterior, "
-        f"{type(model.network).__name__}; {type(experiment.objective).__name__} for {training.steps:,} steps "
-        f"of {training.batch}"
+        f"model: {layers} latent{'s'[: layers != '1']}, {prior}, {type(model.posterior).__name__} posterior, "
+        f"{type(model.network).__name__}; {objective} for {training.steps:,} steps of {training.batch}"
     )
     return lines
 

@@ -103,7 +103,7 @@ def write_traversal(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     values = np.linspace(-3, 3, args.steps)
     rows = [traverse(center, int(dimension), values) for dimension in order]
     decoded = run.decode(np.concatenate(rows))
-    start = "the prior's centre" if args.example is None else f"test example {args.example}"
+    start = "the origin" if args.example is None else f"test example {args.example}"
     what = f"from {start}, latents {', '.join(map(str, order))} moved from −3 to 3"
     extra = {"values": values, "dimensions": [int(d) for d in order], "kl": kl[order] if len(kl) == width else None}
     return path, _write_rows(run, path, picture, decoded, len(order), "traversals", what, extra)
