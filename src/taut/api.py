@@ -100,7 +100,7 @@ def carry_out(
         return run
     if resume:
         return _carry_on(experiment, data, folder, listen, stage, _saved_step(folder))
-    with claimed(folder, force, worth=(folder / CHECKPOINT).exists):
+    with claimed(folder, force, worth=lambda: any((folder / name).exists() for name in (CHECKPOINT, WEIGHTS))):
         write_head(folder, experiment, data.reading, facts_of(data))
         return _carry_on(experiment, data, folder, listen, stage)
 

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _fail(f"{error.filename or 'disk'}: no space is left; free some and go on (taut train --resume RUN)")
-        return _fail(f"{error.filename or 'file'}: {error.strerror or error}")
+        return _fail(f"{error.filename or 'file'}: {error.strerror or error}; name another place with -o or --out")
     except MemoryError:
         return _fail(OUT_OF_MEMORY)
     except Exception as error:

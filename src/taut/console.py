@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -23,7 +24,8 @@ def console(stderr: bool = False) -> Console:
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        raise BrokenPipeError  # a reader that went away is no failure; rich would end with status 1
+        # a reader that went away is no failure: the work goes on, and says no more
+        sys.stdout = self.file = open(os.devnull, "w")  # noqa: SIM115
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -76,9 +78,10 @@ class Watch:
     def _numbers(self, event: Any) -> str:
         shown = self.last_valid or {"elbo": -event.train["distortion"] - event.train["rate"], **event.train}
         units = shown.get("active_units")
-        rate = shown["rate"] if shown["elbo"] is not None else None
-        text = f"ELBO {number(shown['elbo'])}  distortion {number(shown['distortion'])}  rate {number(rate)} nats"
-        text += f"  active {units}" if units is not None else ""
+        text = f"distortion {number(shown['distortion'])}"
+        if shown["elbo"] is not None:  # a point posterior has neither bound nor rate
+            text = f"ELBO {number(shown['elbo'])}  {text}  rate {number(shown['rate'])}"
+        text += " nats" + (f"  active {units}" if units is not None else "")
         return text + (f"  β {event.beta:.2f}" if event.beta != 1 else "") + f"  {event.rate_of_work:,.0f}/s"
 
     def _row(self, event: Any, left: str) -> Table:

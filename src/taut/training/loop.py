@@ -7,6 +7,7 @@ stopped goes on as if it had not been.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import signal
@@ -232,7 +233,9 @@ def fit(
 
     if folder is not None:
         state.seconds = earlier + time.monotonic() - started
-        write_tensors(folder / CHECKPOINT, *state.capture())  # so that nothing after training can lose it
+        # so that nothing after training can lose it; a disk too full for this may still hold the model alone
+        with contextlib.suppress(InputError):
+            write_tensors(folder / CHECKPOINT, *state.capture())
     best = state.average.module
     best.load_state_dict(state.best or best.state_dict())
     best.float()  # whatever it was trained in, the model is kept and used in float32
@@ -271,14 +274,15 @@ def _broken_weights(state: _State, numbers: dict[str, float] | None = None) -> t
 
 def _give_up(step: int, term: str, good: tuple, spec: Training, folder: Path | None) -> None:
     saved = ""
-    if folder is not None:
+    reached = good[1]["numbers"]["step"]
+    if folder is not None and reached:  # the state before the first step is worth nothing
         write_tensors(folder / CHECKPOINT, *good)
-        saved = f"; the last good state, step {good[1]['numbers']['step']:,}, is saved in {folder}"
+        saved = f"; the last good state, step {reached:,}, is saved in {folder}"
     clip = f"{spec.clip / 10:g}" if spec.clip else "100"
     raise Diverged(
         "training",
         f"the {term} is not finite at step {step:,}{saved}",
-        f"try --training.optimiser.lr {spec.optimiser.lr / 3:.1g}, --training.clip {clip}, or a longer warm-up",
+        f"try --training.optimiser.lr {min(spec.optimiser.lr / 3, 1e-3):.1g}, --training.clip {clip}, or a longer warm-up",
     )
 
 
