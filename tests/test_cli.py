@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import taut
@@ -203,6 +204,11 @@ MISTAKES = [
     (["train", "digits", "--model.network", "Conv", "--model.network.channels", "8,8,8,8"], "at most 3"),
     (["train", "digits", "--data.test", "0.9", "--data.valid", "0.2"], "leave nothing"),
     (["train", "digits", "--device", "cuda:99"], "cuda"),
+    pytest.param(
+        ["train", "digits", "--device", "cuda"],
+        "this machine does not have",
+        marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+    ),
     (["train", "digits", "extra"], "one argument too many"),
     (["train", "--resume", "nosuch"], "no run folder"),
     (["evaluate", "nosuch"], "is no folder"),
@@ -211,7 +217,9 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("argv", "hint"), MISTAKES, ids=[" ".join(argv) for argv, _ in MISTAKES])
+@pytest.mark.parametrize(
+    ("argv", "hint"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
 def test_mistakes_get_one_line(argv: list[str], hint: str, said, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert hint in said(*argv)

@@ -57,6 +57,7 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
         InputError: where parts do not fit the data or each other, or a schedule does not fit the length of the run.
     """
     reading, training = data.reading, experiment.training
+    training.require_device()
     experiment = replace(experiment, model=experiment.model.resolved(reading.shape, reading.support))
     if experiment.objective.needs_density:
         for layer in experiment.model.layers:

@@ -170,6 +170,18 @@ class Training:
         if not self.checkpoint > 0:
             raise InputError("checkpoint", f"is {self.checkpoint:g}", "give minutes above 0")
 
+    def require_device(self) -> None:
+        """Refuse a device that this machine does not have.
+
+        Raises:
+            InputError: naming it.
+        """
+        there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(self.device, lambda: True)
+        if not there():
+            raise InputError(
+                "training.device", f"is {self.device}, which this machine does not have", "say cpu, or auto"
+            )
+
     def lr(self, step: int, steps: int) -> float:
         """The learning rate at a step, 0 ≤ step < steps."""
         rise = self.warmup * steps
