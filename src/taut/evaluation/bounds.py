@@ -74,7 +74,7 @@ def bounds(
     index = torch.arange(len(feed), device=device) if index is None else index
     size = feed.x[0].numel() * getattr(vae.decoder.head, "outputs", 1)
     at_once = max(1, min(ROWS, ELEMENTS // size) // EXAMPLES)
-    weighed: list[_Weighed] = []
+    weighed: list[Bounds] = []
     done = 0
     was_training = vae.training
     vae.eval()
@@ -97,19 +97,8 @@ def bounds(
     return Bounds(*per_example, kl, means, all(columns[6]))
 
 
-class _Weighed(NamedTuple):
-    """One batch of :class:`Bounds`; ``kl`` is summed over its examples."""
-
-    distortion: Tensor
-    rate: Tensor
-    importance: Tensor
-    ess: Tensor
-    kl: list[Tensor]
-    means: list[Tensor]
-    proper: bool
-
-
-def _weigh(vae: VAE, batch: Batch, samples: int, at_once: int) -> _Weighed:
+def _weigh(vae: VAE, batch: Batch, samples: int, at_once: int) -> Bounds:
+    """The bounds of one batch, with ``kl`` summed over its examples."""
     evidence = vae.evidence(batch)
     n = len(batch.x)
     first = second = torch.full((n,), -math.inf, device=batch.x.device, dtype=torch.float64)
@@ -133,4 +122,4 @@ def _weigh(vae: VAE, batch: Batch, samples: int, at_once: int) -> _Weighed:
     distortion, rate, *layers = (total / samples for total in sums)
     depth = len(layers) // 2
     importance, ess = first - math.log(samples), (2 * first - second).exp()
-    return _Weighed(distortion, rate, importance, ess, layers[:depth], layers[depth:], proper)
+    return Bounds(distortion, rate, importance, ess, layers[:depth], layers[depth:], proper)
