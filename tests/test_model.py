@@ -20,7 +20,7 @@ from taut.data import Batch, Data, Feed, Statistics, Support, open_data
 from taut.distributions import DiagonalNormal as Normal
 from taut.layers import Plain
 from taut.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
-from taut.model import VAE, Model, draw, fold, follow, mean, pick_prior
+from taut.model import VAE, Model, centre, draw, fold, follow, pick_prior
 from taut.networks import MLP, Conv, ResidualMLP, ResNet
 from taut.objectives import ELBO, IWAE, Learner
 from taut.posteriors import Delta
@@ -234,15 +234,8 @@ def test_sample_k_of_example_b_is_at_k_b():
     vae, truth = linear()
     batch = Batch(truth.sample((4,)))
     alone = vae(batch)
-    seen = {}
-
-    def pick(layer, q, p):
-        z, log_q = draw(layer, q, p)
-        seen["z"] = z
-        return z, log_q
-
-    trace = vae(batch, 3, pick)
-    means, z, weights = trace.unfold(trace.steps[0].q.mean), trace.unfold(seen["z"]), trace.log_likelihood(batch)
+    trace = vae(batch, 3)
+    means, z, weights = trace.unfold(trace.steps[0].q.mean), trace.unfold(trace.steps[0].z), trace.log_likelihood(batch)
     assert means.shape == z.shape == (3, 4, 3)
     for k in range(3):
         torch.testing.assert_close(means[k], alone.steps[0].q.mean)
@@ -287,8 +280,8 @@ def test_what_is_not_observed_reaches_nothing():
 def test_picks():
     vae, truth = hierarchy()
     batch = Batch(truth.sample((5,)))
-    code = vae(batch, pick=mean)
-    again = vae(batch, pick=mean)
+    code = vae(batch, pick=centre)
+    again = vae(batch, pick=centre)
     for one, two in zip(code.steps, again.steps, strict=True):
         assert torch.equal(one.z, two.z)
         assert torch.equal(one.z, one.q.mean)
@@ -472,7 +465,7 @@ def test_weights_survive_a_safetensors_file(network, tmp_path):
         for tensor in other.state_dict().values():
             tensor.zero_()
     other.load_state_dict(load_file(tmp_path / "model.safetensors"))
-    one, two = vae(batch, pick=mean), other(batch, pick=mean)
+    one, two = vae(batch, pick=centre), other(batch, pick=centre)
     assert torch.equal(one.distortion(batch), two.distortion(batch))
     assert torch.equal(one.rate(), two.rate())
 

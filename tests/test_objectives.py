@@ -7,13 +7,10 @@ import math
 import pytest
 import torch
 
-from taut.data import Batch
 from taut.distributions import DiagonalNormal
 from taut.errors import InputError
 from taut.model import Step, Trace
 from taut.objectives import DIP, ELBO, IWAE, MMD, Capacity, Constant, Cosine, Cyclical, Linear, TotalCorrelation
-
-BATCH = Batch(torch.zeros(1))
 
 
 def trace_of(q: DiagonalNormal, p: DiagonalNormal | None = None, z: torch.Tensor | None = None) -> Trace:
@@ -33,11 +30,11 @@ def test_free_bits_clamp_the_mean_over_the_batch_of_each_group() -> None:
     kl = trace.steps[0].kl.parts
     distortion = torch.full((1, 7), 3.0, dtype=torch.float64)
     level = float(kl.mean(0).sort().values[1]) + 1e-3  # two dimensions lie below
-    loss = ELBO(free_bits=level).loss(distortion, trace, BATCH, 0.5)
+    loss = ELBO(free_bits=level).loss(distortion, trace, 0.5)
     assert loss == pytest.approx(3 + 0.5 * float(kl.mean(0).clamp_min(level).sum()))
-    layer = ELBO(free_bits=1e3, group="layer").loss(distortion, trace, BATCH, 1.0)
+    layer = ELBO(free_bits=1e3, group="layer").loss(distortion, trace, 1.0)
     assert layer == pytest.approx(3 + 1e3)
-    assert ELBO().loss(distortion, trace, BATCH, 0.5) == pytest.approx(3 + 0.5 * float(kl.sum(1).mean()))
+    assert ELBO().loss(distortion, trace, 0.5) == pytest.approx(3 + 0.5 * float(kl.sum(1).mean()))
 
 
 def test_capacity_holds_the_rate() -> None:
@@ -45,15 +42,15 @@ def test_capacity_holds_the_rate() -> None:
     rate = float(trace.rate().mean())
     distortion = torch.zeros(1, 7, dtype=torch.float64)
     objective = Capacity(beta=10.0, capacity=rate * 2)
-    assert objective.loss(distortion, trace, BATCH, 5.0) == pytest.approx(0, abs=1e-9)  # half-way: C = rate
-    assert objective.loss(distortion, trace, BATCH, 10.0) == pytest.approx(10 * rate)
+    assert objective.loss(distortion, trace, 5.0) == pytest.approx(0, abs=1e-9)  # half-way: C = rate
+    assert objective.loss(distortion, trace, 10.0) == pytest.approx(10 * rate)
 
 
 def test_iwae_with_one_sample_is_the_sampled_elbo() -> None:
     trace = trace_of(normal(5, 3))
     distortion = torch.rand(1, 5, dtype=torch.float64)
     weight = -distortion + trace.log_prior() - trace.log_posterior()
-    assert IWAE(samples=1).loss(distortion, trace, BATCH, 1.0) == pytest.approx(-float(weight.mean()))
+    assert IWAE(samples=1).loss(distortion, trace, 1.0) == pytest.approx(-float(weight.mean()))
 
 
 @pytest.mark.parametrize("schedule", [Constant(), Linear(0.3), Cosine(0.3), Cyclical(3, 0.5)])

@@ -21,7 +21,7 @@ from taut.errors import InputError
 from taut.experiment import Experiment, resolve
 from taut.layers import Plain
 from taut.likelihoods import Bernoulli, Gaussian
-from taut.model import VAE, Model, draw, fold, mean, pick_prior
+from taut.model import VAE, Model, centre, draw, fold, pick_prior
 from taut.networks import MLP, Conv
 from taut.objectives import ELBO, IWAE, Learner
 from taut.posteriors import Delta
@@ -455,7 +455,7 @@ def test_what_is_kept_changes_no_number_and_is_found_anew_when_a_weight_changes(
 
     def prior(vae: VAE) -> torch.Tensor:
         with torch.no_grad():
-            return vae(batch, pick=mean).log_prior()
+            return vae(batch, pick=centre).log_prior()
 
     def fresh(vae: VAE) -> torch.Tensor:
         other, _ = model(VampPrior(components=7))
@@ -465,7 +465,7 @@ def test_what_is_kept_changes_no_number_and_is_found_anew_when_a_weight_changes(
     first = prior(vae)
     assert torch.equal(first, prior(vae))
     assert torch.equal(first, fresh(vae))
-    assert torch.equal(first, vae(batch, pick=mean).log_prior().detach())
+    assert torch.equal(first, vae(batch, pick=centre).log_prior().detach())
     save_file(vae.state_dict(), tmp_path / "w.safetensors")
     values = [first]
 
@@ -506,9 +506,7 @@ def test_no_tensor_of_it_is_registered_twice():
 
 
 def test_vamp_is_refused_where_it_cannot_be():
-    line = (
-        r"^model.prior: is Vamp, a mixture of posteriors, and the Delta posterior has no density; choose another prior"
-    )
+    line = r"^model.posterior: Vamp mixes posteriors, and Delta has no density to mix while training; with Delta go the priors AR1"
     with pytest.raises(InputError, match=line):
         model(VampPrior(components=7), posterior=Delta())
     with pytest.raises(InputError, match=r"^model.prior: is Vamp below the top.*; choose ConditionalNormal there"):

@@ -26,7 +26,7 @@ from taut.errors import InputError
 from taut.evaluation.neighbours import nearest
 from taut.evaluation.space import Space
 from taut.experiment import Experiment, resolve, train
-from taut.model import follow, mean, pick_prior
+from taut.model import centre, follow, pick_prior
 from taut.objectives import ELBO
 from taut.posteriors import Delta
 from taut.priors import StandardNormal
@@ -279,7 +279,7 @@ class _Measure:
         with torch.no_grad(), seeded(0):
             for index in _some(len(split), REBUILT).split(500):
                 batch = feed.batch(index)
-                trace = run.vae(batch, pick=mean)
+                trace = run.vae(batch, pick=centre)
                 x, rebuilt = batch.x, trace.likelihood.mean
                 if run.vae.dequantise:
                     x, rebuilt = x.floor(), rebuilt - 0.5

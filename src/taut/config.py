@@ -139,6 +139,9 @@ def _find_member(family: Any, name: str, path: str, trust: Iterable[str]) -> typ
     if "." not in name:
         if name in family.members:
             return family.members[name]
+        alike = [member for known, member in family.members.items() if known.lower() == name.lower()]
+        if len(alike) == 1:
+            return alike[0]
         raise InputError(path, f"no part is called {name!r}", nearest(name, family.members))
     module, _, attribute = name.rpartition(".")
     if module not in set(trust):

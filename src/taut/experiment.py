@@ -59,12 +59,7 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     reading, training = data.reading, experiment.training
     training.require_device()
     experiment = replace(experiment, model=experiment.model.resolved(reading.shape, reading.support))
-    if experiment.objective.needs_density:
-        for layer in experiment.model.layers:
-            if not layer.posterior.proper:
-                name, objective = type(layer.posterior).__name__, type(experiment.objective).__name__
-                raise InputError("objective", f"{objective} asks for a density, and the {name} posterior has none",
-                                 "choose ELBO, or another posterior")  # fmt: skip
+    experiment = replace(experiment, objective=experiment.objective.resolved(experiment.model.layers))
     for layer in experiment.model.layers:
         layer.prior.check(len(data.train))
     training = replace(training, batch=min(training.batch, len(data.train)))

@@ -19,8 +19,9 @@ Inside the walk the batch axis is K·B, sample-major; only the trace unfolds it.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -29,44 +30,100 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from taut.data import Batch, Statistics, Support
-from taut.distributions import Divergence, divergence, tempered
+from taut.distributions import Divergence, central, divergence, drawn, sampled, tempered
 from taut.errors import InputError
 from taut.layers import Layer, Plain
 from taut.likelihoods import Likelihood, default_likelihood, require_fit
 from taut.networks import MLP, Conv, Network
 from taut.posteriors import DiagonalNormal, Posterior
-from taut.priors import EncoderPrior, Prior, StandardNormal
+from taut.priors import EncoderPrior, Prior
 
-__all__ = ["VAE", "Model", "Step", "Trace", "draw", "follow", "mean", "pick_prior"]
+__all__ = ["VAE", "Model", "Pick", "Site", "Step", "Trace", "centre", "draw", "follow", "pick_prior"]
 
-Pick = Callable[[nn.Module, Distribution, Distribution], tuple[Tensor, Tensor]]
+
+@dataclass(frozen=True)
+class Site:
+    """Where a value is to be picked: one layer in the course of a pass, over N = K·B samples.
+
+    Attributes:
+        index: which layer, 0 at the top.
+        layer: the layer.
+        h: what the layers above hand down, (N, state).
+        evidence: what the encoder tells the layer, (N, …); ``None`` where there is none.
+        p: p(z_l | z_<l).
+    """
+
+    index: int
+    layer: nn.Module
+    h: Tensor
+    evidence: Tensor | None
+    p: Distribution
+
+    @cached_property
+    def q(self) -> Distribution:
+        """q(z_l | z_<l, x); the prior itself where there is no evidence."""
+        return self.posterior(self.h)
+
+    def posterior(self, h: Tensor) -> Distribution:
+        """q as the state h would have it."""
+        return self.p if self.evidence is None else self.layer.posterior(h, self.evidence, self.p)
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[Distribution]:
+        """q with its parameters stopped: gradients pass through it to z and h, and reach no weight of inference.
+
+        What is asked of it must be asked inside the context.
+        """
+        weights = [weight for weight in self.layer.parameters() if weight.requires_grad]
+        for weight in weights:
+            weight.requires_grad_(False)
+        try:
+            yield self.layer.posterior(self.h, self.evidence.detach(), self.p)
+        finally:
+            for weight in weights:
+                weight.requires_grad_(True)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One stochastic layer's part of a pass, over N = K·B samples.
+    """What was picked at a site.
 
     Attributes:
         q: q(z_l | z_<l, x); the prior itself where there was no evidence.
         p: p(z_l | z_<l).
         z: the value picked, (N, *event).
         log_q: log q(z), (N,) nats, kept because a flow cannot cheaply invert.
+        density: the density to take log q(z) from instead of q's, its parameters stopped, where an estimator asks for it;
+            the divergence is then sampled.
+        drawn: z as far as it depends on the parameters of q, for estimators that weigh that path; else ``None``.
     """
 
     q: Distribution
     p: Distribution
     z: Tensor
     log_q: Tensor
+    density: Distribution | None = None
+    drawn: Tensor | None = None
 
     @cached_property
     def kl(self) -> Divergence:
         """KL(q ‖ p) of this layer, its parts (N, G) nats."""
+        if self.density is not None:
+            return sampled(self.density, self.p, self.z, self.log_q)
         return divergence(self.q, self.p, self.z, self.log_q)
 
     @cached_property
     def log_p(self) -> Tensor:
         """log p(z_l | z_<l), (N,) nats."""
         return self.p.log_prob(self.z)
+
+    @property
+    def extras(self) -> dict[str, Tensor]:
+        """Named terms (N,) that the posterior adds to the loss and that are part of no bound."""
+        return getattr(self.q, "extras", {})
+
+
+Pick = Callable[[Site], Step]
 
 
 @dataclass(frozen=True)
@@ -126,36 +183,35 @@ class Trace:
         return all(getattr(step.q, "proper", True) for step in self.steps)
 
 
-def draw(layer: nn.Module, q: Distribution, p: Distribution) -> tuple[Tensor, Tensor]:
-    """Pick a reparameterised draw from q: what training and bounds use."""
-    z = q.rsample()
-    return z, q.log_prob(z)
+def draw(site: Site) -> Step:
+    """Pick a draw from q, reparameterised where q knows how: what bounds use, and training by the pathwise estimator."""
+    return Step(site.q, site.p, *drawn(site.q))
 
 
-def mean(layer: nn.Module, q: Distribution, p: Distribution) -> tuple[Tensor, Tensor]:
-    """Pick q's mean: deterministic codes and reconstructions."""
-    return q.mean, q.log_prob(q.mean)
+def centre(site: Site) -> Step:
+    """Pick q's mean, or where that is no value of z the one that stands for it: deterministic codes."""
+    z = central(site.q)
+    return Step(site.q, site.p, z, site.q.log_prob(z))
 
 
 def pick_prior(temperature: float = 1.0) -> Pick:
     """Pick a draw from the prior at a temperature: generation."""
 
-    def pick(layer: nn.Module, q: Distribution, p: Distribution) -> tuple[Tensor, Tensor]:
-        z = tempered(p, temperature).sample()
-        return z, p.log_prob(z)
+    def pick(site: Site) -> Step:
+        z = tempered(site.p, temperature).sample()
+        return Step(site.q, site.p, z, site.p.log_prob(z))
 
     return pick
 
 
 def follow(values: Sequence[Tensor]) -> Pick:
-    """Pick the given values, one (N, *event) a layer, top first: decoding and editing. Good for one pass."""
-    remaining = list(values)[::-1]
+    """Pick the given values, one (N, *event) a layer, top first: decoding and editing."""
 
-    def pick(layer: nn.Module, q: Distribution, p: Distribution) -> tuple[Tensor, Tensor]:
-        if not remaining:
+    def pick(site: Site) -> Step:
+        if site.index >= len(values):
             raise InputError("values", f"are of {len(values)} layers, and the model has more", "give one a layer")
-        z = remaining.pop()
-        return z, q.log_prob(z)
+        z = values[site.index]
+        return Step(site.q, site.p, z, site.q.log_prob(z))
 
     return pick
 
@@ -226,16 +282,13 @@ class VAE(nn.Module):
         Args:
             h: the root state, (K·B, …).
             evidence: one item a layer, (K·B, …) or ``None``.
-            pick: ``(layer, q, p) → (z, log q(z))``.
+            pick: chooses the value at a site.
             samples: K, by which the trace unfolds.
         """
         steps = []
-        for layer, e in zip(self.layers, evidence, strict=True):
-            p = layer.prior(h)
-            q = layer.posterior(h, e, p) if e is not None else p
-            z, log_q = pick(layer, q, p)
-            steps.append(Step(q, p, z, log_q))
-            h = layer.merge(h, z)
+        for i, (layer, e) in enumerate(zip(self.layers, evidence, strict=True)):
+            steps.append(pick(Site(i, layer, h, e, layer.prior(h))))
+            h = layer.merge(h, steps[-1].z)
         return Trace(steps, self.decoder(h), samples)
 
     def forward(self, batch: Batch, samples: int = 1, pick: Pick = draw) -> Trace:
@@ -269,7 +322,7 @@ class Model:
 
     Args:
         latents: how many latent dimensions a layer has; by the data's size if left open.
-        prior: p(z) of the top layer.
+        prior: p(z) of the top layer; by the posterior's space if left open, N(0, I) where that is of real numbers.
         posterior: the family of q(z|x).
         likelihood: p(x|z); by the data's support if left open.
         network: the bodies of encoder and decoder; by the data's shape if left open.
@@ -277,7 +330,7 @@ class Model:
     """
 
     latents: int | None = None
-    prior: Prior = StandardNormal()
+    prior: Prior | None = None
     posterior: Posterior = DiagonalNormal()
     likelihood: Likelihood | None = None
     network: Network | None = None
@@ -301,7 +354,8 @@ class Model:
             layer.filled(latents, self.prior, self.posterior, top=i == 0) for i, layer in enumerate(self.layers)
         )
         network = self.network or default_network(shape)
-        return replace(self, latents=latents, likelihood=likelihood, network=network, layers=layers)
+        prior = layers[0].prior if layers else self.prior
+        return replace(self, latents=latents, prior=prior, likelihood=likelihood, network=network, layers=layers)
 
     def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> VAE:
         """The module; random initial weights come from torch's default generator."""

@@ -30,7 +30,7 @@ from taut.data import Dataset, Feed, Reading, Split, Statistics, open_data, read
 from taut.errors import InputError
 from taut.evaluation import evaluate
 from taut.experiment import Experiment
-from taut.model import VAE, follow, mean, pick_prior
+from taut.model import VAE, centre, follow, pick_prior
 from taut.training import seeded
 from taut.training.checkpoint import read_tensors, write_atomically, write_tensors
 
@@ -78,7 +78,7 @@ class Run:
         codes = []
         with torch.no_grad(), seeded(seed):
             for index in torch.arange(len(feed)).split(1024):
-                trace = self.vae(feed.still(index)) if sample else self.vae(feed.still(index), pick=mean)
+                trace = self.vae(feed.still(index)) if sample else self.vae(feed.still(index), pick=centre)
                 codes.append(torch.cat([step.z.flatten(1) for step in trace.steps], 1))
         return torch.cat(codes).numpy()
 

@@ -2,7 +2,8 @@
 
 from taut.distributions.autoregressive import AR1, Autoregressive
 from taut.distributions.counts import BetaBinomial, Binomial, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
-from taut.distributions.divergence import Divergence, divergence, register_divergence
+from taut.distributions.divergence import Divergence, divergence, register_divergence, sampled
+from taut.distributions.draws import central, drawn, same_noise
 from taut.distributions.factorised import Affine, Factorised
 from taut.distributions.flow import Flow, import_zuko
 from taut.distributions.logistic import DiscretisedLogistic, DiscretisedLogisticMixture
@@ -27,8 +28,12 @@ __all__ = [
     "NegativeBinomial",
     "Poisson",
     "ZeroInflatedNegativeBinomial",
+    "central",
     "divergence",
+    "drawn",
     "import_zuko",
     "register_divergence",
+    "same_noise",
+    "sampled",
     "tempered",
 ]

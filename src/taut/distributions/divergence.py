@@ -18,7 +18,7 @@ from torch.distributions import Distribution
 
 from taut.distributions.normal import DiagonalNormal
 
-__all__ = ["Divergence", "divergence", "register_divergence"]
+__all__ = ["Divergence", "divergence", "register_divergence", "sampled"]
 
 
 class Divergence(NamedTuple):
@@ -66,6 +66,11 @@ def divergence(q: Distribution, p: Distribution, z: Tensor, log_q: Tensor) -> Di
     closed = _closed.get((type(q), type(p)))
     if closed is not None:
         return Divergence(closed(q, p), "closed")
+    return sampled(q, p, z, log_q)
+
+
+def sampled(q: Distribution, p: Distribution, z: Tensor, log_q: Tensor) -> Divergence:
+    """log q(z) − log p(z), whose mean over z ~ q is KL(q ‖ p); per dimension where both densities factorise."""
     if hasattr(q, "log_prob_parts") and hasattr(p, "log_prob_parts"):
         return Divergence(q.log_prob_parts(z) - p.log_prob_parts(z), "sampled")
     return Divergence((log_q - p.log_prob(z)).unsqueeze(1), "sampled")

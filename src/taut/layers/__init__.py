@@ -1,6 +1,7 @@
 """Stochastic layers: each owns a prior, a posterior, and what the layers below it are told."""
 
 from taut.layers.base import Layer
+from taut.layers.pairing import default_prior, fits, require_pair
 from taut.layers.plain import Plain
 
-__all__ = ["Layer", "Plain"]
+__all__ = ["Layer", "Plain", "default_prior", "fits", "require_pair"]

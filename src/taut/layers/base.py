@@ -28,7 +28,7 @@ class Layer(Part, family=True):
     """One stochastic layer of a model, top first."""
 
     @abstractmethod
-    def filled(self, latents: int, prior: Prior, posterior: Posterior, top: bool) -> Layer:
+    def filled(self, latents: int, prior: Prior | None, posterior: Posterior, top: bool) -> Layer:
         """This layer with what it leaves open taken from the model."""
 
     @abstractmethod

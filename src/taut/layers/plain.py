@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,9 +11,10 @@ from torch.distributions import Distribution
 
 from taut.errors import InputError
 from taut.layers.base import Layer
+from taut.layers.pairing import default_prior, require_pair
 from taut.networks.base import Activation, activation, positive
 from taut.posteriors import Posterior
-from taut.priors import ConditionalNormal, Prior
+from taut.priors import Prior
 
 __all__ = ["Plain"]
 
@@ -26,7 +28,7 @@ class Plain(Layer):
 
     Args:
         latents: how many; the model's number if left open.
-        prior: the model's at the top if left open, else a conditional normal.
+        prior: the model's at the top if left open; where that is open too, the plainest one of the posterior's space.
         posterior: the model's if left open.
         hidden: width of the hidden layers that read the layers above.
         activation: of those.
@@ -43,13 +45,11 @@ class Plain(Layer):
         if self.latents is not None and self.latents < 1:
             raise InputError("latents", f"is {self.latents}", "give 1 or more")
 
-    def filled(self, latents: int, prior: Prior, posterior: Posterior, top: bool) -> Plain:
-        return replace(
-            self,
-            latents=self.latents or latents,
-            prior=self.prior or (prior if top else ConditionalNormal()),
-            posterior=self.posterior or posterior,
-        )
+    def filled(self, latents: int, prior: Prior | None, posterior: Posterior, top: bool) -> Plain:
+        latents, posterior = self.latents or latents, self.posterior or posterior
+        prior = self.prior or (prior if top else None) or default_prior(posterior, top)
+        require_pair(prior, posterior, latents)
+        return replace(self, latents=latents, prior=prior, posterior=posterior)
 
     def build(self, features: int, state: int) -> nn.Module:
         return _Plain(self, features, state)
@@ -58,10 +58,11 @@ class Plain(Layer):
 class _Plain(nn.Module):
     def __init__(self, spec: Plain, features: int, state: int) -> None:
         super().__init__()
-        self.event = (spec.latents,)
-        self.state = state + spec.latents
-        self.p = spec.prior.build(self.event, state)
-        self.q = spec.posterior.build(self.event)
+        event = spec.posterior.event(spec.latents)
+        self.p = spec.prior.build(event, state)
+        self.q = spec.posterior.build(event)
+        self.event = self.q.event
+        self.state = state + math.prod(self.event)
         self.evidence = nn.Linear(features, self.q.width)
         with torch.no_grad():
             # μ and log σ start small: q starts near the prior and the rate near zero
@@ -74,7 +75,7 @@ class _Plain(nn.Module):
             )
 
     def prior(self, h: Tensor) -> Distribution:
-        return self.p(h)
+        return self.q.over(self.p(h))
 
     def posterior(self, h: Tensor, e: Tensor, p: Distribution | None) -> Distribution:
         params = e if self.above is None else e + self.above(h)

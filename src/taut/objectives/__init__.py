@@ -2,6 +2,7 @@
 
 from taut.objectives.base import Learner, Objective
 from taut.objectives.bounds import ELBO, IWAE, Capacity
+from taut.objectives.estimators import RLOO, STL, VIMCO, DReG, Estimator, Pathwise, Score
 from taut.objectives.penalties import DIP, MMD, Penalty, TotalCorrelation
 from taut.objectives.schedules import Constant, Cosine, Cyclical, Linear, Schedule
 
@@ -10,14 +11,21 @@ __all__ = [
     "ELBO",
     "IWAE",
     "MMD",
+    "RLOO",
+    "STL",
+    "VIMCO",
     "Capacity",
     "Constant",
     "Cosine",
     "Cyclical",
+    "DReG",
+    "Estimator",
     "Learner",
     "Linear",
     "Objective",
+    "Pathwise",
     "Penalty",
     "Schedule",
+    "Score",
     "TotalCorrelation",
 ]

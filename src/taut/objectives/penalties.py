@@ -11,6 +11,7 @@ import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import singledispatch
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,9 @@ class Penalty(Part, family=True):
     Args:
         weight: what it is multiplied by.
     """
+
+    by_path: ClassVar[bool] = True
+    """Whether its gradient reaches q through z alone."""
 
     weight: float = 1.0
 
@@ -121,6 +125,8 @@ class DIP(Penalty):
             (DIP-VAE-II).
         diagonal: the weight of the diagonal relative to the rest.
     """
+
+    by_path: ClassVar[bool] = False
 
     weight: float = 10.0
     of_means: bool = True

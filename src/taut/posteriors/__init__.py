@@ -1,6 +1,6 @@
 """Posteriors q(z|x): families that the encoder picks a member of for each example."""
 
-from taut.posteriors.base import Posterior
+from taut.posteriors.base import Annealed, Posterior, PosteriorModule
 from taut.posteriors.normal import Delta, DiagonalNormal
 
-__all__ = ["Delta", "DiagonalNormal", "Posterior"]
+__all__ = ["Annealed", "Delta", "DiagonalNormal", "Posterior", "PosteriorModule"]

@@ -5,19 +5,79 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from taut.config import Part
+from taut.priors import Space
 
-__all__ = ["Posterior"]
+__all__ = ["Annealed", "Posterior", "PosteriorModule"]
 
 
 class Posterior(Part, family=True):
     """A family of densities of one layer's latents, indexed by the numbers that the encoder gives."""
 
+    space: ClassVar[Space] = "real"
+    """Where its values lie; a prior must lie there too."""
+
+    heavy: ClassVar[bool] = False
+    """Whether its tails are so heavy that the divergence from a prior with a variance is infinite."""
+
     proper: ClassVar[bool] = True
     """Whether its members have densities, so that an evidence lower bound exists."""
 
+    weighable: ClassVar[bool] = True
+    """Whether log q(z) is to be had of what training draws, so that importance weights and mixtures of members exist."""
+
+    closed: ClassVar[bool] = False
+    """Whether it can be trained only where the divergence from the prior is in closed form."""
+
+    estimators: ClassVar[tuple[str, ...]] = ("Pathwise", "STL", "DReG", "Score", "RLOO", "VIMCO")
+    """Names of the gradient estimators that serve it."""
+
+    def event(self, latents: int) -> tuple[int, ...]:
+        """The shape of what the prior is a density of, for so many latents."""
+        return (latents,)
+
+    def check(self, latents: int) -> None:
+        """Refuse a number of latents that this family cannot have.
+
+        Raises:
+            InputError: with what would do.
+        """
+
     @abstractmethod
-    def build(self, event: tuple[int, ...]) -> nn.Module:
-        """A module (N, width) → a distribution of batch shape (N,), event shape ``event``; ``width`` is an attribute."""
+    def build(self, event: tuple[int, ...]) -> PosteriorModule:
+        """A module (N, width) → a distribution of batch shape (N,), over values of the module's ``event``."""
+
+
+class PosteriorModule(nn.Module):
+    """(N, width) → q(z|x), batch shape (N,).
+
+    The distribution that it returns has ``log_prob`` and ``mean``, ``rsample`` where ``has_rsample`` and ``sample``
+    elsewhere; it may have ``log_prob_parts`` (see :mod:`taut.distributions.divergence`), ``rsample_and_log_prob`` where
+    a draw knows its density best, ``centre`` where the mean is no value that z can take, and ``extras``, named terms
+    (N,) that are added to the loss and are part of no bound.
+
+    Args:
+        event: the shape of z.
+        width: how many numbers the encoder gives.
+    """
+
+    def __init__(self, event: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.event, self.width = event, width
+
+    def over(self, p: Distribution) -> Distribution:
+        """The prior as a density of this posterior's values; p itself unless z is an embedding of what p is over."""
+        return p
+
+
+class Annealed(PosteriorModule):
+    """A posterior that changes in the course of a run: ``progress``, the share of the run that is done, is set each step."""
+
+    def __init__(self, event: tuple[int, ...], width: int) -> None:
+        super().__init__(event, width)
+        self.progress: Tensor
+        self.register_buffer("progress", torch.zeros(()), persistent=False)

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from taut import distributions
-from taut.posteriors.base import Posterior
+from taut.posteriors.base import Posterior, PosteriorModule
 
 __all__ = ["Delta", "DiagonalNormal"]
 
@@ -22,17 +22,15 @@ class DiagonalNormal(Posterior):
     The divergence uses this density itself; against a normal prior it is in closed form.
     """
 
-    def build(self, event: tuple[int, ...]) -> nn.Module:
+    def build(self, event: tuple[int, ...]) -> PosteriorModule:
         return _Normal(event)
 
 
-class _Normal(nn.Module):
+class _Normal(PosteriorModule):
     bound = 8.0
 
     def __init__(self, event: tuple[int, ...]) -> None:
-        super().__init__()
-        self.event = event
-        self.width = 2 * math.prod(event)
+        super().__init__(event, 2 * math.prod(event))
 
     def forward(self, params: Tensor) -> distributions.DiagonalNormal:
         mean, raw = params.view(params.shape[0], 2, *self.event).unbind(1)
@@ -48,16 +46,16 @@ class Delta(Posterior):
     """
 
     proper: ClassVar[bool] = False
+    weighable: ClassVar[bool] = False
+    estimators: ClassVar[tuple[str, ...]] = ("Pathwise",)
 
-    def build(self, event: tuple[int, ...]) -> nn.Module:
+    def build(self, event: tuple[int, ...]) -> PosteriorModule:
         return _Point(event)
 
 
-class _Point(nn.Module):
+class _Point(PosteriorModule):
     def __init__(self, event: tuple[int, ...]) -> None:
-        super().__init__()
-        self.event = event
-        self.width = math.prod(event)
+        super().__init__(event, math.prod(event))
 
     def forward(self, params: Tensor) -> distributions.Delta:
         return distributions.Delta(params.view(params.shape[0], *self.event))

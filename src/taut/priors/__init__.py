@@ -1,7 +1,7 @@
 """Priors p(z): what the code is expected to look like before an example is seen."""
 
 from taut.priors.autoregressive import AR1, Autoregressive
-from taut.priors.base import EncoderPrior, Prior
+from taut.priors.base import EncoderPrior, Prior, Space
 from taut.priors.flows import MAF, NSF, RealNVP
 from taut.priors.mixture import Mixture
 from taut.priors.normal import ConditionalNormal, StandardNormal
@@ -17,6 +17,7 @@ __all__ = [
     "Mixture",
     "Prior",
     "RealNVP",
+    "Space",
     "StandardNormal",
     "Vamp",
 ]

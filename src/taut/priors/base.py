@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Hashable
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeAlias
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -12,11 +12,26 @@ from torch.distributions import Distribution
 from taut.config import Part
 from taut.data import Statistics
 
-__all__ = ["EncoderPrior", "Prior"]
+__all__ = ["EncoderPrior", "Prior", "Space"]
+
+Space: TypeAlias = Literal["real", "sphere", "categories", "bits"]
+"""Where latents lie: vectors of real numbers, (D,); unit vectors, (D,); one-hot rows, (L, K); zeros and ones, (D,)."""
 
 
 class Prior(Part, family=True):
     """The density of one layer's latents given everything above it."""
+
+    space: ClassVar[Space | None] = "real"
+    """Where its values lie; ``None`` where it takes after the posterior."""
+
+    heavy: ClassVar[bool] = False
+    """Whether its tails are heavy enough for posteriors without a variance."""
+
+    factorised: ClassVar[bool] = False
+    """Whether dimensions are independent given h, so that discrete posteriors have a closed divergence from it."""
+
+    alone: ClassVar[bool] = True
+    """Whether it can stand at the top, where there is nothing above it."""
 
     reads_encoder: ClassVar[bool] = False
     """Whether its density depends on the encoder's weights: its module is then an :class:`EncoderPrior`."""

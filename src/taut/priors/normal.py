@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,8 @@ class ConditionalNormal(Prior):
         hidden: width of the hidden layer.
         activation: of the hidden layer.
     """
+
+    alone: ClassVar[bool] = False
 
     hidden: int = 200
     activation: Activation = "silu"

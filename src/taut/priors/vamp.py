@@ -40,6 +40,8 @@ class Vamp(Prior):
         components: K, at most the number of training examples.
     """
 
+    space: ClassVar[None] = None
+    heavy: ClassVar[bool] = True
     reads_encoder: ClassVar[bool] = True
 
     components: int = 500

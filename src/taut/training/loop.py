@@ -191,7 +191,7 @@ def fit(
             for group in optimiser.param_groups:
                 group["lr"] = spec.lr(state.step, steps)
 
-            outcome = learner(train.batch(order[place * batch : (place + 1) * batch]), beta)
+            outcome = learner(train.batch(order[place * batch : (place + 1) * batch]), beta, state.step / steps)
             optimiser.zero_grad()
             fabric.backward(outcome.loss)
             if spec.clip is not None:

@@ -1,0 +1,40 @@
+"""Drawing from a density as well as it can be drawn from, and the one point that stands for it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+__all__ = ["central", "drawn", "same_noise"]
+
+
+def drawn(q: Distribution) -> tuple[Tensor, Tensor]:
+    """z ~ q and log q(z), (N, *event) and (N,) nats; gradients reach q's parameters through z where q knows how.
+
+    >>> from taut.distributions import DiagonalNormal
+    >>> z, log_q = drawn(DiagonalNormal(torch.zeros(3, 2), torch.zeros(3, 2)))
+    >>> z.shape, log_q.shape
+    (torch.Size([3, 2]), torch.Size([3]))
+    """
+    if hasattr(q, "rsample_and_log_prob"):
+        return q.rsample_and_log_prob()
+    z = q.rsample() if q.has_rsample else q.sample()
+    return z, q.log_prob(z)
+
+
+def central(q: Distribution) -> Tensor:
+    """The value of z that stands for q, (N, *event): its ``centre`` if it names one, else its mean."""
+    return q.centre if hasattr(q, "centre") else q.mean
+
+
+@contextlib.contextmanager
+def same_noise(device: torch.device) -> Iterator[None]:
+    """What is drawn inside is drawn again after it: the generator is put back."""
+    cuda = device.type == "cuda"
+    state = torch.cuda.get_rng_state(device) if cuda else torch.get_rng_state()
+    yield
+    torch.cuda.set_rng_state(state, device) if cuda else torch.set_rng_state(state)
