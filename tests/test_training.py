@@ -26,6 +26,7 @@ from taut.training import (
     Adam,
     AdamW,
     Diverged,
+    Stage,
     Stopped,
     Training,
     examine,
@@ -71,6 +72,51 @@ def train(
     data: Dataset, seed: int = 0, training: Training | None = None, objective=None, steps: int = STEPS, **options
 ):
     return fit(build(data, seed), objective or ELBO(), data, training or spec(), steps, seed, **options)
+
+
+# --- stages ------------------------------------------------------------------------------------------------------
+
+
+def test_stages_learn_only_their_own(data):
+    from taut.priors import Mixture
+
+    start = weights(build(data, prior=Mixture(4)))
+    vae = build(data, prior=Mixture(4))
+    stages = (Stage("codes", 1), Stage("prior", 3))
+    only = spec(stages=stages[:1], average=None)
+    fit(vae, ELBO(), data, only, 10, 0)
+    after = weights(vae)
+    moved = {name for name in start if not torch.equal(start[name], after[name])}
+    assert moved and not any(".p." in name for name in moved)
+    fit(vae, ELBO(), data, spec(stages=stages[1:], average=None), 10, 0)
+    again = {name for name, tensor in weights(vae).items() if not torch.equal(tensor, after[name])}
+    assert again == {name for name in start if ".p." in name}
+
+
+def test_stages_follow_one_another_each_with_its_own_learning_rate():
+    training = Training(stages=(Stage("codes", 3), Stage("prior", 1)), warmup=0.1)
+    assert [training.stage(step, 100)[0].learn for step in (0, 74, 75, 99)] == ["codes", "codes", "prior", "prior"]
+    assert training.stage(80, 100)[1:] == (75, 100)
+    assert training.lr(74, 100) < 0.01 * training.optimiser.lr < training.lr(77, 100)
+    with pytest.raises(InputError, match=r"^patience: would end the run before its later stages; "):
+        Training(stages=(Stage(), Stage()), patience=3)
+    with pytest.raises(InputError, match="^share: is 0; "):
+        Stage(share=0)
+
+
+def test_a_run_stopped_in_its_second_stage_goes_on_to_the_same_bits(data, tmp_path):
+    training = spec(stages=(Stage("codes"), Stage("prior")))
+
+    def run(folder=None, **options):
+        from taut.priors import Mixture
+
+        return fit(build(data, prior=Mixture(4)), ELBO(), data, training, STEPS, 0, folder, **options)
+
+    whole, _ = run()
+    with pytest.raises(Stopped):
+        run(tmp_path, listen=lambda event: event.step > STEPS * 0.6 and os.kill(os.getpid(), signal.SIGTERM))
+    again, _ = run(tmp_path, resume=True)
+    assert identical(weights(whole), weights(again))
 
 
 # --- the same bits -----------------------------------------------------------------------------------------------
@@ -275,8 +321,8 @@ def test_a_nan_names_step_and_term_and_the_last_good_state_is_kept(data, tmp_pat
 class BrokenLoss(ELBO):
     """A loss that is no number once β has risen."""
 
-    def loss(self, distortion, trace, batch, beta):
-        return super().loss(distortion, trace, batch, beta) + (math.nan if beta >= 0.5 else 0.0)
+    def loss(self, distortion, trace, beta):
+        return super().loss(distortion, trace, beta) + (math.nan if beta >= 0.5 else 0.0)
 
 
 def test_a_broken_loss_is_named_as_that(data):

@@ -24,6 +24,7 @@ import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -267,6 +268,12 @@ class VAE(nn.Module):
         """q(z|x) of the top layer for x (N, *shape) in the data's units; no prior has a say in it."""
         top = self.layers[0]
         return top.posterior(self.root(len(x)), top.evidence(self.encoder((x - self.shift) / self.scale)), None)
+
+    def learn(self, which: Literal["all", "prior", "codes"]) -> None:
+        """Let everything learn, the priors of the layers alone, or all but them."""
+        priors = {id(weight) for layer in self.layers for weight in layer.p.parameters()}
+        for weight in self.parameters():
+            weight.requires_grad_(which == "all" or (id(weight) in priors) == (which == "prior"))
 
     def stamp(self) -> Hashable:
         """A value that changes when a weight is set, averaged or loaded: for what is kept between passes of evaluation."""

@@ -33,7 +33,8 @@ class Layer(Part, family=True):
 
     @abstractmethod
     def build(self, features: int, state: int) -> nn.Module:
-        """The layer's module, with attributes ``event`` (shape of one z) and ``state`` (width of what merge gives).
+        """The layer's module, with attributes ``event`` (shape of one z), ``state`` (width of what merge gives)
+        and ``p`` (the prior's module).
 
         Args:
             features: width of what the encoder gives.

@@ -73,7 +73,7 @@ class ELBO(_Mean):
             raise InputError("free_bits", f"is {self.free_bits:g}", "give 0 or more nats")
 
     def loss(self, distortion: Tensor, trace: Trace, beta: float) -> Tensor:
-        if beta == 0:
+        if beta == 0 and distortion.requires_grad:  # else only a prior learns, and the rate is all that it reads
             return distortion.mean()
         return distortion.mean() + beta * self._rate(trace)
 

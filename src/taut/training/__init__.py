@@ -1,7 +1,7 @@
 """Training: one loop, its checkpoints and its validation."""
 
 from taut.training.loop import CHECKPOINT, Diverged, Event, Stopped, fit, measure_pace, steps_per_epoch
-from taut.training.spec import SGD, Adam, Adamax, AdamW, Optimiser, Training
+from taut.training.spec import SGD, Adam, Adamax, AdamW, Optimiser, Stage, Training
 from taut.training.validation import active_units, examine, seeded
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Diverged",
     "Event",
     "Optimiser",
+    "Stage",
     "Stopped",
     "Training",
     "active_units",

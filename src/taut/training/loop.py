@@ -179,7 +179,7 @@ def fit(
     earlier, started = state.seconds, time.monotonic()
     last_save, last_look, looked_at = started, started, state.step
     parameters = list(learner.parameters())
-    order = None
+    order = learning = None
 
     with _Signals(enabled=folder is not None) as signals:
         while state.step < steps and not (spec.patience and state.stale >= spec.patience):
@@ -187,6 +187,9 @@ def fit(
             if order is None or place == 0:
                 shuffle = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
                 order = torch.randperm(len(train), generator=shuffle).to(device)
+            if (stage := spec.stage(state.step, steps)[0]) is not learning:
+                learning = stage
+                vae.learn(stage.learn)
             beta = objective.beta * objective.schedule.factor(state.step, steps, per_epoch)
             for group in optimiser.param_groups:
                 group["lr"] = spec.lr(state.step, steps)

@@ -14,7 +14,7 @@ from torch import nn
 from taut.config import Part
 from taut.errors import InputError
 
-__all__ = ["SGD", "Adam", "AdamW", "Adamax", "Optimiser", "Training"]
+__all__ = ["SGD", "Adam", "AdamW", "Adamax", "Optimiser", "Stage", "Training"]
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,23 @@ class SGD(Optimiser):
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A stretch of a run in which only some of the model learns; each has its own course of the learning rate.
+
+    Args:
+        learn: everything, the ``prior`` of every layer alone, or all but it: the ``codes``.
+        share: how long, in proportion to the other stages.
+    """
+
+    learn: Literal["all", "prior", "codes"] = "all"
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < math.inf:
+            raise InputError("share", f"is {self.share:g}", "give a number above 0")
+
+
+@dataclass(frozen=True)
 class Training:
     """How a model is trained. At most one of epochs, steps and minutes says how long; if none does, the data's size.
 
@@ -128,6 +145,7 @@ class Training:
         precision: of the arithmetic, as lightning-fabric names it.
         device: where to train.
         checkpoint: minutes between checkpoints.
+        stages: stretches of the run, one after the other; a single one in which everything learns if left open.
     """
 
     epochs: float | None = None
@@ -144,8 +162,13 @@ class Training:
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     checkpoint: float = 2.0
+    stages: tuple[Stage, ...] = (Stage(),)
 
     def __post_init__(self) -> None:
+        if not self.stages:
+            raise InputError("stages", "is empty", "give one or more, or leave it out")
+        if len(self.stages) > 1 and self.patience is not None:
+            raise InputError("patience", "would end the run before its later stages", "leave it out")
         lengths = {name: getattr(self, name) for name in ("epochs", "steps", "minutes")}
         given = {name: value for name, value in lengths.items() if value is not None}
         if len(given) > 1 and not (set(given) == {"minutes", "steps"}):
@@ -182,8 +205,21 @@ class Training:
                 "training.device", f"is {self.device}, which this machine does not have", "say cpu, or auto"
             )
 
+    def stage(self, step: int, steps: int) -> tuple[Stage, int, int]:
+        """The stage that a step lies in, the step at which it began and the one at which it ends."""
+        total, passed, begin = sum(stage.share for stage in self.stages), 0.0, 0
+        for stage in self.stages:
+            passed += stage.share
+            end = round(steps * passed / total)
+            if step < end:
+                return stage, begin, end
+            begin = end
+        return self.stages[-1], begin, steps
+
     def lr(self, step: int, steps: int) -> float:
         """The learning rate at a step, 0 ≤ step < steps."""
+        _, begin, end = self.stage(step, steps)
+        step, steps = step - begin, end - begin
         rise = self.warmup * steps
         peak = self.optimiser.lr
         if step < rise:
