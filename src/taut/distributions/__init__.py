@@ -1,15 +1,18 @@
 """Densities that torch and zuko lack, and the one divergence between any two."""
 
 from taut.distributions.autoregressive import AR1, Autoregressive
+from taut.distributions.correlated import FullNormal, LowRankNormal
 from taut.distributions.counts import BetaBinomial, Binomial, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from taut.distributions.divergence import Divergence, divergence, register_divergence, sampled
 from taut.distributions.draws import central, drawn, same_noise
 from taut.distributions.factorised import Affine, Factorised
 from taut.distributions.flow import Flow, import_zuko
+from taut.distributions.locationscale import Cauchy, Laplace, Logistic
 from taut.distributions.logistic import DiscretisedLogistic, DiscretisedLogisticMixture
 from taut.distributions.mixture import Mixture
 from taut.distributions.normal import Delta, DiagonalNormal
 from taut.distributions.tempered import tempered
+from taut.distributions.truncated import TruncatedNormal
 
 __all__ = [
     "AR1",
@@ -17,6 +20,7 @@ __all__ = [
     "Autoregressive",
     "BetaBinomial",
     "Binomial",
+    "Cauchy",
     "Delta",
     "DiagonalNormal",
     "DiscretisedLogistic",
@@ -24,9 +28,14 @@ __all__ = [
     "Divergence",
     "Factorised",
     "Flow",
+    "FullNormal",
+    "Laplace",
+    "Logistic",
+    "LowRankNormal",
     "Mixture",
     "NegativeBinomial",
     "Poisson",
+    "TruncatedNormal",
     "ZeroInflatedNegativeBinomial",
     "central",
     "divergence",

@@ -1,6 +1,21 @@
 """Posteriors q(z|x): families that the encoder picks a member of for each example."""
 
 from taut.posteriors.base import Annealed, Posterior, PosteriorModule
+from taut.posteriors.committed import CommittedNormal
+from taut.posteriors.correlated import FullNormal
+from taut.posteriors.locationscale import Cauchy, Laplace, Logistic, TruncatedNormal
 from taut.posteriors.normal import Delta, DiagonalNormal
 
-__all__ = ["Annealed", "Delta", "DiagonalNormal", "Posterior", "PosteriorModule"]
+__all__ = [
+    "Annealed",
+    "Cauchy",
+    "CommittedNormal",
+    "Delta",
+    "DiagonalNormal",
+    "FullNormal",
+    "Laplace",
+    "Logistic",
+    "Posterior",
+    "PosteriorModule",
+    "TruncatedNormal",
+]

@@ -3,6 +3,7 @@
 from taut.priors.autoregressive import AR1, Autoregressive
 from taut.priors.base import EncoderPrior, Prior, Space
 from taut.priors.flows import MAF, NSF, RealNVP
+from taut.priors.locationscale import Cauchy, Laplace, Logistic
 from taut.priors.mixture import Mixture
 from taut.priors.normal import ConditionalNormal, StandardNormal
 from taut.priors.vamp import Vamp
@@ -12,8 +13,11 @@ __all__ = [
     "MAF",
     "NSF",
     "Autoregressive",
+    "Cauchy",
     "ConditionalNormal",
     "EncoderPrior",
+    "Laplace",
+    "Logistic",
     "Mixture",
     "Prior",
     "RealNVP",
