@@ -114,9 +114,10 @@ class _ScoreFunction(Estimator):
     pathwise: ClassVar[bool] = False
 
     def pick(self, site: Site) -> Step:
+        q = site.q  # made outside of what keeps the draw without a path
         with torch.no_grad():
-            z, _ = drawn(site.q)
-        return Step(site.q, site.p, z, site.q.log_prob(z))
+            z, _ = drawn(q)
+        return Step(q, site.p, z, q.log_prob(z))
 
     @abstractmethod
     def advantage(self, values: Tensor, credit: Tensor, combine: Combine, state: nn.Module) -> Tensor:
