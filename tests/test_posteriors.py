@@ -30,7 +30,7 @@ from taut.distributions import (
 from taut.errors import InputError
 from taut.layers import Plain, default_prior, fits
 from taut.likelihoods import Bernoulli
-from taut.model import Model
+from taut.model import Model, Step, Trace
 from taut.networks import MLP
 from taut.objectives import DIP, ELBO, IWAE, Estimator, Learner, TotalCorrelation
 from taut.posteriors import CommittedNormal, Posterior
@@ -38,7 +38,6 @@ from taut.posteriors import DiagonalNormal as DiagonalPosterior
 from taut.posteriors import FullNormal as FullPosterior
 from taut.posteriors import TruncatedNormal as TruncatedPosterior
 from taut.posteriors.committed import log_ceiling
-from taut.priors import AR1 as AR1Prior
 from taut.priors import Cauchy as CauchyPrior
 from taut.priors import Prior, StandardNormal
 
@@ -87,7 +86,10 @@ def line(name: str, *scales: tuple[float, float]) -> tuple[torch.Tensor, torch.T
         z, w = nodes([-end, end, *(b for b in breaks if -end < b < end)])
     elif name == "Cauchy":  # whose tails are folded in: z = μ + s tan θ
         m, scale = scales[0][0], math.exp(scales[0][1])
-        theta, w = nodes([-math.pi / 2, math.pi / 2, *(math.atan((b - m) / scale) for b in breaks)])
+        ends = [
+            sign * (math.pi / 2 - 0.5**k) for k in range(1, 40) for sign in (-1, 1)
+        ]  # where logarithms rise without end
+        theta, w = nodes([-math.pi / 2, math.pi / 2, *ends, *(math.atan((b - m) / scale) for b in breaks)])
         z, w = m + scale * theta.tan(), w * scale / theta.cos().square()
     else:  # of exponential tails or lighter
         m, scale = scales[0][0], math.exp(scales[0][1])
@@ -370,7 +372,7 @@ def test_low_ranks_lose_nothing_in_single_precision_and_draws_of_full_covariance
 
 @pytest.mark.parametrize("rank", [None, 2])
 def test_gradients_of_correlated_draws_are_those_of_moments(rank):
-    """∂E[(c·z)²] = ∂( (c·μ)² + cᵀΣc ), by antithetic draws whose first two moments are made exact."""
+    """∂E[(c·z)²] = ∂( (c·μ)² + cᵀΣc )."""
     q = correlated(rank, rows=1)
     leaves = [leaf.requires_grad_() for leaf in (q.mu, q.log_scale, q.mixing)]
     q = type(q)(*leaves)
@@ -441,12 +443,13 @@ def test_the_ceiling_gives_its_rate():
     assert log_ceiling(0.0) == log_ceiling(-3.0) == math.inf
 
 
+PROCESS = Prior.members["AR1"]
 ANCHORS = [
     (StandardNormal(), 0.01),
     (StandardNormal(), 5.0),
-    (AR1Prior(0.9), 4.0),
-    (AR1Prior(-0.6), 40.0),
-    (AR1Prior(0.9), 0.5),
+    (PROCESS(0.9), 4.0),
+    (PROCESS(-0.6), 40.0),
+    (PROCESS(0.9), 0.5),
 ]
 
 
@@ -455,7 +458,7 @@ ANCHORS = [
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_committed_rate_is_kept_whatever_the_encoder_says_and_no_more_is_asked(prior, delta, event, dtype):
     module = CommittedNormal(delta=delta).build(event)
-    p = prior.build(event, 0).to(dtype)(torch.zeros(3000, 0, dtype=dtype))
+    p = prior.build(event, 0).to(dtype)(torch.zeros(400, 0, dtype=dtype))
     rounding = 1e-4 if dtype == torch.float32 else 1e-9
 
     def rate(params):
@@ -464,26 +467,26 @@ def test_a_committed_rate_is_kept_whatever_the_encoder_says_and_no_more_is_asked
         return divergence(q, p, q.mean, q.mean).total
 
     generator = seeded(0)
-    params = torch.randn(3000, module.width, generator=generator, dtype=dtype)
+    params = torch.randn(400, module.width, generator=generator, dtype=dtype)
     for spread in (0.1, 1.0, 10.0, 1e4):
         assert rate(spread * params).min() > delta - rounding * max(1, delta)
     # an adversary, who goes downhill as far as he can
     leaf = params.clone().requires_grad_()
     adversary = torch.optim.Adam([leaf], lr=0.3)
-    for _ in range(150):
+    for _ in range(100):
         adversary.zero_grad()
         rate(leaf).sum().backward()
         adversary.step()
     worst = rate(leaf.detach()).min().item()
     least = max(delta, p.least_rate)
     assert worst > least - rounding * max(1, delta)
-    best = torch.zeros(3000, 2, *event, dtype=dtype)
+    best = torch.zeros(400, 2, *event, dtype=dtype)
     best[:, 1] = 0.0 if delta < p.least_rate else 1e4
     assert rate(best.flatten(1)).max().item() == pytest.approx(least, abs=1e-3)
 
 
 def test_below_what_the_prior_commits_it_is_the_normal_about_the_nearest():
-    p = AR1Prior(0.9).build((4,), 0)(torch.zeros(6, 0))
+    p = PROCESS(0.9).build((4,), 0)(torch.zeros(6, 0))
     params = torch.randn(6, 8, generator=seeded(0))
     q, plain = CommittedNormal(delta=0.5).build((4,))(params, p), DiagonalPosterior().build((4,))(params)
     torch.testing.assert_close(q.log_scale, plain.log_scale + p.nearest.log_scale)
@@ -514,27 +517,22 @@ def test_total_correlation_reads_every_posterior_of_independent_dimensions(name)
     q = MAKE[name](location, 0.3 * log_scale - 1)
     torch.manual_seed(0)
     z = q.rsample()
-    from taut.model import Step, Trace
-
     found = TotalCorrelation().term(Trace([Step(q, q, z, q.log_prob(z))], q, 1))
-    joint, product = [], []
-    for i in range(5):
-        each = torch.stack(
-            [
-                MAKE[name](location[j : j + 1], 0.3 * log_scale[j : j + 1] - 1).log_prob_parts(z[i : i + 1])
-                for j in range(5)
-            ]
-        )
-        joint.append(each.sum(2).logsumexp(0) - math.log(5))
-        product.append((each.logsumexp(0) - math.log(5)).sum())
-    assert float(found) == pytest.approx(float(torch.cat(joint).mean() - torch.stack(product).mean()), abs=1e-9)
+    rows = [MAKE[name](location[[j]], 0.3 * log_scale[[j]] - 1) for j in range(5)]
+    pairs = torch.stack([torch.cat([row.log_prob_parts(z[[i]]) for row in rows]) for i in range(5)])  # (i, j, d)
+    joint = pairs.sum(2).logsumexp(1) - math.log(5)
+    product = (pairs.logsumexp(1) - math.log(5)).sum(1)
+    assert float(found) == pytest.approx(float((joint - product).mean()), abs=1e-9)
 
 
 def test_penalties_that_a_posterior_cannot_have_are_refused_before_training():
     layers = lambda posterior: (Plain(latents=3, prior=default_prior(posterior, True), posterior=posterior),)  # noqa: E731
     for posterior in (FullPosterior(), Posterior.members["Delta"]()):
         name = type(posterior).__name__
-        line = rf"^objective.penalties: TotalCorrelation needs a posterior of independent dimensions, not {name}; choose one of Cauchy, .*, or the MMD penalty$"
+        line = (
+            rf"^objective.penalties: TotalCorrelation needs a posterior of independent dimensions, not {name}; "
+            r"choose one of Cauchy, .*, or the MMD penalty$"
+        )
         with pytest.raises(InputError, match=line):
             ELBO(penalties=(TotalCorrelation(),)).resolved(layers(posterior))
     for name in ("DiagonalNormal", "CommittedNormal", *NEW):
@@ -552,7 +550,7 @@ SPECS = [
     *(Posterior.members[name]() for name in NEW),
     FullPosterior(),
     FullPosterior(rank=1),
-    CommittedNormal(delta=2.0),
+    CommittedNormal(delta=0.1),
 ]
 TOPS = {
     "StandardNormal": {},
@@ -569,10 +567,8 @@ TOPS = {
 def model(posterior: Posterior, prior: Prior | None, latents: int = 2, **options):
     torch.manual_seed(0)
     parts = {"posterior": posterior, "likelihood": Bernoulli(), "network": MLP(hidden=(8,))}
-    statistics = Statistics(torch.full((5,), 0.3), torch.full((5,), 0.5))
-    vae = (
-        Model(latents=latents, prior=prior, **(parts | options)).build((5,), Support("binary", 2), statistics).double()
-    )
+    spec = Model(latents=latents, prior=prior, **(parts | options))
+    vae = spec.build((5,), Support("binary", 2), Statistics(torch.full((5,), 0.3), torch.full((5,), 0.5))).double()
     with torch.no_grad():
         for weight in vae.parameters():
             weight.add_(0.2 * torch.randn(weight.shape, generator=seeded(1), dtype=torch.float64))
@@ -598,7 +594,7 @@ def test_bounds_with_every_prior_rise_to_the_evidence(posterior):
         prior = Prior.members[name](**options)
         if not fits(prior, posterior):
             with pytest.raises(
-                InputError, match=r"^model.posterior: .*; with .* go the priors .*; with .* the posteriors [^\n]*$"
+                InputError, match=r"^model.posterior: .*; with \w+ go the priors .*; with \w+ the poster"
             ):
                 model(posterior, prior)
             continue
@@ -618,15 +614,12 @@ def test_bounds_with_every_prior_rise_to_the_evidence(posterior):
         assert (low < middle + 4 * (low_error + middle_error)).all(), name
         assert (middle < exact + 4 * middle_error + 5e-3).all(), name
         assert (best < exact + 5 * error + 5e-3).all(), name
-        if not (
-            isinstance(posterior, TruncatedPosterior) and name == "Cauchy"
-        ):  # of which a share lies beyond the bound
+        if posterior.heavy or name != "Cauchy":  # draws from light tails do not see its own
             assert (best > exact - 5 * error - 5e-3).all(), name
         for objective in (ELBO(), IWAE(samples=3)):
             vae.zero_grad()
             Learner(vae, objective)(batch, 1.0).loss.backward()
-            for label, weight in vae.named_parameters():
-                assert weight.grad is not None and weight.grad.isfinite().all(), (name, label)
+            assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in vae.parameters()), name
 
 
 @pytest.mark.parametrize("posterior", SPECS, ids=str)
@@ -638,6 +631,5 @@ def test_every_estimator_serves_them_above_and_below(posterior):
         objective = IWAE(samples=3, estimator=(Estimator.members[name](),) * 2)
         vae.zero_grad()
         Learner(vae, objective)(batch, 1.0).loss.backward()
-        for label, weight in vae.named_parameters():
-            assert weight.grad is not None and weight.grad.isfinite().all(), (name, label)
-        assert vae.layers[0].evidence.weight.grad.any() and vae.layers[1].evidence.weight.grad.any(), name
+        assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in vae.parameters()), name
+        assert all(layer.evidence.weight.grad.any() for layer in vae.layers), name
