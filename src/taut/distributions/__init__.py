@@ -2,6 +2,7 @@
 
 from taut.distributions.autoregressive import AR1, Autoregressive
 from taut.distributions.counts import BetaBinomial, Binomial, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from taut.distributions.discrete import Bits, OneHot, one_hot
 from taut.distributions.divergence import Divergence, divergence, register_divergence, sampled
 from taut.distributions.draws import central, drawn, same_noise
 from taut.distributions.factorised import Affine, Factorised
@@ -17,6 +18,7 @@ __all__ = [
     "Autoregressive",
     "BetaBinomial",
     "Binomial",
+    "Bits",
     "Delta",
     "DiagonalNormal",
     "DiscretisedLogistic",
@@ -26,12 +28,14 @@ __all__ = [
     "Flow",
     "Mixture",
     "NegativeBinomial",
+    "OneHot",
     "Poisson",
     "ZeroInflatedNegativeBinomial",
     "central",
     "divergence",
     "drawn",
     "import_zuko",
+    "one_hot",
     "register_divergence",
     "same_noise",
     "sampled",
