@@ -10,6 +10,7 @@ from taut.distributions.flow import Flow, import_zuko
 from taut.distributions.logistic import DiscretisedLogistic, DiscretisedLogisticMixture
 from taut.distributions.mixture import Mixture
 from taut.distributions.normal import Delta, DiagonalNormal
+from taut.distributions.relaxed import RelaxedBits, RelaxedOneHot, StraightThrough
 from taut.distributions.tempered import tempered
 
 __all__ = [
@@ -30,6 +31,9 @@ __all__ = [
     "NegativeBinomial",
     "OneHot",
     "Poisson",
+    "RelaxedBits",
+    "RelaxedOneHot",
+    "StraightThrough",
     "ZeroInflatedNegativeBinomial",
     "central",
     "divergence",

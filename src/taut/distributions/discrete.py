@@ -87,7 +87,8 @@ class OneHot(Distribution):
 
 def gumbel(like: Tensor) -> Tensor:
     """Gumbel noise −log e with e ~ Exp(1), of the shape, device and precision of a tensor."""
-    return -torch.empty_like(like, memory_format=torch.contiguous_format).exponential_().log()
+    noise = torch.empty_like(like, memory_format=torch.contiguous_format).exponential_()
+    return -noise.clamp_min(torch.finfo(like.dtype).tiny).log()
 
 
 class Bits(Distribution):

@@ -24,6 +24,16 @@ def bounded(raw: Tensor) -> Tensor:
     return BOUND * (raw / BOUND).tanh()
 
 
+def require_categories(number: int) -> None:
+    """Refuse a variable that has no choice.
+
+    Raises:
+        InputError: naming the number.
+    """
+    if number < 2:
+        raise InputError("categories", f"is {number}", "give 2 or more")
+
+
 @dataclass(frozen=True)
 class Categorical(Posterior):
     """q(z|x) = Π_l π_l(x)^{z_l}, a category for each latent, as a one-hot row.
@@ -41,8 +51,7 @@ class Categorical(Posterior):
     categories: int = 10
 
     def __post_init__(self) -> None:
-        if self.categories < 2:
-            raise InputError("categories", f"is {self.categories}", "give 2 or more")
+        require_categories(self.categories)
 
     def event(self, latents: int) -> tuple[int, ...]:
         return (latents, self.categories)
