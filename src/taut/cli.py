@@ -64,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.epilog = _options_help()
         known, rest = parser.parse_known_intermixed_args(argv[1:])
         known.overrides = _overrides(rest, parser)
+        if getattr(known, "trust", None):
+            sys.path.append(os.getcwd())  # a module beside the user, last: it must not stand in for another
         return run(known) or 0
     except InputError as error:
         return _fail(str(error))

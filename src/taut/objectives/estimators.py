@@ -117,7 +117,7 @@ class _ScoreFunction(Estimator):
     pathwise: ClassVar[bool] = False
 
     def pick(self, site: Site) -> Step:
-        q = site.q  # found where gradients are on: what is drawn from it is stopped, not its parameters
+        q = site.q  # made outside of what keeps the draw without a path
         with torch.no_grad():
             z, _ = drawn(q)
         return Step(q, site.p, z, q.log_prob(z))
