@@ -2,6 +2,7 @@
 
 from taut.priors.autoregressive import AR1, Autoregressive
 from taut.priors.base import EncoderPrior, Prior, Space
+from taut.priors.discrete import Bernoulli, Categorical
 from taut.priors.flows import MAF, NSF, RealNVP
 from taut.priors.mixture import Mixture
 from taut.priors.normal import ConditionalNormal, StandardNormal
@@ -12,6 +13,8 @@ __all__ = [
     "MAF",
     "NSF",
     "Autoregressive",
+    "Bernoulli",
+    "Categorical",
     "ConditionalNormal",
     "EncoderPrior",
     "Mixture",
