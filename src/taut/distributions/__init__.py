@@ -9,6 +9,7 @@ from taut.distributions.flow import Flow, import_zuko
 from taut.distributions.logistic import DiscretisedLogistic, DiscretisedLogisticMixture
 from taut.distributions.mixture import Mixture
 from taut.distributions.normal import Delta, DiagonalNormal
+from taut.distributions.sphere import UniformSphere, VonMisesFisher, unit
 from taut.distributions.tempered import tempered
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "Mixture",
     "NegativeBinomial",
     "Poisson",
+    "UniformSphere",
+    "VonMisesFisher",
     "ZeroInflatedNegativeBinomial",
     "central",
     "divergence",
@@ -36,4 +39,5 @@ __all__ = [
     "same_noise",
     "sampled",
     "tempered",
+    "unit",
 ]

@@ -2,5 +2,6 @@
 
 from taut.posteriors.base import Annealed, Posterior, PosteriorModule
 from taut.posteriors.normal import Delta, DiagonalNormal
+from taut.posteriors.sphere import VonMisesFisher
 
-__all__ = ["Annealed", "Delta", "DiagonalNormal", "Posterior", "PosteriorModule"]
+__all__ = ["Annealed", "Delta", "DiagonalNormal", "Posterior", "PosteriorModule", "VonMisesFisher"]

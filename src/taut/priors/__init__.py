@@ -5,6 +5,7 @@ from taut.priors.base import EncoderPrior, Prior, Space
 from taut.priors.flows import MAF, NSF, RealNVP
 from taut.priors.mixture import Mixture
 from taut.priors.normal import ConditionalNormal, StandardNormal
+from taut.priors.sphere import UniformSphere
 from taut.priors.vamp import Vamp
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "RealNVP",
     "Space",
     "StandardNormal",
+    "UniformSphere",
     "Vamp",
 ]
