@@ -413,9 +413,13 @@ def _interpolate(args: argparse.Namespace) -> int:
 
 
 def _traverse_arguments(parser: _Parser) -> None:
-    parser.description = "What each latent does: one at a time is moved from −3 to 3, those of most KL first."
+    parser.description = (
+        "What each latent does: one at a time is moved from −3 to 3, those of most KL first; where z is a direction or a "
+        "choice, from −1 to 1 and to the nearest value that z can take."
+    )
     _run_arguments(parser)
-    parser.add_argument("--example", type=int, metavar="I", help="start from this row of the test split, not from 0")
+    where = "start from this row of the test split [z = 0, or row 0 where z cannot be 0]"
+    parser.add_argument("--example", type=int, metavar="I", help=where)
     parser.add_argument("--dimensions", type=int, default=10, metavar="N", help="how many latents [10]")
     parser.add_argument("--steps", type=int, default=11, help="values of each [11]")
     _output(parser, "a picture (.png) or numbers (.npy, .npz, .csv, .parquet); a picture in RUN otherwise")

@@ -66,6 +66,8 @@ class Run:
     def encode(self, x: ArrayLike | Split, sample: bool = False, seed: int = 0) -> np.ndarray:
         """The posterior means, or a draw from the posterior, of examples as the user stores them.
 
+        Where a mean is no value that z can take, the one that stands for it is given: on a sphere, the mean's direction.
+
         Args:
             x: (N, *raw shape).
             sample: draw instead of taking the mean.
@@ -83,19 +85,51 @@ class Run:
         return torch.cat(codes).numpy()
 
     def decode(self, z: ArrayLike) -> np.ndarray:
-        """E[x|z] for codes (N, latents) as :meth:`encode` gives them, in the user's layout."""
-        codes = torch.as_tensor(np.asarray(z), dtype=torch.float32)
-        sizes = [torch.Size(layer.event).numel() for layer in self.vae.layers]
-        if codes.ndim != 2 or codes.shape[1] != sum(sizes):
-            raise InputError("z", f"has shape {tuple(codes.shape)}", f"give codes of shape (N, {sum(sizes)})")
+        """E[x|z] for codes (N, latents) as :meth:`encode` gives them, in the user's layout; others are brought to their
+        :meth:`place`.
+        """
         images = []
         with torch.no_grad():
-            for chunk in codes.split(1024):
-                values = [
-                    z.view(-1, *layer.event) for z, layer in zip(chunk.split(sizes, 1), self.vae.layers, strict=True)
-                ]
-                images.append(self._mean_of(self.vae.generate(len(chunk), follow(values)).likelihood))
+            for chunk in self._codes(z).split(1024):
+                images.append(self._mean_of(self.vae.generate(len(chunk), follow(self._placed(chunk))).likelihood))
         return self.reading.restore(torch.cat(images))
+
+    def place(self, z: ArrayLike) -> np.ndarray:
+        """The nearest code that the latents can take to each of those made by hand, (N, latents).
+
+        On a sphere that is the point in the same direction; where every vector is a code, it is z itself.
+        """
+        return torch.cat([value.flatten(1) for value in self._placed(self._codes(z))], 1).numpy()
+
+    @property
+    def real(self) -> bool:
+        """Whether every vector is a code."""
+        return all(layer.posterior.space == "real" for layer in self.experiment.model.layers)
+
+    @property
+    def centre(self) -> str:
+        """What :meth:`encode` gives of a posterior, in words."""
+        return "posterior mean" if self.real else "posterior centre"
+
+    @property
+    def reach(self) -> float:
+        """How far to either side of 0 an element of a code is worth looking at."""
+        return 3.0 if self.real else 1.0  # what is not real is a direction or a choice, of elements from −1 to 1
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [torch.Size(layer.event).numel() for layer in self.vae.layers]
+
+    def _codes(self, z: ArrayLike) -> Tensor:
+        codes, width = torch.as_tensor(np.asarray(z), dtype=torch.float32), sum(self._sizes)
+        if codes.ndim != 2 or codes.shape[1] != width:
+            raise InputError("z", f"has shape {tuple(codes.shape)}", f"give codes of shape (N, {width})")
+        return codes
+
+    def _placed(self, codes: Tensor) -> list[Tensor]:
+        """Codes (N, latents) as values that the latents can take, (N, *event) for each layer."""
+        parts = zip(codes.split(self._sizes, 1), self.vae.layers, strict=True)
+        return [layer.q.place(part.view(-1, *layer.event)) for part, layer in parts]
 
     def reconstruct(self, x: ArrayLike | Split) -> np.ndarray:
         """E[x|z] at the posterior mean of z, for examples (N, *raw shape)."""

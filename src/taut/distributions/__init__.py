@@ -11,6 +11,7 @@ from taut.distributions.logistic import DiscretisedLogistic, DiscretisedLogistic
 from taut.distributions.mixture import Mixture
 from taut.distributions.normal import Delta, DiagonalNormal
 from taut.distributions.relaxed import RelaxedBits, RelaxedOneHot, StraightThrough
+from taut.distributions.sphere import UniformSphere, VonMisesFisher, unit
 from taut.distributions.tempered import tempered
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "RelaxedBits",
     "RelaxedOneHot",
     "StraightThrough",
+    "UniformSphere",
+    "VonMisesFisher",
     "ZeroInflatedNegativeBinomial",
     "central",
     "divergence",
@@ -44,4 +47,5 @@ __all__ = [
     "same_noise",
     "sampled",
     "tempered",
+    "unit",
 ]

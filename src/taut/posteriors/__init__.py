@@ -4,6 +4,7 @@ from taut.posteriors.base import Annealed, Posterior, PosteriorModule
 from taut.posteriors.discrete import Bernoulli, Categorical
 from taut.posteriors.normal import Delta, DiagonalNormal
 from taut.posteriors.relaxed import RelaxedBernoulli, RelaxedCategorical
+from taut.posteriors.sphere import VonMisesFisher
 
 __all__ = [
     "Annealed",
@@ -15,4 +16,5 @@ __all__ = [
     "PosteriorModule",
     "RelaxedBernoulli",
     "RelaxedCategorical",
+    "VonMisesFisher",
 ]

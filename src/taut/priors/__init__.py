@@ -6,6 +6,7 @@ from taut.priors.discrete import Bernoulli, Categorical
 from taut.priors.flows import MAF, NSF, RealNVP
 from taut.priors.mixture import Mixture
 from taut.priors.normal import ConditionalNormal, StandardNormal
+from taut.priors.sphere import UniformSphere
 from taut.priors.vamp import Vamp
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "RealNVP",
     "Space",
     "StandardNormal",
+    "UniformSphere",
     "Vamp",
 ]

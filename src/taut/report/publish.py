@@ -26,15 +26,15 @@ from taut.report.images import per_row
 if TYPE_CHECKING:
     from taut.runs import Run
 
-__all__ = ["Canvas", "on_the_map", "publish"]
+__all__ = ["Canvas", "on_the_map", "publish", "standard"]
 
 CODES = 5000  # examples on a map, at most
 FEW = 1000  # test examples, below which those of the validation are put on the map too
 COMPARED = 20_000  # training examples among which neighbours are sought, at most
 PATHS, STEPS = 6, 9  # pairs of examples, and pictures from the one to the other
 MOVED, PLACES = 8, 7  # dimensions that are moved, and where to
-REACH = 3.0  # standard deviations of the prior to either side
 INFORMATIVE = 0.01  # nats below which a dimension says nothing
+BROUGHT = "brought to the nearest values that the latents can take"
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class _Book:
         self.pictures: list[tuple[Path, str, str]] = []
         self.latents = sum(torch.Size(layer.event).numel() for layer in run.vae.layers)
         self.proper = run.summary.get("elbo") is not None
-        self.standard = all(isinstance(layer.prior, StandardNormal) for layer in run.experiment.model.layers)
+        self.standard = standard(run)
         test = torch.randperm(len(data.test), generator=torch.Generator().manual_seed(0))
         self.shown = test.numpy()  # the order in which test examples are chosen to be shown
         self.split, self.whose = on_the_map(data)
@@ -142,6 +142,11 @@ class _Book:
         """So many test examples, or all there are."""
         index = self.shown[:count]
         return Split(self.data.test.x[index], None if self.data.test.labels is None else self.data.test.labels[index])
+
+
+def standard(run: Run) -> bool:
+    """Whether the prior of every layer is N(0, I)."""
+    return all(isinstance(layer.prior, StandardNormal) for layer in run.experiment.model.layers)
 
 
 def on_the_map(data: Dataset) -> tuple[Split, str]:
@@ -186,7 +191,7 @@ def _reconstructions(book: _Book, metrics: Sequence[dict]) -> None:
     some = book.test(3 * canvas.across(96) if canvas.image else 9 if canvas.signal else 300)
     x, recon = book.space.still(some), book.run.reconstruct(some)
     picture = figures.reconstructions(canvas.draw(x), canvas.draw(recon), **canvas.style, names=book.names)
-    caption = "Test examples, which the model has not seen, and the mean of p(x|z) at the posterior mean of z."
+    caption = f"Test examples, which the model has not seen, and the mean of p(x|z) at the {book.run.centre} of z."
     if not canvas.image and not canvas.signal:
         caption += " On the diagonal, a column is rebuilt exactly; a level cloud is its mean, kept by no latent."
     book.add("reconstructions", picture, "Reconstructions", caption)
@@ -198,7 +203,7 @@ def _map(book: _Book, metrics: Sequence[dict]) -> None:
     seen = plane(book.codes, book.kl)
     labels = None if book.split.labels is None else book.split.labels.numpy()
     picture = figures.latent_map(seen.coordinates, labels, book.data.label_names, seen.axes, circles=book.standard)
-    caption = f"Posterior means of {len(book.codes):,} {book.whose} examples in {seen.description}, "
+    caption = f"{book.run.centre.capitalize()}s of {len(book.codes):,} {book.whose} examples in {seen.description}, "
     caption += "coloured by label." if labels is not None else "which have no labels."
     if book.standard and book.proper:
         caption += " Dashed: the prior N(0, I) at one and two standard deviations."
@@ -216,7 +221,8 @@ def _interpolations(book: _Book, metrics: Sequence[dict]) -> None:
     rows = np.stack([canvas.draw(book.run.decode(interpolate(codes[i], codes[j], STEPS))) for i, j in pairs])
     ends = canvas.draw(book.space.still(some, pairs.ravel()))
     ends = ends.reshape(len(pairs), 2, *ends.shape[1:])
-    caption = "On straight lines between the posterior means of two test examples, in equal steps: means of p(x|z)."
+    caption = f"On straight lines between the {book.run.centre}s of two test examples, in equal steps: means of p(x|z)."
+    caption += "" if book.run.real else f" Codes are {BROUGHT}."
     picture = figures.interpolations(rows, **canvas.style, ends=ends, names=book.names)
     book.add("interpolations", picture, "Between two examples", caption)
 
@@ -247,8 +253,10 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
     codes = book.run.encode(book.test(201))
     # a code of middling length: neither the blandest nor the oddest of examples
     center = codes[np.argsort(np.linalg.norm(codes, axis=1), kind="stable")[len(codes) // 2]]
-    values = np.linspace(-REACH, REACH, PLACES)
-    if book.proper:
+    values = np.linspace(-book.run.reach, book.run.reach, PLACES)
+    if not book.run.real:
+        where, words = dict.fromkeys(chosen, values), "is set to values from −1 to 1"
+    elif book.proper:
         where, words = dict.fromkeys(chosen, values), "takes values from −3 to 3, where the prior has its mass"
     else:
         means = book.codes.mean(0)
@@ -259,6 +267,7 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
     picture = figures.traversals(rows, values, chosen, kl=kl, **canvas.style, names=book.names)
     order = "the most informative by KL(q‖p)" if kl is not None else "those along which the codes vary most"
     caption = f"One dimension at a time {words}, while the others stay at the code of one test example; {order}."
+    caption += "" if book.run.real else f" Codes are {BROUGHT}."
     book.add("traversals", picture, "What single dimensions do", caption)
 
 
