@@ -34,7 +34,7 @@ correction for rejections of Davidson et al. (2018). In the angle of the proposa
     s = (1/sin φ) ∫ | r − t(ϕ) | ( a(ϕ) sin^{D−2} ϕ ) / ( a(φ) sin^{D−2} φ ) dϕ
 
 over (0, φ) where t ≥ r and over (φ, π) elsewhere: ∂F/∂κ = ∫_{−1}^t (τ − r) f(τ) dτ = −∫_t^1, and on the side that does not
-hold r nothing cancels. 32 nodes of Gauss and Legendre find it to 1e-10.
+hold r nothing cancels. 32 nodes of Gauss and Legendre find it to 1e-8 of itself.
 """
 
 from __future__ import annotations
