@@ -14,6 +14,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from taut.evaluation import in_words
+
 __all__ = ["Progress", "Watch", "console", "number", "result_lines"]
 
 
@@ -140,6 +142,7 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
     rows.append(
         ("active", f"{summary['active_units']} of {summary['latent_dim']}", "", "latents", "that carry something")
     )
+    rows += in_words(summary.get("quality", {}))
     return _aligned(rows, "<><<<")
 
 

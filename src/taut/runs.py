@@ -28,7 +28,7 @@ from torch import Tensor
 from taut.config import parse, read_yaml, to_tree, write_yaml
 from taut.data import Dataset, Feed, Reading, Split, Statistics, open_data, read_like
 from taut.errors import InputError
-from taut.evaluation import evaluate
+from taut.evaluation import evaluate, quality
 from taut.experiment import Experiment
 from taut.model import VAE, centre, follow, pick_prior
 from taut.training import seeded
@@ -49,7 +49,7 @@ class Run:
         vae: the model.
         experiment: the resolved configuration.
         reading: how raw arrays become the model's x.
-        facts: what :func:`taut.data.Dataset` said of the data: description, hash, label names.
+        facts: what :func:`taut.data.Dataset` said of the data: description, hash, names of labels and factors.
         summary: the bounds on the test split, and the facts of the training.
         folder: where the run is kept; ``None`` if only in memory.
         data: the data set, if it is at hand.
@@ -168,14 +168,38 @@ class Run:
         root: str | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> dict[str, Any]:
-        """Lower bounds of log p(x) on the test split, or on other data read the same way; see :mod:`taut.evaluation`."""
+        """Lower bounds of log p(x) on the test split, or on other data read the same way; see :mod:`taut.evaluation`.
+
+        Where these data have labels or factors that the run's have, ``quality`` says what the codes tell of them.
+        """
         if data is None:
             split, name = self.test_split(root), "test"
         elif isinstance(data, Dataset):
-            split, name = data.test, "test"
+            split, name = self._comparable(data), "test"
         else:
             split, name = read_like(self.reading, data, root), str(data)
-        return evaluate(self.vae, split, self.reading, name, samples, limit, iw_limit, seed, progress)
+        result = evaluate(self.vae, split, self.reading, name, samples, limit, iw_limit, seed, progress)
+        found = self._quality(split.take(slice(limit)), root)
+        return result | {"quality": found} if found else result
+
+    def _comparable(self, data: Dataset) -> Split:
+        """The test split of a data set, without labels and factors that are not the run's."""
+        labels, factors = (
+            list(theirs or ()) == list(self.facts.get(name) or ())
+            for name, theirs in (("label_names", data.label_names), ("factor_names", data.factor_names))
+        )
+        test = data.test
+        return Split(test.x, test.labels if labels else None, test.factors if factors else None)
+
+    def _quality(self, split: Split, root: str | None) -> dict[str, Any]:
+        if not self.vae.layers or (split.labels is None and split.factors is None):
+            return {}
+        train, why = None, ""
+        try:
+            train = self.dataset(root).train
+        except InputError as error:
+            why = f"the training split, from which it is learnt, is not at hand ({error})"
+        return quality(self.encode, split, train, tuple(self.facts.get("factor_names") or ()), why)
 
     def dataset(self, root: str | None = None) -> Dataset:
         """The data that the run was trained on, found again and checked by their hash.
@@ -301,6 +325,7 @@ def facts_of(data: Dataset) -> dict[str, Any]:
         "notes": data.notes(),
         "hash": data.hash,
         "label_names": data.label_names,
+        "factor_names": data.factor_names,
         "record": data.record,
     }
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from taut.errors import InputError
 from taut.report import charts, images
-from taut.report.charts import curves, kl_bars, latent_map
+from taut.report.charts import curves, factor_matrix, kl_bars, latent_map
 from taut.report.images import image_grid
 from taut.report.style import ACCENT, DPI, FAINT, GREY, INK, WIDTH, figure, save, style
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "Side", "comparison", "curves", "image_grid", "interpolations", "kl_bars", "latent_map", "reconstructions",
+    "Side", "comparison", "curves", "factor_matrix", "image_grid", "interpolations", "kl_bars", "latent_map", "reconstructions",
     "samples", "save", "traversals",
 ]  # fmt: skip
 

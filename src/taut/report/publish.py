@@ -15,6 +15,7 @@ from taut.config import to_tree, write_yaml
 from taut.data import Dataset, Reading, Split
 from taut.data.reading import channel_axis
 from taut.evaluation.neighbours import nearest
+from taut.evaluation.quality import in_words
 from taut.evaluation.space import Space
 from taut.explore import interpolate, plane, traverse
 from taut.priors import StandardNormal
@@ -97,14 +98,14 @@ def publish(run: Run, data: Dataset, folder: str | Path, metrics: Sequence[dict[
     folder = Path(folder)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     book = _Book(run, data, folder)
-    for draw in (_samples, _reconstructions, _map, _interpolations, _traversals, _kl, _curves):
+    for draw in (_samples, _reconstructions, _map, _interpolations, _traversals, _factors, _kl, _curves):
         draw(book, metrics)
     summary = run.summary
     return write_report(
         folder,
         f"taut: {data.reading.name} — {_kind(run)}",
         key_numbers(summary),
-        [Table("The run", ("", ""), _facts(run, data))],
+        [*_codes(summary), Table("The run", ("", ""), _facts(run, data))],
         book.pictures,
         book.notes,
         lead=f"{data.what()}: {run.experiment.model.likelihood.in_words(run.reading.support)}; {data.splits()}",
@@ -269,6 +270,50 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
     caption = f"One dimension at a time {words}, while the others stay at the code of one test example; {order}."
     caption += "" if book.run.real else f" Codes are {BROUGHT}."
     book.add("traversals", picture, "What single dimensions do", caption)
+
+
+def _factors(book: _Book, metrics: Sequence[dict]) -> None:
+    shares = ((book.run.summary.get("quality") or {}).get("mig") or {}).get("information")
+    if not shares:
+        return
+    caption = (
+        "The share of each factor, in percent of its entropy, that a single latent tells: mutual information of the "
+        "factor and a draw from the posterior, over the test examples. Latents that tell little are left out. Where each "
+        "factor has one dark field in a column of its own, latents stand for factors."
+    )
+    book.add("factors", figures.factor_matrix(shares), "What single dimensions tell of the factors", caption)
+
+
+def _codes(summary: dict[str, Any]) -> list[Table]:
+    """What the codes are good for; nothing where the data bring neither labels nor factors."""
+    found = summary.get("quality") or {}
+    rows = [(name, f"{value} {error} {unit}".strip(), text) for name, value, error, unit, text in in_words(found)]
+    if not rows:
+        return []
+    note = "Measured on test examples. No label and no factor had a part in training the model."
+    return [Table("The codes", ("", "", ""), rows, note), *_of_factors(found)]
+
+
+def _of_factors(found: dict[str, Any]) -> list[Table]:
+    """For each factor the latent that tells most of it, and how well all do together."""
+    shares = found.get("mig", {}).get("information")
+    if not shares:
+        return []
+    gaps, told = found["mig"]["factors"], found["dci"].get("factors", {})
+    rows = [
+        (name, f"z{int(np.argmax(share))}", f"{max(share):.0%}", _share(gaps[name]), _share(told.get(name)))
+        for name, share in shares.items()
+    ]
+    note = (
+        "Of each factor: the latent that tells most, the share of the factor's entropy that it tells, by how much it is "
+        "ahead of the next latent (the mean of this is MIG), and the share of the error in guessing the factor that all "
+        "latents together take away (informativeness)."
+    )
+    return [Table("The factors", ("", "latent", "tells", "ahead by", "told by all"), rows, note)]
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
 
 
 def _kl(book: _Book, metrics: Sequence[dict]) -> None:
