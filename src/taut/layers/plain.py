@@ -61,6 +61,7 @@ class _Plain(nn.Module):
         event = spec.posterior.event(spec.latents)
         self.p = spec.prior.build(event, state)
         self.q = spec.posterior.build(event)
+        self.reads_prior = spec.posterior.reads_prior
         self.event = self.q.event
         self.state = state + math.prod(self.event)
         self.evidence = nn.Linear(features, self.q.width)
@@ -80,7 +81,8 @@ class _Plain(nn.Module):
     def posterior(self, h: Tensor, e: Tensor, p: Distribution | None) -> Distribution:
         params = e if self.above is None else e + self.above(h)
         # the bound stays in float32 whatever the networks compute in
-        return self.q(params.float() if params.dtype in (torch.bfloat16, torch.float16) else params)
+        params = params.float() if params.dtype in (torch.bfloat16, torch.float16) else params
+        return self.q(params, p) if self.reads_prior else self.q(params)
 
     def merge(self, h: Tensor, z: Tensor) -> Tensor:
         z = z.flatten(1) / self.q.scale  # the networks below learn fastest from numbers near 1
