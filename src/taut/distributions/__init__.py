@@ -3,6 +3,7 @@
 from taut.distributions.autoregressive import AR1, Autoregressive
 from taut.distributions.correlated import FullNormal, LowRankNormal
 from taut.distributions.counts import BetaBinomial, Binomial, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from taut.distributions.discrete import Bits, OneHot, one_hot
 from taut.distributions.divergence import Divergence, divergence, register_divergence, sampled
 from taut.distributions.draws import central, drawn, same_noise
 from taut.distributions.factorised import Affine, Factorised
@@ -11,6 +12,8 @@ from taut.distributions.locationscale import Cauchy, Laplace, Logistic
 from taut.distributions.logistic import DiscretisedLogistic, DiscretisedLogisticMixture
 from taut.distributions.mixture import Mixture
 from taut.distributions.normal import Delta, DiagonalNormal
+from taut.distributions.relaxed import RelaxedBits, RelaxedOneHot, StraightThrough
+from taut.distributions.sphere import UniformSphere, VonMisesFisher, unit
 from taut.distributions.tempered import tempered
 from taut.distributions.truncated import TruncatedNormal
 
@@ -20,6 +23,7 @@ __all__ = [
     "Autoregressive",
     "BetaBinomial",
     "Binomial",
+    "Bits",
     "Cauchy",
     "Delta",
     "DiagonalNormal",
@@ -34,15 +38,23 @@ __all__ = [
     "LowRankNormal",
     "Mixture",
     "NegativeBinomial",
+    "OneHot",
     "Poisson",
+    "RelaxedBits",
+    "RelaxedOneHot",
+    "StraightThrough",
     "TruncatedNormal",
+    "UniformSphere",
+    "VonMisesFisher",
     "ZeroInflatedNegativeBinomial",
     "central",
     "divergence",
     "drawn",
     "import_zuko",
+    "one_hot",
     "register_divergence",
     "same_noise",
     "sampled",
     "tempered",
+    "unit",
 ]

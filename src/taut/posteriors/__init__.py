@@ -3,11 +3,16 @@
 from taut.posteriors.base import Annealed, Posterior, PosteriorModule
 from taut.posteriors.committed import CommittedNormal
 from taut.posteriors.correlated import FullNormal
+from taut.posteriors.discrete import Bernoulli, Categorical
 from taut.posteriors.locationscale import Cauchy, Laplace, Logistic, TruncatedNormal
 from taut.posteriors.normal import Delta, DiagonalNormal
+from taut.posteriors.relaxed import RelaxedBernoulli, RelaxedCategorical
+from taut.posteriors.sphere import VonMisesFisher
 
 __all__ = [
     "Annealed",
+    "Bernoulli",
+    "Categorical",
     "Cauchy",
     "CommittedNormal",
     "Delta",
@@ -17,5 +22,8 @@ __all__ = [
     "Logistic",
     "Posterior",
     "PosteriorModule",
+    "RelaxedBernoulli",
+    "RelaxedCategorical",
     "TruncatedNormal",
+    "VonMisesFisher",
 ]

@@ -72,9 +72,16 @@ class PosteriorModule(nn.Module):
         width: how many numbers the encoder gives.
     """
 
+    scale: float = 1.0
+    """The standard deviation of an element of z under the plainest prior of its space: what far and near are measured by."""
+
     def __init__(self, event: tuple[int, ...], width: int) -> None:
         super().__init__()
         self.event, self.width = event, width
+
+    def place(self, z: Tensor) -> Tensor:
+        """The nearest value that z can take to each of those made by hand, (N, *event)."""
+        return z
 
     def over(self, p: Distribution) -> Distribution:
         """The prior as a density of this posterior's values; p itself unless z is an embedding of what p is over."""
