@@ -16,19 +16,20 @@ from torch import nn
 from taut.config import options, parse, to_tree
 from taut.data import Batch, Statistics, Support
 from taut.distributions import DiagonalNormal as Normal
+from taut.distributions import central, divergence, drawn
 from taut.errors import InputError
-from taut.layers import Layer
+from taut.layers import Layer, default_prior, fits
 from taut.likelihoods import Bernoulli, Likelihood
 from taut.model import Model
 from taut.networks import MLP, Conv, Network
-from taut.objectives import Learner, Objective, Schedule
+from taut.objectives import Estimator, Learner, Objective, Penalty, Schedule
 from taut.posteriors import DiagonalNormal, Posterior
 from taut.priors import EncoderPrior, Prior, StandardNormal
 from taut.training import Optimiser
 
 torch.set_num_threads(1)
 
-FAMILIES = (Prior, Posterior, Likelihood, Network, Layer, Objective, Schedule, Optimiser)
+FAMILIES = (Prior, Posterior, Likelihood, Network, Layer, Objective, Estimator, Penalty, Schedule, Optimiser)
 MEMBERS = [(family, name) for family in FAMILIES for name in sorted(family.members)]
 SHAPES = ((5,), (1, 9, 7), (3, 8, 8))
 SUPPORTS = (
@@ -154,13 +155,31 @@ def placed(spec: Prior, event: tuple[int, ...], state: int) -> nn.Module | None:
 
 @members(Prior)
 def test_every_prior_has_a_place(spec):
-    assert any(placed(spec, (3,), state) for state in (0, 4))
+    assert any(placed(spec, EVENTS[spec.space or "real"][0], state) for state in (0, 4))
     spec.check(10_000)
 
 
-@members(Prior)
-@pytest.mark.parametrize("event", [(3,), (2, 3, 4)])
-@pytest.mark.parametrize("state", [0, 4])
+EVENTS = {"real": ((3,), (2, 3, 4)), "sphere": ((3,),), "categories": ((3, 4),), "bits": ((3,),)}
+
+
+def inside(z: torch.Tensor, space: str) -> bool:
+    """Whether values (N, *event) lie in a space of latents."""
+    if space == "sphere":
+        return bool(((z.norm(dim=-1) - 1).abs() < 1e-5).all())
+    if space == "categories":
+        return bool(((z == 0) | (z == 1)).all() and (z.sum(-1) == 1).all())
+    return bool(((z == 0) | (z == 1)).all()) if space == "bits" else bool(z.isfinite().all())
+
+
+PLACES = [
+    pytest.param(spec, event, state, id=f"{type(spec).__name__}-{event}-{state}")
+    for spec in (Prior.members[name]() for name in sorted(Prior.members))
+    for event in EVENTS[spec.space or "real"]
+    for state in (0, 4)
+]
+
+
+@pytest.mark.parametrize(("spec", "event", "state"), PLACES)
 def test_priors(spec, event, state):
     module = seeded(lambda: placed(spec, event, state))
     if module is None:
@@ -171,6 +190,7 @@ def test_priors(spec, event, state):
     assert (p.batch_shape, p.event_shape) == ((6,), event)
     z = p.sample()
     assert z.shape == (6, *event)
+    assert inside(z, spec.space or "real")
     log_prob = p.log_prob(z)
     assert log_prob.shape == (6,)
     assert torch.isfinite(log_prob).all()
@@ -179,28 +199,53 @@ def test_priors(spec, event, state):
     assert not z.requires_grad
     with contextlib.suppress(NotImplementedError):  # flows know no mean
         assert p.mean.shape == (6, *event)
+    if hasattr(p, "log_prob_parts"):
+        torch.testing.assert_close(p.log_prob_parts(z).sum(1), log_prob)
     if list(module.parameters()):
         reached(log_prob.sum(), module)
 
 
-@members(Posterior)
-@pytest.mark.parametrize("event", [(3,), (2, 3, 4)])
+FAMILY = [
+    pytest.param(spec, event, id=f"{type(spec).__name__}-{event}")
+    for spec in (Posterior.members[name]() for name in sorted(Posterior.members))
+    for event in ((spec.event(3), (2, 3, 4)) if spec.event(3) == (3,) and spec.space == "real" else (spec.event(3),))
+]
+
+
+@pytest.mark.parametrize(("spec", "event"), FAMILY)
 def test_posteriors(spec, event):
     module = shaken(seeded(lambda: spec.build(event)))
     params = torch.randn(6, module.width, generator=torch.Generator().manual_seed(0)).requires_grad_()
     q = module(params)
-    assert (q.batch_shape, q.event_shape) == ((6,), event)
-    z = q.rsample()
-    assert z.shape == q.mean.shape == (6, *event)
-    log_prob = q.log_prob(z)
-    assert log_prob.shape == (6,)
-    assert torch.isfinite(log_prob).all()
-    (gradient,) = torch.autograd.grad((z * torch.arange(1.0, 1 + z.numel()).view_as(z)).sum() + log_prob.sum(), params)
+    assert (q.batch_shape, q.event_shape) == ((6,), module.event)
+    z, log_q = seeded(lambda: drawn(q))
+    assert z.shape == q.mean.shape == central(q).shape == (6, *module.event)
+    assert log_q.shape == (6,)
+    assert torch.isfinite(log_q).all()
+    assert torch.isfinite(q.mean).all()
+    if spec.weighable:
+        torch.testing.assert_close(q.log_prob(z.detach()), log_q, rtol=1e-4, atol=1e-3)
+    if hasattr(q, "log_prob_parts"):
+        torch.testing.assert_close(q.log_prob_parts(z).sum(1), q.log_prob(z))
+    # everything that the encoder says reaches what is drawn, or its density, or a divergence
+    rate = divergence(q, module.over(prior_for(spec, event)), z, log_q).parts.sum()
+    told = (z * torch.arange(1.0, 1 + z.numel()).view_as(z)).sum() + log_q.sum() + rate
+    (gradient,) = torch.autograd.grad(told, params)
     assert torch.isfinite(gradient).all()
-    assert (gradient != 0).all(), "some number of the encoder does nothing"
+    assert (gradient != 0).any(0).all(), "some number of the encoder does nothing"
     wild = module(torch.full((2, module.width), 1e4))
-    assert torch.isfinite(wild.rsample()).all(), "an encoder that says 10,000 breaks it"
-    assert torch.equal(seeded(q.rsample), seeded(q.rsample))
+    assert torch.isfinite(drawn(wild)[0]).all(), "an encoder that says 10,000 breaks it"
+    assert torch.equal(seeded(lambda: drawn(q)[0]), z)
+    module.eval()
+    still = module(params.detach())
+    assert central(still).shape == (6, *module.event)
+    if not spec.heavy and type(spec).__name__ != "VectorQuantised":
+        assert inside(drawn(still)[0], spec.space)
+
+
+def prior_for(posterior: Posterior, event: tuple[int, ...]) -> torch.distributions.Distribution:
+    """The plainest prior of a posterior's space, for six examples."""
+    return shaken(default_prior(posterior, top=True).build(event, 0))(torch.zeros(6, 0))
 
 
 @members(Likelihood)
@@ -341,10 +386,16 @@ def test_optimisers(spec):
 @pytest.mark.parametrize("posterior", sorted(Posterior.members))
 @pytest.mark.parametrize("network", sorted(Network.members))
 def test_any_prior_posterior_and_network_go_together(prior, posterior, network):
-    if "Conditional" in prior:
+    if not Prior.members[prior].alone:
         return
-    if Prior.members[prior].reads_encoder and not Posterior.members[posterior].proper:
-        return  # refused: tests/test_priors.py
+    if not fits(Prior.members[prior](), Posterior.members[posterior]()):
+        with pytest.raises(
+            InputError, match=r"^model.posterior: .*; with \w+ go the priors .*; with \w+ the posteriors "
+        ):
+            Model(latents=3, prior=Prior.members[prior](), posterior=Posterior.members[posterior]()).resolved(
+                (5,), Support("binary", 2)
+            )
+        return
     shape = (1, 9, 7)
     parts = {"prior": Prior.members[prior](), "posterior": Posterior.members[posterior]()}
     spec = Model(latents=3, likelihood=Bernoulli(), network=Network.members[network](), **parts)
@@ -354,7 +405,8 @@ def test_any_prior_posterior_and_network_go_together(prior, posterior, network):
     same(vae, seeded(build))
     batch = Batch((torch.rand(4, *shape) < 0.3).float())
     trace = vae(batch, 2)
-    for value in (trace.distortion(batch), trace.rate(), trace.log_weight(batch)):
+    weights = (trace.log_weight(batch),) if spec.posterior.weighable else ()
+    for value in (trace.distortion(batch), trace.rate(), *weights):
         assert value.shape == (2, 4)
         assert torch.isfinite(value).all()
     assert parse(Model, to_tree(spec)) == spec

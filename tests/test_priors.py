@@ -506,7 +506,7 @@ def test_no_tensor_of_it_is_registered_twice():
 
 
 def test_vamp_is_refused_where_it_cannot_be():
-    line = r"^model.posterior: Vamp mixes posteriors, and Delta has no density to mix while training; with Delta go the priors AR1"
+    line = r"^model.posterior: Vamp mixes posteriors, and Delta has no density to mix while training; with Delta go the priors"
     with pytest.raises(InputError, match=line):
         model(VampPrior(components=7), posterior=Delta())
     with pytest.raises(InputError, match=r"^model.prior: is Vamp below the top.*; choose ConditionalNormal there"):

@@ -100,7 +100,7 @@ def test_stages_follow_one_another_each_with_its_own_learning_rate():
     assert training.lr(74, 100) < 0.01 * training.optimiser.lr < training.lr(77, 100)
     with pytest.raises(InputError, match=r"^patience: would end the run before its later stages; "):
         Training(stages=(Stage(), Stage()), patience=3)
-    with pytest.raises(InputError, match="^share: is 0; "):
+    with pytest.raises(InputError, match=r"^share: is 0; "):
         Stage(share=0)
 
 
@@ -172,6 +172,15 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(data, tmp_path, optimiser, 
     assert again["seconds"] > 0
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as Python has it, which a job in the background starts without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_sigterm_stops_too_and_nothing_is_caught_without_a_folder(data, tmp_path):
     with pytest.raises(Stopped):
         train(data, folder=tmp_path, listen=lambda e: os.kill(os.getpid(), signal.SIGTERM))
