@@ -6,6 +6,7 @@ from taut.distributions.divergence import Divergence, divergence, register_diver
 from taut.distributions.draws import central, drawn, same_noise
 from taut.distributions.factorised import Affine, Factorised
 from taut.distributions.flow import Flow, import_zuko
+from taut.distributions.inverse import InverseAutoregressive
 from taut.distributions.logistic import DiscretisedLogistic, DiscretisedLogisticMixture
 from taut.distributions.mixture import Mixture
 from taut.distributions.normal import Delta, DiagonalNormal
@@ -24,6 +25,7 @@ __all__ = [
     "Divergence",
     "Factorised",
     "Flow",
+    "InverseAutoregressive",
     "Mixture",
     "NegativeBinomial",
     "Poisson",

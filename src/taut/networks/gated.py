@@ -1,9 +1,12 @@
 """Gated autoregressive maps: u → z with a masked network of u and a context c (Kingma et al. 2016).
 
-    z_d = g_d u_d + (1 − g_d) m_d,    (m_d, s_d) = θ_d(u_<d, c),    g_d = γ + (1 − γ) sigmoid(s_d)
+    z_d = g_d u_d + (1 − g_d) m_d,    (r_d, s_d) = θ_d(u_<d, c)
 
-The Jacobian is triangular, so that log |det ∂z/∂u| = Σ_d log g_d ≤ 0. The gates lie between γ = 0.1 and 1: a map can
-forget no more than nine tenths of an element, and its inverse magnifies no rounding error by more than tenfold.
+    m_d = R tanh(r_d / R),    g_d = γ + (1 − γ) sigmoid(s_d)
+
+The Jacobian is triangular, so that log |det ∂z/∂u| = Σ_d log g_d ≤ 0. Gates lie between γ = 0.1 and 1 and targets within
+±R = 50, far outside what codes need, so that |u_d| < (|z_d| + R)/γ: no element runs away when the map is inverted,
+whatever the network says of vectors that it has not seen.
 
 **One pass forward.** All of u is there, and θ is one pass of the network.
 
@@ -14,11 +17,12 @@ the step of degree m is a few rows of every weight matrix, and all D steps toget
 **Its gradient, in D steps.** With ρ = ∂L/∂u, where L is what is made of u and log |det|, and the chain rule through the
 same steps in reverse order, for d = D … 1,
 
-    λ_d = ρ_d + Σ over units of degree ≥ d, found before, of what they send back to u_d
-    ∂L/∂z_d = λ_d / g_d,    ∂L/∂m_d = −λ_d (1 − g_d)/g_d,    ∂L/∂s_d = ( −λ_d (u_d − m_d) + ∂L/∂log|det| ) g'_d / g_d
+    λ_d = ρ_d + what the units of degree ≥ d, done before, send back to u_d
 
-which solves the triangular system (∂z/∂u)ᵀ λ' = ρ, λ'_d = λ_d/g_d, of the implicit function theorem without ever forming
-the Jacobian, again in the arithmetic of one pass. Gradients of weights are products of what the steps left behind.
+    ∂L/∂z_d = λ_d / g_d,    ∂L/∂m_d = −λ_d (1 − g_d)/g_d,    ∂L/∂s_d = ( ∂L/∂log|det| − λ_d (u_d − m_d) ) g'_d / g_d
+
+which solves the triangular system (∂z/∂u)ᵀ ∂L/∂z = ρ of the implicit function theorem without forming the Jacobian, again
+in the arithmetic of one pass. Gradients of weights are products of what the steps left behind.
 """
 
 from __future__ import annotations
@@ -29,20 +33,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from taut.networks.base import activation
 from taut.networks.masked import Masked
 
 __all__ = ["Gated"]
 
-LEAST = 0.1  # γ, of a gate
+LEAST = 0.1  # γ
+REACH = 50.0  # R
 
 
 class Gated(nn.Module):
     """One map of vectors (..., N, D) with a context for each of the N.
 
-    It starts near z = g u with g = 0.89 for all d, contexts and u.
+    It starts near z = g u with g = 0.89 for all d, contexts and u. What the first layer is given by the contexts is the
+    same for every u, so it is found apart and once: a = ``read(c)``, (N, width).
 
     Args:
         size: D.
@@ -73,19 +78,15 @@ class Gated(nn.Module):
                 last.bias.zero_()
                 last.bias[1::2] = self.start
 
-    def context(self, c: Tensor) -> Tensor:
-        """What the first layer reads of c (N, context), shape (N, width): the same whatever u is."""
-        return self.read(c)
-
     def forward(self, u: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-        """z (..., N, D) and log |det ∂z/∂u| (..., N) nats, for what was read of the context, a."""
+        """z (..., N, D) and log |det ∂z/∂u| (..., N) nats, for a = read(c)."""
         u = u.flip(-1) if self.turned else u
         x = self.layers[0](u) + a
         for layer in self.layers[1:]:
             x = layer(self.activation(x))
-        m, s = x.unflatten(-1, (-1, 2)).unbind(-1)
-        g = gate(s)
-        z = torch.lerp(m, u, g)
+        r, s = x.unflatten(-1, (-1, 2)).unbind(-1)
+        g = _gate(s)
+        z = torch.lerp(_target(r), u, g)
         return z.flip(-1) if self.turned else z, g.log().sum(-1)
 
     def inverse(self, z: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,9 +98,12 @@ class Gated(nn.Module):
         return u.flip(-1) if self.turned else u, log_det
 
 
-def gate(s: Tensor) -> Tensor:
-    """g, between γ and 1."""
-    return s.sigmoid().mul(1 - LEAST).add(LEAST)
+def _target(r: Tensor) -> Tensor:
+    return REACH * (r / REACH).tanh()
+
+
+def _gate(s: Tensor) -> Tensor:
+    return LEAST + (1 - LEAST) * s.sigmoid()
 
 
 class _Inverse(torch.autograd.Function):
@@ -127,8 +131,8 @@ class _Inverse(torch.autograd.Function):
                     torch.addmm(biases[i - 1][own], weight[own, :seen], units[i][:seen], out=here)
                 if i < depth - 1:
                     units[i + 1][own] = net.activation(here)
-            m, g = sums[-1][2 * d : 2 * d + 2]
-            g.copy_(gate(g))
+            m, g = sums[-1][2 * d : 2 * d + 2]  # so far r and s
+            m.copy_(_target(m)), g.copy_(_gate(g))
             torch.addcdiv(m, v[d] - m, g, out=u[d])
         ctx.net, ctx.contexts = net, len(a)
         ctx.save_for_backward(u, *sums, *weights)
@@ -143,13 +147,14 @@ class _Inverse(torch.autograd.Function):
         m, g = sums[-1][0::2], sums[-1][1::2]
         inverse = g.reciprocal()
         slope = (g - LEAST) * (1 - g) * inverse / (1 - LEAST)  # g'/g
-        to_m, to_s, from_det = 1 - inverse, (m - u) * slope, slope * of_log_det.reshape(-1)
+        to_r, to_s = (1 - inverse) * (1 - (m / REACH).square()), (m - u) * slope
+        from_det = slope * of_log_det.reshape(-1)
         back = rho.reshape(-1, len(u)).T.contiguous().clone()  # ρ, and λ in the rows that are done
         grads = [torch.empty_like(given) for given in sums]
         for d in reversed(range(len(u))):
             after = below[1][d + 1]
             back[d : d + 1].addmm_(weights[0][after:, d : d + 1].T, grads[0][after:])
-            torch.mul(to_m[d], back[d], out=grads[-1][2 * d])
+            torch.mul(to_r[d], back[d], out=grads[-1][2 * d])
             torch.addcmul(from_det[d], to_s[d], back[d], out=grads[-1][2 * d + 1])
             for i in range(depth - 1, 0, -1):
                 own, after = slice(below[i][d], below[i][d + 1]), below[i + 1][d]

@@ -139,8 +139,18 @@ class DIP(Penalty):
             centred = mean - mean.mean(0)
             covariance = centred.T @ centred / max(1, len(mean) - 1)
             if not self.of_means:
-                covariance = covariance + step.q.variance.flatten(1).mean(0).diag()
+                covariance = covariance + _variance(step.q).flatten(1).mean(0).diag()
             own = covariance.diagonal()
             off = covariance.square().sum() - own.square().sum()
             total = total + off + self.diagonal * (own - 1).square().sum()
         return total
+
+
+def _variance(q: Distribution) -> Tensor:
+    """Var q(z|x), refused where q does not know it."""
+    try:
+        return q.variance
+    except NotImplementedError:
+        name = type(q).__name__
+        raise InputError("objective.penalties", f"DIP of z needs the variance of the posterior, and {name} knows none",
+                         "leave of_means at true, or choose DiagonalNormal") from None  # fmt: skip

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from taut import distributions
 from taut.distributions.flow import full_precision
-from taut.networks import Activation, Gated, positive
+from taut.networks import Gated
+from taut.networks.base import Activation, positive
 from taut.posteriors.base import Posterior, PosteriorModule
-from taut.posteriors.normal import bounded
+from taut.posteriors.normal import DiagonalNormal
 
 __all__ = ["IAF"]
 
@@ -33,8 +34,8 @@ class IAF(Posterior):
     """
 
     transforms: int = 2
-    hidden: tuple[int, ...] = (64,)
-    context: int = 32
+    hidden: tuple[int, ...] = (128,)
+    context: int = 64
     activation: Activation = "silu"
 
     def __post_init__(self) -> None:
@@ -48,17 +49,16 @@ class IAF(Posterior):
 
 class _IAF(PosteriorModule):
     def __init__(self, event: tuple[int, ...], spec: IAF) -> None:
-        self.size = math.prod(event)
-        super().__init__(event, 2 * self.size + spec.context)
+        size = math.prod(event)
+        base = DiagonalNormal().build((size,))
+        super().__init__(event, base.width + spec.context)
+        self.base = base
         self.maps = nn.ModuleList(
-            Gated(self.size, spec.context, spec.hidden, spec.activation, turned=i % 2 == 1)
-            for i in range(spec.transforms)
+            Gated(size, spec.context, spec.hidden, spec.activation, turned=i % 2 == 1) for i in range(spec.transforms)
         )
 
     def forward(self, params: Tensor) -> distributions.InverseAutoregressive:
-        mean, raw, context = params.split([self.size, self.size, self.width - 2 * self.size], 1)
+        u, context = params[:, : self.base.width], params[:, self.base.width :]
         with full_precision(params):
             contexts = [each.read(context) for each in self.maps]
-        return distributions.InverseAutoregressive(
-            distributions.DiagonalNormal(mean, bounded(raw)), tuple(self.maps), contexts, self.event
-        )
+        return distributions.InverseAutoregressive(self.base(u), self.maps, contexts, self.event)
