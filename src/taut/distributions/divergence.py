@@ -18,7 +18,7 @@ from torch.distributions import Distribution
 
 from taut.distributions.normal import DiagonalNormal
 
-__all__ = ["Divergence", "divergence", "register_divergence", "sampled"]
+__all__ = ["Divergence", "closed_form", "divergence", "register_divergence", "sampled"]
 
 
 class Divergence(NamedTuple):
@@ -52,6 +52,12 @@ def register_divergence(q: type, p: type) -> Callable[[Callable[..., Tensor]], C
     return register
 
 
+def closed_form(q: Distribution, p: Distribution) -> Tensor | None:
+    """The parts (N, G) of KL(q ‖ p) where its closed form is registered, else ``None``."""
+    known = _closed.get((type(q), type(p)))
+    return None if known is None else known(q, p)
+
+
 def divergence(
     q: Distribution, p: Distribution, z: Tensor, log_q: Tensor, log_p: Callable[[], Tensor] | None = None
 ) -> Divergence:
@@ -67,9 +73,8 @@ def divergence(
         return Divergence(torch.zeros(z.shape[0], 1, dtype=z.dtype, device=z.device), "closed")
     if not getattr(q, "proper", True):
         return Divergence(-(log_p() if log_p else p.log_prob(z)).unsqueeze(1), "improper")
-    closed = _closed.get((type(q), type(p)))
-    if closed is not None:
-        return Divergence(closed(q, p), "closed")
+    if (parts := closed_form(q, p)) is not None:
+        return Divergence(parts, "closed")
     return sampled(q, p, z, log_q, log_p)
 
 

@@ -83,6 +83,7 @@ class Objective(Part, family=True):
             )
         require_samples(estimator, self.samples)
         for penalty in self.penalties:
+            penalty.check(layer.posterior)
             if penalty.by_path and not estimator.pathwise:
                 raise InputError("objective.penalties", f"{type(penalty).__name__} acts through the path of z, which {name} "
                                  "does not have", "choose a pathwise estimator, or leave the penalty off")  # fmt: skip
@@ -100,6 +101,11 @@ class Objective(Part, family=True):
     @abstractmethod
     def values(self, distortion: Tensor, trace: Trace, beta: float, layer: int) -> Tensor:
         """v, (K, B) nats: all of minus the loss that the draw of a layer has a say in."""
+
+    def shared(self, trace: Trace, beta: float, layer: int) -> Tensor | float:
+        """What each draw of a layer adds to minus the loss through terms that the whole batch decides, (K, B) nats, on
+        top of its values: the difference to a batch without it. The loss is a mean over examples, hence times B."""
+        return 0.0
 
     @abstractmethod
     def combine(self, values: Tensor) -> Tensor:
@@ -166,5 +172,6 @@ class Learner(nn.Module):
             return extra
         values = objective.values(distortion, trace, beta, i).detach()
         advantage = estimator.advantage(values, objective.credit(values), objective.combine, self.baselines[i])
+        advantage = advantage + objective.shared(trace, beta, i)
         score = (advantage * trace.unfold(step.log_q)).sum(0).mean()
         return extra - (score - score.detach())  # the loss that is shown stays the objective's

@@ -16,6 +16,8 @@ Two other ways to weigh the rate, against a code that dies or for one of a chose
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -30,24 +32,49 @@ __all__ = ["ELBO", "IWAE", "Capacity"]
 
 @dataclass(frozen=True)
 class _Mean(Objective):
-    """Distortion and rate weighed against one another, the mean over draws."""
+    """The mean distortion, and a price of the mean divergences."""
 
-    def pressure(self, trace: Trace, beta: float) -> list[Tensor | float]:
-        """∂ loss / ∂ mean KL of each layer's parts: a number, or one a part, (G,)."""
-        return [beta] * len(trace.steps)
+    @property
+    def linear(self) -> bool:
+        """Whether the price is β times the rate, so that each draw pays for its own."""
+        return False
+
+    @abstractmethod
+    def price(self, rates: Sequence[Tensor], beta: float) -> Tensor:
+        """What the mean KL of each layer's parts, (…, G) nats, costs: (…) nats."""
+
+    def loss(self, distortion: Tensor, trace: Trace, beta: float) -> Tensor:
+        return distortion.mean() + self.price([step.kl.parts.mean(0) for step in trace.steps], beta)
 
     def values(self, distortion: Tensor, trace: Trace, beta: float, layer: int) -> Tensor:
-        # what was picked further up is not this draw's doing; its own rate is, where no closed form speaks for all draws
-        rest = [(step, weight) for step, weight in zip(trace.steps, self.pressure(trace, beta), strict=True)][layer:]
-        if rest[0][0].kl.kind == "closed":
-            rest = rest[1:]
-        return -distortion - sum(trace.unfold((weight * step.kl.parts).sum(1)) for step, weight in rest)
+        rates = [trace.unfold(trace.steps[i].kl.total) for i in _decided(trace, layer)] if self.linear else []
+        return -distortion - beta * sum(rates)
+
+    def shared(self, trace: Trace, beta: float, layer: int) -> Tensor | float:
+        # the gain of a draw is the price without it, at the mean over all others, less the price with it
+        decided = [] if self.linear else _decided(trace, layer)
+        if not decided:
+            return 0.0
+        parts = [step.kl.parts.detach() for step in trace.steps]
+        n = len(parts[0])
+        means = [part.mean(0) for part in parts]
+        without = [
+            (n * mean - part) / max(1, n - 1) if i in decided else mean
+            for i, (mean, part) in enumerate(zip(means, parts, strict=True))
+        ]
+        return n / trace.samples * trace.unfold(self.price(without, beta) - self.price(means, beta))
 
     def combine(self, values: Tensor) -> Tensor:
         return values.mean(0)
 
     def credit(self, values: Tensor) -> Tensor:
         return values / len(values)
+
+
+def _decided(trace: Trace, layer: int) -> Sequence[int]:
+    """The layers whose divergence depends on the draw of one: not those above it, which were picked before, and its own
+    only where no closed form speaks for all draws."""
+    return range(layer + (trace.steps[layer].kl.kind == "closed"), len(trace.steps))
 
 
 @dataclass(frozen=True)
@@ -72,24 +99,20 @@ class ELBO(_Mean):
         if not 0 <= self.free_bits < math.inf:
             raise InputError("free_bits", f"is {self.free_bits:g}", "give 0 or more nats")
 
+    @property
+    def linear(self) -> bool:
+        return not self.free_bits
+
     def loss(self, distortion: Tensor, trace: Trace, beta: float) -> Tensor:
         if beta == 0 and distortion.requires_grad:  # else only a prior learns, and the rate is all that it reads
             return distortion.mean()
-        return distortion.mean() + beta * self._rate(trace)
+        return super().loss(distortion, trace, beta)
 
-    def _rate(self, trace: Trace) -> Tensor:
-        if not self.free_bits:
-            return trace.rate().mean()
-        return sum(group.clamp_min(self.free_bits).sum() for group in self._groups(trace))
-
-    def _groups(self, trace: Trace) -> list[Tensor]:
-        parts = [step.kl.parts.mean(0) for step in trace.steps]
-        return [part.sum(0, keepdim=True) for part in parts] if self.group == "layer" else parts
-
-    def pressure(self, trace: Trace, beta: float) -> list[Tensor | float]:
-        if not self.free_bits:
-            return super().pressure(trace, beta)
-        return [beta * (group > self.free_bits).to(group.dtype) for group in self._groups(trace)]
+    def price(self, rates: Sequence[Tensor], beta: float) -> Tensor:
+        groups = [rate.sum(-1, keepdim=True) for rate in rates] if self.group == "layer" else rates
+        if self.free_bits:
+            groups = [group.clamp_min(self.free_bits) for group in groups]
+        return beta * sum(group.sum(-1) for group in groups)
 
 
 @dataclass(frozen=True)
@@ -115,14 +138,8 @@ class Capacity(_Mean):
         if self.beta == 0:
             raise InputError("beta", "is 0, which holds the rate at nothing", "give a number above 0, such as 10")
 
-    def loss(self, distortion: Tensor, trace: Trace, beta: float) -> Tensor:
-        return distortion.mean() + self.beta * self._excess(trace, beta).abs()
-
-    def _excess(self, trace: Trace, beta: float) -> Tensor:
-        return trace.rate().mean() - self.capacity * beta / self.beta
-
-    def pressure(self, trace: Trace, beta: float) -> list[Tensor | float]:
-        return [self.beta * self._excess(trace, beta).sign()] * len(trace.steps)
+    def price(self, rates: Sequence[Tensor], beta: float) -> Tensor:
+        return self.beta * abs(sum(rate.sum(-1) for rate in rates) - self.capacity * beta / self.beta)
 
 
 @dataclass(frozen=True)

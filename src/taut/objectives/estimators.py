@@ -25,6 +25,9 @@ of the others,
     VIMCO   c_k − b_k = L − L_k←                                       (Mnih and Rezende 2016)
 
 Where L is a mean the last two are the same, and STL and DReG are.
+
+Free bits and capacities are no means over draws: what they cost, f, is decided by the mean rate of a batch. The credit of a
+draw is then the difference that it makes, f with it less f at the mean over all other draws of the batch.
 """
 
 from __future__ import annotations
@@ -114,9 +117,10 @@ class _ScoreFunction(Estimator):
     pathwise: ClassVar[bool] = False
 
     def pick(self, site: Site) -> Step:
+        q = site.q  # made outside of what keeps the draw without a path
         with torch.no_grad():
-            z, _ = drawn(site.q)
-        return Step(site.q, site.p, z, site.q.log_prob(z))
+            z, _ = drawn(q)
+        return Step(q, site.p, z, q.log_prob(z))
 
     @abstractmethod
     def advantage(self, values: Tensor, credit: Tensor, combine: Combine, state: nn.Module) -> Tensor:

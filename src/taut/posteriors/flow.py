@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -32,6 +33,8 @@ class IAF(Posterior):
         context: how many numbers about x each network reads.
         activation: inside the networks.
     """
+
+    varied: ClassVar[bool] = False
 
     transforms: int = 2
     hidden: tuple[int, ...] = (128,)

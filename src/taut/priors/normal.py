@@ -21,6 +21,8 @@ __all__ = ["ConditionalNormal", "StandardNormal"]
 class StandardNormal(Prior):
     """p(z) = N(0, I)."""
 
+    normal: ClassVar[bool] = True
+
     def build(self, event: tuple[int, ...], state: int) -> nn.Module:
         return _Standard(event)
 
@@ -66,12 +68,16 @@ class _Conditional(nn.Module):
     def __init__(self, event: tuple[int, ...], state: int, hidden: int, name: str) -> None:
         super().__init__()
         self.event = event
-        self.network = nn.Sequential(
-            nn.Linear(state, hidden), activation(name), nn.Linear(hidden, 2 * math.prod(event))
-        )
-        nn.init.zeros_(self.network[-1].weight)
-        nn.init.zeros_(self.network[-1].bias)
+        self.network = from_above(state, hidden, name, 2 * math.prod(event))
 
     def forward(self, h: Tensor) -> distributions.DiagonalNormal:
         mean, log_scale = self.network(h).view(h.shape[0], 2, *self.event).unbind(1)
         return distributions.DiagonalNormal(mean, log_scale)
+
+
+def from_above(state: int, hidden: int, name: str, outputs: int) -> nn.Sequential:
+    """A one-hidden-layer network of the state above a layer, whose outputs start at zero."""
+    network = nn.Sequential(nn.Linear(state, hidden), activation(name), nn.Linear(hidden, outputs))
+    nn.init.zeros_(network[-1].weight)
+    nn.init.zeros_(network[-1].bias)
+    return network

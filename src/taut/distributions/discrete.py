@@ -1,0 +1,163 @@
+"""Discrete latents: categories as one-hot rows, and bits.
+
+L independent variables with one of K values each, z of shape (N, L, K) with rows of a single one, and independent bits, z of
+shape (N, D). With logits a, and σ the logistic function,
+
+    log p(z) = Σ_l Σ_k z_lk log π_lk,   π_l = softmax(a_l)                             (N,) nats
+    log p(z) = Σ_d z_d log σ(a_d) + (1 − z_d) log σ(−a_d)
+
+Both are linear in z, so that they say something of every point between the values too, and both divergences are sums over
+the values of each variable, with 0 log 0 = 0:
+
+    KL(q ‖ p) = Σ_l Σ_k π^q_lk ( log π^q_lk − log π^p_lk )
+
+Logarithms of probabilities are never taken of probabilities: log-softmax and log σ stay exact where a probability
+underflows.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.nn.functional import logsigmoid
+
+from taut.distributions.divergence import register_divergence
+from taut.distributions.tempered import log_temperature, tempered
+
+__all__ = ["Bits", "OneHot", "one_hot"]
+
+
+def one_hot(scores: Tensor) -> Tensor:
+    """A one where a row (..., K) is greatest, zeros elsewhere."""
+    return torch.zeros_like(scores).scatter(-1, scores.argmax(-1, keepdim=True), 1.0)
+
+
+def _expected(weight: Tensor, log: Tensor) -> Tensor:
+    """weight · log, zero where the weight is, whatever the logarithm."""
+    return weight * log.masked_fill(weight == 0, 0.0)
+
+
+class OneHot(Distribution):
+    """L independent variables of K categories, each value a row of one one and zeros.
+
+    Args:
+        logits: log π up to a constant a row, (N, L, K).
+
+    >>> q = OneHot(torch.tensor([[[0.0, 0.0], [2.0, 0.0]]]))
+    >>> q.log_prob_parts(q.centre).exp()
+    tensor([[0.5000, 0.8808]])
+    """
+
+    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the families see to it
+
+    def __init__(self, logits: Tensor) -> None:
+        self.log_probs = logits.log_softmax(-1)
+        super().__init__(logits.shape[:1], logits.shape[1:], validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """π, (N, L, K)."""
+        return self.log_probs.exp()
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean * (1 - self.mean)
+
+    @property
+    def centre(self) -> Tensor:
+        """The most probable value."""
+        return one_hot(self.log_probs)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        """The greatest of log π + g, with g Gumbel-distributed, is k with probability π_k."""
+        log_probs = self.log_probs.expand(*sample_shape, *self.log_probs.shape)
+        return one_hot(log_probs + gumbel(log_probs))
+
+    def log_prob_parts(self, value: Tensor) -> Tensor:
+        """log p(z_l) of each variable, (N, L) nats."""
+        return _expected(value, self.log_probs).sum(-1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.log_prob_parts(value).sum(-1)
+
+
+def gumbel(like: Tensor) -> Tensor:
+    """Gumbel noise −log e with e ~ Exp(1), of the shape, device and precision of a tensor."""
+    noise = torch.empty_like(like, memory_format=torch.contiguous_format).exponential_()
+    return -noise.clamp_min(torch.finfo(like.dtype).tiny).log()
+
+
+class Bits(Distribution):
+    """Independent zeros and ones, the first axis the batch and all others the event.
+
+    Args:
+        logits: the log-odds of a one, (N, *event).
+
+    >>> q = Bits(torch.tensor([[0.0, 2.0]]))
+    >>> q.log_prob_parts(q.centre).exp()
+    tensor([[0.5000, 0.8808]])
+    """
+
+    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the families see to it
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+        super().__init__(logits.shape[:1], logits.shape[1:], validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """The probability of a one, (N, *event)."""
+        return self.logits.sigmoid()
+
+    @property
+    def variance(self) -> Tensor:
+        return self.logits.sigmoid() * (-self.logits).sigmoid()
+
+    @property
+    def centre(self) -> Tensor:
+        """The most probable value; zero where both are."""
+        return (self.logits > 0).to(self.logits.dtype)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        mean = self.mean.expand(*sample_shape, *self.logits.shape)
+        return (torch.rand_like(mean, memory_format=torch.contiguous_format) < mean).to(mean.dtype)
+
+    def log_prob_parts(self, value: Tensor) -> Tensor:
+        """log p(z_d) of each bit, (N, D) nats."""
+        one, zero = logsigmoid(self.logits), logsigmoid(-self.logits)
+        return (_expected(value, one) + _expected(1 - value, zero)).flatten(-len(self.event_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.log_prob_parts(value).sum(-1)
+
+
+@register_divergence(OneHot, OneHot)
+def _categories(q: OneHot, p: OneHot) -> Tensor:
+    """Σ_k π^q_k log (π^q_k / π^p_k), for each variable."""
+    return _expected(q.mean, q.log_probs - p.log_probs).sum(-1)
+
+
+@register_divergence(Bits, Bits)
+def _bits(q: Bits, p: Bits) -> Tensor:
+    """Σ over zero and one, for each bit."""
+    one = _expected(q.mean, logsigmoid(q.logits) - logsigmoid(p.logits))
+    zero = _expected((-q.logits).sigmoid(), logsigmoid(-q.logits) - logsigmoid(-p.logits))
+    return (one + zero).flatten(1)
+
+
+@tempered.register
+def _(p: OneHot, temperature: float) -> Distribution:
+    """The logits are divided by T: below 1 the probable becomes more so."""
+    log_temperature(temperature)
+    return p if temperature == 1 else OneHot(p.log_probs / temperature)
+
+
+@tempered.register
+def _(p: Bits, temperature: float) -> Distribution:
+    log_temperature(temperature)
+    return p if temperature == 1 else Bits(p.logits / temperature)

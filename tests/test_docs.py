@@ -1,0 +1,37 @@
+"""What the documentation shows works as it is written."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+import taut
+from taut.cli import main
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_a_prior_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = blocks("new-prior.md", "python")
+    assert len([line for line in code.splitlines() if line.strip()]) < 25
+    (tmp_path / "tails.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "tails", raising=False)
+    (commands,) = blocks("new-prior.md", "sh")
+    for line in commands.strip().splitlines():
+        program, *arguments = shlex.split(line)
+        assert program == "taut"
+        assert main([*arguments, "--quiet"]) == 0
+    run = taut.load("run", trust=["tails"])
+    assert run.experiment.model.prior.nu == 3
+    assert run.summary["elbo"] < 0
+    assert main(["sample", "run"]) == 2, "without trust no code of the user's is run"
