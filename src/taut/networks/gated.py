@@ -72,11 +72,10 @@ class Gated(nn.Module):
         # below[i][m]: how many units of layer i, the inputs being layer 0, are of a degree below m
         self.below = [torch.searchsorted(each, torch.arange(size + 1)).tolist() for each in degrees]
         with torch.no_grad():
-            last = self.layers[-1]
-            last.weight.mul_(0.01)
-            if last.bias is not None:
-                last.bias.zero_()
-                last.bias[1::2] = self.start
+            self.layers[-1].weight.mul_(0.01)
+            bias = self.layers[-1].bias if hidden else self.read.bias
+            bias.zero_()
+            bias[1::2] = self.start
 
     def forward(self, u: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         """z (..., N, D) and log |det ∂z/∂u| (..., N) nats, for a = read(c)."""
@@ -117,7 +116,7 @@ class _Inverse(torch.autograd.Function):
         depth, below = len(net.layers), net.below
         weights, biases = weights[:depth], [bias.unsqueeze(1) for bias in weights[depth:]]
         v, read = z.reshape(-1, z.shape[-1]).T.contiguous(), a.T.unsqueeze(1)
-        u = torch.empty_like(v)
+        u, draws = torch.empty_like(v), v.shape[1] // len(a)
         sums = [v.new_empty(len(weight), v.shape[1]) for weight in weights]  # what each unit is given
         units = [u, *map(torch.empty_like, sums[:-1])]  # and what it makes of it
         for d in range(len(u)):
@@ -126,13 +125,14 @@ class _Inverse(torch.autograd.Function):
                 here = sums[i][own]
                 if i == 0:
                     torch.mm(weight[own, :seen], u[:seen], out=here)
-                    here.view(len(here), -1, len(a)).add_(read[own])
+                    here.view(len(here), draws, len(a)).add_(read[own])
                 else:
                     torch.addmm(biases[i - 1][own], weight[own, :seen], units[i][:seen], out=here)
                 if i < depth - 1:
                     units[i + 1][own] = net.activation(here)
             m, g = sums[-1][2 * d : 2 * d + 2]  # so far r and s
-            m.copy_(_target(m)), g.copy_(_gate(g))
+            m.copy_(_target(m))
+            g.copy_(_gate(g))
             torch.addcdiv(m, v[d] - m, g, out=u[d])
         ctx.net, ctx.contexts = net, len(a)
         ctx.save_for_backward(u, *sums, *weights)
@@ -149,7 +149,7 @@ class _Inverse(torch.autograd.Function):
         slope = (g - LEAST) * (1 - g) * inverse / (1 - LEAST)  # g'/g
         to_r, to_s = (1 - inverse) * (1 - (m / REACH).square()), (m - u) * slope
         from_det = slope * of_log_det.reshape(-1)
-        back = rho.reshape(-1, len(u)).T.contiguous().clone()  # ρ, and λ in the rows that are done
+        back = rho.reshape(-1, len(u)).T.clone(memory_format=torch.contiguous_format)  # ρ; λ in the rows that are done
         grads = [torch.empty_like(given) for given in sums]
         for d in reversed(range(len(u))):
             after = below[1][d + 1]
@@ -163,8 +163,8 @@ class _Inverse(torch.autograd.Function):
         wanted = ctx.needs_input_grad[3:]
         of_z = (back * inverse).T.view(rho.shape)
         of_a = grads[0].view(len(grads[0]), -1, ctx.contexts).sum(1).T
-        of_weights = [grad @ unit.T if want else None for grad, unit, want in zip(grads, units, wanted, strict=False)]
-        of_biases = [grad.sum(1) if want else None for grad, want in zip(grads[1:], wanted[depth:], strict=True)]
+        of_weights = [g @ x.T if want else None for g, x, want in zip(grads, units, wanted[:depth], strict=True)]
+        of_biases = [g.sum(1) if want else None for g, want in zip(grads[1:], wanted[depth:], strict=True)]
         return None, of_z, of_a, *of_weights, *of_biases
 
 
