@@ -2,7 +2,7 @@
 
 from taut.priors.autoregressive import AR1, Autoregressive
 from taut.priors.base import EncoderPrior, Prior, Space
-from taut.priors.discrete import Bernoulli, Categorical
+from taut.priors.discrete import AutoregressiveCategorical, Bernoulli, Categorical
 from taut.priors.flows import MAF, NSF, RealNVP
 from taut.priors.mixture import Mixture
 from taut.priors.normal import ConditionalNormal, StandardNormal
@@ -13,6 +13,7 @@ __all__ = [
     "MAF",
     "NSF",
     "Autoregressive",
+    "AutoregressiveCategorical",
     "Bernoulli",
     "Categorical",
     "ConditionalNormal",
