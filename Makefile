@@ -11,7 +11,7 @@ demo: $(READY)
 	@$(BIN)/taut train digits --out runs/demo --force
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto -m "not slow"
 
 # what is slow, or needs system packages
 check: $(READY) lint

@@ -80,9 +80,10 @@ def test_evaluate_prints_one_object(run: Path, capsys: pytest.CaptureFixture[str
     result = json.loads(capsys.readouterr().out)
     assert list(result) == [
         "data", "split", "n", "likelihood", "support", "elbo", "elbo_stderr", "distortion", "rate", "iw",
-        "bits_per_dim", "active_units", "latent_dim",
+        "bits_per_dim", "active_units", "latent_dim", "quality",
     ]  # fmt: skip
     assert set(result["iw"]) == {"k", "value", "stderr", "ess", "n"}
+    assert list(result["quality"]) == ["probe"] and result["quality"]["probe"]["classes"] == 10
     assert result["split"] == "test" and result["n"] == result["iw"]["n"] == 180 and result["iw"]["k"] == 20
     assert result["elbo"] == pytest.approx(-result["distortion"] - result["rate"])
     assert result["iw"]["value"] >= result["elbo"] - 3 * result["elbo_stderr"]

@@ -16,6 +16,7 @@ from PIL import Image
 
 from taut.data import Data, Feed, Reading, Split, Support, open_array, open_data, read_like
 from taut.data.reading import draw_static
+from taut.data.shapes import FACTORS, HIGH, KINDS, LOW, draw_shapes, shapes_source
 from taut.data.splits import carve
 from taut.errors import InputError
 
@@ -333,6 +334,149 @@ def test_labels():
     refuse_array(VECTORS, "data.labels", "fraction", labels=VECTORS[:, 0])
     refuse_array(VECTORS, "data.labels", "NaN", labels=np.full(40, np.nan))
     refuse_array(VECTORS, "data.labels", "no classes", labels=np.array([None] * 40))
+
+
+# --- factors -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    return open_data(Data("shapes"))
+
+
+def test_shapes(shapes):
+    assert shapes.describe() == "10,000 images 32×32, values {0, 1}; 10% validation, 10% test, seed 0"
+    assert shapes.label_names == KINDS and shapes.factor_names == FACTORS
+    for split in (shapes.train, shapes.valid, shapes.test):
+        assert split.factors.shape == (len(split), 5) and split.factors.dtype == torch.float32
+        assert torch.equal(split.factors[:, 4].long(), split.labels)
+        drawn = draw_shapes(split.factors.double().numpy())
+        assert (drawn != split.x[:, 0].numpy()).mean() < 1e-6  # but for the rounding of factors to float32
+    limited = open_data(Data("shapes", limit=10)).train
+    assert torch.equal(limited.factors, shapes.train.factors[:10]) and torch.equal(limited.x, shapes.train.x[:10])
+
+
+def test_shapes_come_from_their_seed(shapes):
+    assert open_data(Data("shapes")).hash == shapes.hash != open_data(Data("shapes", seed=1)).hash
+    other = open_data(Data("shapes", seed=1))
+    again = read_like(other.reading, "shapes")
+    whole = shapes_source(1)
+    np.testing.assert_array_equal(again.x[:, 0], whole.parts["all"])
+    np.testing.assert_allclose(again.factors, whole.factors["all"], rtol=1e-6)
+    assert again.labels.tolist() == whole.labels["all"].tolist()
+
+
+def test_factors_are_independent_and_uniform():
+    factors = shapes_source(3).factors["all"]
+    assert (factors[:, :4] >= LOW).all() and (factors[:, :4] <= HIGH).all()
+    unit = (factors[:, :4] - LOW) / (np.array(HIGH) - LOW)
+    assert unit.mean(0) == pytest.approx(0.5, abs=0.012) and unit.var(0) == pytest.approx(1 / 12, abs=0.003)
+    assert np.bincount(factors[:, 4].astype(int)) == pytest.approx(1e4 / 3, abs=200)
+    assert np.abs(np.corrcoef(factors.T) - np.eye(5)).max() < 0.04
+
+
+def test_factors_are_what_the_images_show():
+    source = shapes_source(0)
+    x, (left, top, size, angle, kind) = source.parts["all"].astype(float), source.factors["all"].T
+    assert not (x[:, 0].any() or x[:, -1].any() or x[:, :, 0].any() or x[:, :, -1].any())
+    at = np.arange(32) + 0.5
+    area = x.sum((1, 2))
+    centre = np.stack([(x.sum(axis) * at).sum(1) / area for axis in (1, 2)])
+    np.testing.assert_allclose(centre, [left, top], atol=0.75)  # a pixel at each end of a shape
+    right, up = at - centre[0][:, None], centre[1][:, None] - at
+    moments = [np.einsum("nyx,nx,ny->n", x, right**a, up**b) for a, b in ((2, 0), (1, 1), (0, 2))]
+    axis = np.degrees(np.arctan2(2 * moments[1], moments[0] - moments[2])) / 2  # the long one, modulo half a turn
+    for i in range(3):
+        mine = kind == i
+        assert (area / size**2)[mine].mean() == pytest.approx(1, abs=2e-3)
+        assert (area / size**2)[mine].std() < 0.03
+        assert (centre - [left, top])[:, mine].mean(1) == pytest.approx(0, abs=0.01)
+        if KINDS[i] != "heart":
+            apart = (axis - angle)[mine]
+            assert np.abs((apart + 90) % 180 - 90).max() < 10
+    # a heart thins out downwards where the angle is 0, and is its own mirror image
+    heart = draw_shapes(np.array([[16, 16, 12, 0, 2]]))[0]
+    widths = heart.sum(1)[heart.any(1)].tolist()
+    assert (
+        np.array_equal(heart, heart[:, ::-1]) and widths[-6:] == sorted(widths[-6:], reverse=True) and widths[-1] == 2
+    )
+
+
+def test_no_two_angles_look_alike():
+    angles = np.linspace(LOW[3], HIGH[3], 61)
+    for kind in range(3):
+        x = draw_shapes(np.array([[16, 16, 12, angle, kind] for angle in angles])).reshape(61, -1).astype(int)
+        apart = np.abs(x[:, None] - x).sum(2)
+        far = np.abs(angles[:, None] - angles) >= 20
+        assert apart[far].min() > np.diagonal(apart, 2).mean() > 0  # nor do the ends of the range
+
+
+FACTORED = np.column_stack([VECTORS[:, 0], np.arange(40) % 3])
+
+
+def test_factors_of_a_file(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, foo=VECTORS, made=FACTORED, made_names=["pitch", "kind"], y=np.arange(40) % 3)
+    refuse_data(path, "data.array", "made")
+    data = open_data(Data(str(path), factors="made"))
+    assert data.factor_names == ("pitch", "kind") and data.reading.options["factors"] == "made"
+    index = carve(40, {"test": 0.1, "valid": 0.1}, 0)
+    for part, rows in index.items():
+        np.testing.assert_allclose(getattr(data, part).factors, FACTORED[rows], rtol=1e-6)
+    reading = Reading.from_dict(json.loads(json.dumps(data.reading.to_dict())))
+    np.testing.assert_allclose(read_like(reading, path).factors, FACTORED, rtol=1e-6)
+    np.savez(path, foo=VECTORS)
+    assert read_like(reading, path).factors is None  # new data need none
+    np.savez(path, foo=VECTORS, made=FACTORED[:, :1])
+    assert open_data(Data(str(path), factors="made")).factor_names == ("factor 0",)
+    assert read_like(reading, path).factors is None  # others than the run's
+
+
+def test_factors_of_splits_of_their_own(tmp_path):
+    parts = {"train": slice(0, 20), "test": slice(20, 40)}
+    arrays = {f"x_{part}": VECTORS[rows] for part, rows in parts.items()}
+    np.savez(tmp_path / "a.npz", **arrays, **{f"v_{part}": FACTORED[rows, 0] for part, rows in parts.items()})
+    data = open_data(Data(str(tmp_path / "a.npz"), factors="v"))
+    np.testing.assert_allclose(data.test.factors[:, 0], FACTORED[20:, 0], rtol=1e-6)
+    np.savez(tmp_path / "b.npz", **arrays, v_train=FACTORED[:20])
+    refuse_data(tmp_path / "b.npz", "data.factors", "no array 'v_test'", factors="v")
+
+
+def test_factors_that_are_none(tmp_path):
+    path = tmp_path / "a.npz"
+    bad = {
+        "short": FACTORED[:9], "words": np.full(40, "a"), "gaps": np.full(40, np.nan), "deep": np.zeros((40, 2, 2)),
+        "named": FACTORED, "named_names": ["one"], "same": FACTORED, "same_names": ["a", "a"],
+    }  # fmt: skip
+    np.savez(path, x=VECTORS, **bad)
+    said = {
+        "short": "(9, 2)",
+        "words": "<U1",
+        "gaps": "40 of 40",
+        "deep": "(40, 2, 2)",
+        "named": "1 names",
+        "same": "'a'",
+    }
+    for name, word in said.items():
+        refuse_data(path, "data.factors", word, factors=name)
+    refuse_data(path, "data.factors", "'nmed'", "did you mean named", factors="nmed")
+    refuse_data("digits", "data.factors", "no meaning", factors="v")
+
+
+def test_factors_in_memory():
+    table = pl.DataFrame({"a": VECTORS[:, 0], "b": VECTORS[:, 1]})
+    data = open_array(VECTORS, factors=table)
+    assert data.factor_names == ("a", "b")
+    np.testing.assert_allclose(data.train.factors, data.train.x[:, :2], rtol=1e-6)
+    some = data.train.take(torch.tensor([3, 1]))
+    assert torch.equal(some.factors, data.train.factors[[3, 1]]) and some.labels is None and len(some) == 2
+
+
+def test_a_reading_from_before_there_were_factors():
+    old = open_array(VECTORS, ["a", "b"] * 20).reading.to_dict()
+    old["options"] = {key: value for key, value in old["options"].items() if "factor" not in key}
+    split = read_like(Reading.from_dict(old), VECTORS)
+    assert len(split) == 40 and split.factors is None
 
 
 # --- files -------------------------------------------------------------------------------------------------------

@@ -217,7 +217,7 @@ def test_the_report_of_a_comparison(compared, digits, tmp_path):
     assert set(numbers) == {"data", "autoencoder", "vae"}
     assert numbers["vae"]["near"]["prior"]["mismatch"] == comparison.vae.near["prior"].mismatch
     text = page.read_text("utf-8")
-    assert "autoencoder and variational autoencoder" in text and "draws from the prior N(0, I)" in text
+    assert "autoencoder and variational autoencoder" in text and "draws from the prior" in text
 
 
 def test_a_comparison_of_a_table(tmp_path):

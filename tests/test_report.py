@@ -162,6 +162,20 @@ def test_kl_bars(size, tmp_path):
     saved(figures.kl_bars(RNG.random(size) ** 8), tmp_path)
 
 
+@pytest.mark.parametrize(("factors", "latents", "shown"), [(1, 1, 1), (5, 2, 2), (3, 40, 4), (12, 40, 12)])
+def test_factor_matrix_shows_the_latents_that_tell_most(factors, latents, shown, tmp_path):
+    shares = np.full((factors, latents), 0.01)
+    told = np.arange(shown) % factors
+    shares[told, latents - 1 - np.arange(shown)] = np.linspace(0.9, 0.1, shown)
+    picture = figures.factor_matrix({f"factor {i}": row for i, row in enumerate(shares.tolist())})
+    saved(picture, tmp_path)
+    panel = picture.axes[0]
+    assert {text.get_text() for text in panel.get_xticklabels()} == {f"z{latents - 1 - i}" for i in range(shown)}
+    assert [text.get_text() for text in panel.get_yticklabels()] == [f"factor {i}" for i in range(factors)]
+    numbers = [(*text.get_position(), text.get_text()) for text in panel.texts]
+    assert len(numbers) == shown and numbers == sorted(numbers, key=lambda n: (n[1], n[0])), "each row goes rightwards"
+
+
 @pytest.mark.parametrize("shape", [(8, 8), (28, 20), (6, 6, 3)])
 def test_comparison_of_images(shape, tmp_path):
     x = RNG.random((25, *shape))

@@ -20,7 +20,6 @@ import numpy as np
 from taut.config import merge, override, parse
 from taut.data import Dataset, open_array, open_data
 from taut.errors import InputError
-from taut.evaluation import evaluate
 from taut.experiment import Experiment, resolve
 from taut.experiment import train as train_model
 from taut.folders import claimed
@@ -35,6 +34,7 @@ IW_SAMPLES, IW_EXAMPLES = 100, 500  # of the report that ends a training; `taut 
 def train(
     data: Any,
     labels: Any = None,
+    factors: Any = None,
     *,
     out: str | Path | None = None,
     epochs: float | None = None,
@@ -49,6 +49,7 @@ def train(
     Args:
         data: the name of a set, a path, or an array (N, …).
         labels: (N,), only for pictures and probes.
+        factors: (N, F), what each example was made of, only to measure codes by.
         out: the run's folder; in memory only if left open.
         epochs: how many passes; by the data's size if left open.
         minutes: how long, instead.
@@ -65,7 +66,7 @@ def train(
     tree = merge({"data": {"source": str(data) if named else "array"}, "seed": seed}, options)
     tree = merge(tree, {"training": training}) if training else tree
     experiment = parse(Experiment, tree, trust=trust)
-    dataset = open_data(experiment.data) if named else open_array(np.asarray(data), labels, experiment.data)
+    dataset = open_data(experiment.data) if named else open_array(np.asarray(data), labels, experiment.data, factors)
     experiment = resolve(experiment, dataset)
     return carry_out(experiment, dataset, None if out is None else Path(out), listen=listen)
 
@@ -96,7 +97,7 @@ def carry_out(
     if folder is None:
         vae, facts = train_model(experiment, data, listen=listen)
         run = Run(vae, experiment, data.reading, facts_of(data), {}, None, data)
-        run.summary = _summary(run, data, facts)
+        run.summary = _summary(run, facts)
         return run
     if resume:
         return _carry_on(experiment, data, folder, listen, stage, _saved_step(folder))
@@ -121,7 +122,7 @@ def _carry_on(
     vae, facts = train_model(experiment, data, folder, lambda event: (journal.write(event), listen(event)), resume)
     run = Run(vae, experiment, data.reading, facts_of(data), {}, folder, data)
     stage("evaluating")
-    run.summary = _summary(run, data, facts)
+    run.summary = _summary(run, facts)
     stage("reporting")
     run.write()
     publish(run, data, folder, journal.rows())
@@ -153,10 +154,8 @@ def overridden(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[st
     return dict(tree)
 
 
-def _summary(run: Run, data: Dataset, facts: dict[str, Any]) -> dict[str, Any]:
-    result = evaluate(
-        run.vae, data.test, data.reading, "test", IW_SAMPLES, iw_limit=IW_EXAMPLES, seed=run.experiment.seed
-    )
+def _summary(run: Run, facts: dict[str, Any]) -> dict[str, Any]:
+    result = run.evaluate(samples=IW_SAMPLES, iw_limit=IW_EXAMPLES, seed=run.experiment.seed)
     parameters = sum(p.numel() for p in run.vae.parameters())
     return result | facts | {"seed": run.experiment.seed, "parameters": parameters}
 

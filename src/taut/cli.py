@@ -30,7 +30,7 @@ taut: variational autoencoders with the bound pulled tight
   taut compare DATA              a plain autoencoder and a VAE on the same data
   taut recipes                   published models, ready to train
 
-Sets by name: digits; and mnist, fashion-mnist, binarized-mnist under --data-root or TAUT_DATA.
+Sets by name: digits and shapes; mnist, fashion-mnist and binarized-mnist under --data-root or TAUT_DATA.
 `taut COMMAND --help` says more. Try: taut train digits
 """
 
@@ -317,7 +317,10 @@ def _what(experiment: Any, data: Any) -> list[str]:
 
 
 def _evaluate_arguments(parser: _Parser) -> None:
-    parser.description = "Lower bounds of log p(x), mean over the test split, in nats per example."
+    parser.description = (
+        "Lower bounds of log p(x), mean over the test split, in nats per example;\n"
+        "and what the codes tell of labels and factors, where the data bring some."
+    )
     _run_arguments(parser)
     parser.add_argument("--data", metavar="OTHER", help="other data, read as the run's were")
     parser.add_argument("--samples", type=int, default=100, metavar="K", help="of the importance-weighted bound [100]")
@@ -337,7 +340,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     progress = Progress("evaluating", args.quiet)
     result = run.evaluate(args.data, args.samples, args.limit, args.iw_limit, args.seed, args.data_root, progress)
     if args.json:
-        print(json.dumps(finite({k: v for k, v in result.items() if k != "kl_per_dim"}), ensure_ascii=False))
+        print(json.dumps(finite(_without(result, *PER_LATENT)), ensure_ascii=False))
         return 0
     out = console()
     out.print(f"{result['data']}, {result['split']} split, {result['n']:,} examples, {result['support']}, "
@@ -345,6 +348,14 @@ def _evaluate(args: argparse.Namespace) -> int:
     for line in result_lines(result):
         out.print(line)
     return 0
+
+
+PER_LATENT = ("kl_per_dim", "information", "importance")  # long rows of numbers, which pictures show
+
+
+def _without(result: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """The same without some keys, in whatever depth."""
+    return {k: _without(v, *keys) if isinstance(v, dict) else v for k, v in result.items() if k not in keys}
 
 
 def _sample_arguments(parser: _Parser) -> None:
@@ -413,9 +424,13 @@ def _interpolate(args: argparse.Namespace) -> int:
 
 
 def _traverse_arguments(parser: _Parser) -> None:
-    parser.description = "What each latent does: one at a time is moved from −3 to 3, those of most KL first."
+    parser.description = (
+        "What each latent does: one at a time is moved from −3 to 3, those of most KL first; where z is a direction or a "
+        "choice, from −1 to 1 and to the nearest value that z can take."
+    )
     _run_arguments(parser)
-    parser.add_argument("--example", type=int, metavar="I", help="start from this row of the test split, not from 0")
+    where = "start from this row of the test split [z = 0, or row 0 where z cannot be 0]"
+    parser.add_argument("--example", type=int, metavar="I", help=where)
     parser.add_argument("--dimensions", type=int, default=10, metavar="N", help="how many latents [10]")
     parser.add_argument("--steps", type=int, default=11, help="values of each [11]")
     _output(parser, "a picture (.png) or numbers (.npy, .npz, .csv, .parquet); a picture in RUN otherwise")

@@ -42,11 +42,12 @@ POOL = 20_000  # training examples among which neighbours are sought, at most
 PLACES: Mapping[str, str] = {
     "reconstructions": "codes of test examples",
     "half_way": "half-way between two such codes",
-    "prior": "draws from the prior N(0, I)",
+    "prior": "draws from the prior",
     "fitted": "draws from a normal fitted to the codes",
 }
-"""Where codes are taken from. The autoencoder knows no prior: N(0, I) is not fitted to its codes, and so the normal
-with the mean and covariance of the training codes is drawn from too."""
+"""Where codes are taken from. The autoencoder knows no prior: N(0, I), which stands in for one, is not fitted to its codes,
+and so the normal with the mean and covariance of the training codes is drawn from too. Each code is brought to the nearest
+value that the latents can take."""
 
 
 @dataclass(frozen=True)
@@ -180,10 +181,10 @@ def compare(
 
 
 def plain_autoencoder(experiment: Experiment) -> Experiment:
-    """The same experiment with a point for a posterior and no weight on the rate."""
-    model = experiment.model
-    layers = tuple(replace(layer, posterior=Delta()) for layer in model.layers)
-    return replace(experiment, model=replace(model, posterior=Delta(), layers=layers), objective=ELBO(beta=0.0))
+    """The same experiment with a point for a posterior, and no weight on the rate nor a prior that is more than a name."""
+    alike = {"posterior": Delta(), "prior": StandardNormal()}
+    layers = tuple(replace(layer, **alike) for layer in experiment.model.layers)
+    return replace(experiment, model=replace(experiment.model, layers=layers, **alike), objective=ELBO(beta=0.0))
 
 
 def _trained(
@@ -270,7 +271,7 @@ class _Measure:
                 steps = run.vae.generate(count, pick_prior()).steps
                 prior = torch.cat([step.z.flatten(1) for step in steps], 1).numpy()
         found = (codes, codes[pairs].mean(1), prior, seen.mean(0) + normal[1] @ root.T)
-        return {place: z.astype(np.float32) for place, z in zip(PLACES, found, strict=True)}
+        return {place: run.place(z) for place, z in zip(PLACES, found, strict=True)}
 
     def rebuilt(self, run: Run, split: Split) -> tuple[float, float]:
         """Distortion in nats at the posterior mean, and the root mean squared error, over examples of a split."""

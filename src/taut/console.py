@@ -14,6 +14,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from taut.evaluation import in_words
+
 __all__ = ["Progress", "Watch", "console", "number", "result_lines"]
 
 
@@ -140,6 +142,7 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
     rows.append(
         ("active", f"{summary['active_units']} of {summary['latent_dim']}", "", "latents", "that carry something")
     )
+    rows += in_words(summary.get("quality", {}))
     return _aligned(rows, "<><<<")
 
 
@@ -156,7 +159,11 @@ def comparison_lines(comparison: Any) -> list[str]:
     rows.append(("test distortion, nats", *(number(side.test_distortion) for side in sides)))
     rows.append(("overfitting at the end, nats", *(number(side.overfitting_at_end) for side in sides)))
     rows.append(("mismatch with the data, and coverage of it:", "", ""))
-    places = {"half_way": "half-way between codes", "prior": "draws from N(0, I)", "fitted": "draws from fitted normal"}
+    places = {
+        "half_way": "half-way between codes",
+        "prior": "draws from the prior",
+        "fitted": "draws from fitted normal",
+    }
     rows += [(f"  {words}", *(near(place, side) for side in sides)) for place, words in places.items()]
     data = _shares(comparison.data)
     rows.append(("  test examples themselves", data, data))

@@ -45,7 +45,7 @@ def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str
     if not picture:
         x = run.reconstruct(split)
         write_array(path, x, run.reading.columns, _labels(run, split))
-        return path, f"{len(x):,} reconstructions, E[x|z] at the posterior mean"
+        return path, f"{len(x):,} reconstructions, E[x|z] at the {run.centre}"
     from taut.report import figures
 
     image = run.reading.layout == "image"
@@ -56,7 +56,7 @@ def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str
     else:
         figure = figures.reconstructions(x, rebuilt, "vector", names=run.reading.columns)
     figures.save(figure, path)
-    return path, f"{len(x)} examples and their reconstructions at the posterior mean"
+    return path, f"{len(x)} examples and their reconstructions at the {run.centre}"
 
 
 def write_codes(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
@@ -67,7 +67,7 @@ def write_codes(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     write_array(path, codes, [f"z{i}" for i in range(codes.shape[1])], _labels(run, split))
     return (
         path,
-        f"{'posterior draws' if args.draw else 'posterior means'} of {len(codes):,} examples, {codes.shape[1]} latents",
+        f"{'posterior draw' if args.draw else run.centre}s of {len(codes):,} examples, {codes.shape[1]} latents",
     )
 
 
@@ -82,7 +82,7 @@ def write_interpolation(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     rows = [interpolate(codes[2 * r], codes[2 * r + 1], args.steps, args.path) for r in range(len(pairs))]
     decoded = run.decode(np.concatenate(rows))
     said = ", ".join(f"{i} to {j}" for i, j in pairs)
-    what = f"{args.path} between the posterior means of test examples {said}"
+    what = f"{args.path} between the {run.centre}s of test examples {said}"
     return path, _write_rows(run, path, picture, decoded, len(pairs), "interpolations", what)
 
 
@@ -94,17 +94,17 @@ def write_traversal(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
         raise InputError(field, f"is {value}", "give 2 or more" if args.steps < 2 else "give 1 or more")
     kl = np.asarray(run.summary.get("kl_per_dim", []), dtype=float)
     width = sum(int(np.prod(layer.event)) for layer in run.vae.layers)
-    center = np.zeros(width, dtype=np.float32)
-    if args.example is not None:
+    center, start = np.zeros(width, dtype=np.float32), "the origin"
+    if args.example is not None or not run.real:  # the origin may be no value of z
+        example = args.example or 0
         split = run.test_split(args.data_root)
-        _in_range("--example", args.example, len(split))
-        center = run.encode(Split(split.x[[args.example]], None))[0]
+        _in_range("--example", example, len(split))
+        center, start = run.encode(Split(split.x[[example]], None))[0], f"test example {example}"
     order = np.argsort(-kl)[: args.dimensions] if len(kl) == width else np.arange(min(width, args.dimensions))
-    values = np.linspace(-3, 3, args.steps)
+    values = np.linspace(-run.reach, run.reach, args.steps)
     rows = [traverse(center, int(dimension), values) for dimension in order]
     decoded = run.decode(np.concatenate(rows))
-    start = "the origin" if args.example is None else f"test example {args.example}"
-    what = f"from {start}, latents {', '.join(map(str, order))} moved from −3 to 3"
+    what = f"from {start}, latents {', '.join(map(str, order))} moved from −{run.reach:g} to {run.reach:g}"
     extra = {"values": values, "dimensions": [int(d) for d in order], "kl": kl[order] if len(kl) == width else None}
     return path, _write_rows(run, path, picture, decoded, len(order), "traversals", what, extra)
 

@@ -28,7 +28,7 @@ from torch import Tensor
 from taut.config import parse, read_yaml, to_tree, write_yaml
 from taut.data import Dataset, Feed, Reading, Split, Statistics, open_data, read_like
 from taut.errors import InputError
-from taut.evaluation import evaluate
+from taut.evaluation import evaluate, quality
 from taut.experiment import Experiment
 from taut.model import VAE, centre, follow, pick_prior
 from taut.training import seeded
@@ -49,7 +49,7 @@ class Run:
         vae: the model.
         experiment: the resolved configuration.
         reading: how raw arrays become the model's x.
-        facts: what :func:`taut.data.Dataset` said of the data: description, hash, label names.
+        facts: what :func:`taut.data.Dataset` said of the data: description, hash, names of labels and factors.
         summary: the bounds on the test split, and the facts of the training.
         folder: where the run is kept; ``None`` if only in memory.
         data: the data set, if it is at hand.
@@ -65,6 +65,8 @@ class Run:
 
     def encode(self, x: ArrayLike | Split, sample: bool = False, seed: int = 0) -> np.ndarray:
         """The posterior means, or a draw from the posterior, of examples as the user stores them.
+
+        Where a mean is no value that z can take, the one that stands for it is given: on a sphere, the mean's direction.
 
         Args:
             x: (N, *raw shape).
@@ -83,19 +85,51 @@ class Run:
         return torch.cat(codes).numpy()
 
     def decode(self, z: ArrayLike) -> np.ndarray:
-        """E[x|z] for codes (N, latents) as :meth:`encode` gives them, in the user's layout."""
-        codes = torch.as_tensor(np.asarray(z), dtype=torch.float32)
-        sizes = [torch.Size(layer.event).numel() for layer in self.vae.layers]
-        if codes.ndim != 2 or codes.shape[1] != sum(sizes):
-            raise InputError("z", f"has shape {tuple(codes.shape)}", f"give codes of shape (N, {sum(sizes)})")
+        """E[x|z] for codes (N, latents) as :meth:`encode` gives them, in the user's layout; others are brought to their
+        :meth:`place`.
+        """
         images = []
         with torch.no_grad():
-            for chunk in codes.split(1024):
-                values = [
-                    z.view(-1, *layer.event) for z, layer in zip(chunk.split(sizes, 1), self.vae.layers, strict=True)
-                ]
-                images.append(self._mean_of(self.vae.generate(len(chunk), follow(values)).likelihood))
+            for chunk in self._codes(z).split(1024):
+                images.append(self._mean_of(self.vae.generate(len(chunk), follow(self._placed(chunk))).likelihood))
         return self.reading.restore(torch.cat(images))
+
+    def place(self, z: ArrayLike) -> np.ndarray:
+        """The nearest code that the latents can take to each of those made by hand, (N, latents).
+
+        On a sphere that is the point in the same direction; where every vector is a code, it is z itself.
+        """
+        return torch.cat([value.flatten(1) for value in self._placed(self._codes(z))], 1).numpy()
+
+    @property
+    def real(self) -> bool:
+        """Whether every vector is a code."""
+        return all(layer.posterior.space == "real" for layer in self.experiment.model.layers)
+
+    @property
+    def centre(self) -> str:
+        """What :meth:`encode` gives of a posterior, in words."""
+        return "posterior mean" if self.real else "posterior centre"
+
+    @property
+    def reach(self) -> float:
+        """How far to either side of 0 an element of a code is worth looking at."""
+        return 3.0 if self.real else 1.0  # what is not real is a direction or a choice, of elements from −1 to 1
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [torch.Size(layer.event).numel() for layer in self.vae.layers]
+
+    def _codes(self, z: ArrayLike) -> Tensor:
+        codes, width = torch.as_tensor(np.asarray(z), dtype=torch.float32), sum(self._sizes)
+        if codes.ndim != 2 or codes.shape[1] != width:
+            raise InputError("z", f"has shape {tuple(codes.shape)}", f"give codes of shape (N, {width})")
+        return codes
+
+    def _placed(self, codes: Tensor) -> list[Tensor]:
+        """Codes (N, latents) as values that the latents can take, (N, *event) for each layer."""
+        parts = zip(codes.split(self._sizes, 1), self.vae.layers, strict=True)
+        return [layer.q.place(part.view(-1, *layer.event)) for part, layer in parts]
 
     def reconstruct(self, x: ArrayLike | Split) -> np.ndarray:
         """E[x|z] at the posterior mean of z, for examples (N, *raw shape)."""
@@ -134,14 +168,38 @@ class Run:
         root: str | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> dict[str, Any]:
-        """Lower bounds of log p(x) on the test split, or on other data read the same way; see :mod:`taut.evaluation`."""
+        """Lower bounds of log p(x) on the test split, or on other data read the same way; see :mod:`taut.evaluation`.
+
+        Where these data have labels or factors that the run's have, ``quality`` says what the codes tell of them.
+        """
         if data is None:
             split, name = self.test_split(root), "test"
         elif isinstance(data, Dataset):
-            split, name = data.test, "test"
+            split, name = self._comparable(data), "test"
         else:
             split, name = read_like(self.reading, data, root), str(data)
-        return evaluate(self.vae, split, self.reading, name, samples, limit, iw_limit, seed, progress)
+        result = evaluate(self.vae, split, self.reading, name, samples, limit, iw_limit, seed, progress)
+        found = self._quality(split.take(slice(limit)), root)
+        return result | {"quality": found} if found else result
+
+    def _comparable(self, data: Dataset) -> Split:
+        """The test split of a data set, without labels and factors that are not the run's."""
+        labels, factors = (
+            list(theirs or ()) == list(self.facts.get(name) or ())
+            for name, theirs in (("label_names", data.label_names), ("factor_names", data.factor_names))
+        )
+        test = data.test
+        return Split(test.x, test.labels if labels else None, test.factors if factors else None)
+
+    def _quality(self, split: Split, root: str | None) -> dict[str, Any]:
+        if not self.vae.layers or (split.labels is None and split.factors is None):
+            return {}
+        train, why = None, ""
+        try:
+            train = self.dataset(root).train
+        except InputError as error:
+            why = f"the training split, from which it is learnt, is not at hand ({error})"
+        return quality(self.encode, split, train, tuple(self.facts.get("factor_names") or ()), why)
 
     def dataset(self, root: str | None = None) -> Dataset:
         """The data that the run was trained on, found again and checked by their hash.
@@ -267,6 +325,7 @@ def facts_of(data: Dataset) -> dict[str, Any]:
         "notes": data.notes(),
         "hash": data.hash,
         "label_names": data.label_names,
+        "factor_names": data.factor_names,
         "record": data.record,
     }
 

@@ -27,14 +27,20 @@ DAMAGE = (
 SPLITS = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
 
 
-def array_source(x: Any, labels: Any, spec: Data) -> Source:
+def array_source(x: Any, labels: Any, spec: Data, factors: Any = None) -> Source:
     """Arrays in memory: anything numpy understands, torch tensors too."""
-    columns = tuple(map(str, x.columns)) if hasattr(x, "columns") else None
-    x = _as_array(x, "data")
+    columns, x = _columns(x), _as_array(x, "data")
     source = Source("array", "array", {"all": _unpacked(x, spec, "the array")}, columns=columns)
     if labels is not None:
         source.labels["all"] = _as_array(labels, "labels")
+    if factors is not None:
+        source.factor_names = _columns(factors)
+        source.factors["all"] = _as_array(factors, "factors")
     return source
+
+
+def _columns(table: Any) -> tuple[str, ...] | None:
+    return tuple(map(str, table.columns)) if hasattr(table, "columns") else None
 
 
 def _as_array(x: Any, field: str) -> np.ndarray:
@@ -52,8 +58,11 @@ def npy_source(path: Path, spec: Data) -> Source:
     return Source(path.stem, "npy", {"all": _unpacked(open_npy(path), spec, str(path))})
 
 
-def npz_source(path: Path, spec: Data) -> Source:
-    """The array of a .npz that holds the data, or arrays that are its splits, with labels where there are some."""
+def npz_source(path: Path, spec: Data, needed: bool = True) -> Source:
+    """The array of a .npz that holds the data, or arrays that are its splits, with labels and factors where there are some.
+
+    Labels and factors that the specification names must be there if they are ``needed``.
+    """
     arrays = open_npz(path)
     notes: list[str] = []
     if {"data", "indices", "indptr", "shape"} <= set(arrays) and not spec.array:
@@ -64,8 +73,13 @@ def npz_source(path: Path, spec: Data) -> Source:
     elif len(keys) > 1:
         notes.append("splits are the file's own: " + ", ".join(keys.values()))
     parts = {part: _unpacked(arrays[key], spec, f"{path}, array {key!r},") for part, key in keys.items()}
-    labels = _labels(arrays, keys, spec, path, notes)
-    return Source(path.stem, "npz", parts, labels, notes=notes)
+    labels = _labels(arrays, keys, spec, path, notes, needed)
+    source = Source(path.stem, "npz", parts, labels, notes=notes)
+    if spec.factors:
+        source.factors = _beside(arrays, keys, spec.factors, "data.factors", path, needed)
+        if (names := arrays.get(f"{spec.factors}_names")) is not None:
+            source.factor_names = tuple(map(str, names.ravel()))
+    return source
 
 
 def open_npy(path: Path) -> np.ndarray:
@@ -137,7 +151,8 @@ def _splits(arrays: dict[str, np.ndarray]) -> dict[str, str]:
 
 def _choose(arrays: dict[str, np.ndarray], spec: Data, path: Path, notes: list[str]) -> str:
     """The only array that is no label, or the one with a usual name."""
-    data = [name for name in arrays if name != spec.labels and name.lower() not in LABELS] or list(arrays)
+    beside = (spec.labels, spec.factors, f"{spec.factors}_names")
+    data = [name for name in arrays if name not in beside and name.lower() not in LABELS] or list(arrays)
     usual = [name for word in USUAL for name in data if name.lower() == word]
     if len(data) == 1 or usual:
         name = data[0] if len(data) == 1 else usual[0]
@@ -149,25 +164,42 @@ def _choose(arrays: dict[str, np.ndarray], spec: Data, path: Path, notes: list[s
 
 
 def _labels(
-    arrays: dict[str, np.ndarray], keys: dict[str, str], spec: Data, path: Path, notes: list[str]
+    arrays: dict[str, np.ndarray], keys: dict[str, str], spec: Data, path: Path, notes: list[str], needed: bool
 ) -> dict[str, np.ndarray]:
     """The label arrays by split: the one named, or those with a usual name whose length fits."""
+    if spec.labels:
+        return _beside(arrays, keys, spec.labels, "data.labels", path, needed)
     chosen: dict[str, str] = {}
     for part, key in keys.items():
-        word = key.split("_")[-1]
-        names = LABELS if part == "all" else [n for s in LABELS for n in (f"{s}_{word}", f"{word}_{s}")]
-        if spec.labels:
-            names = [spec.labels] if part == "all" else [f"{spec.labels}_{word}", f"{word}_{spec.labels}"]
-            _known(arrays, next((n for n in names if n in arrays), spec.labels), "data.labels", path)
+        names = [name for word in LABELS for name in _names(word, part, key)]
         for name, array in arrays.items():
-            wanted = name in names if spec.labels else name.lower() in names and _are_classes(array, arrays[key])
-            if name != key and wanted:
+            if name != key and name.lower() in names and _are_classes(array, arrays[key]):
                 chosen.setdefault(part, name)
     if len(chosen) < len(keys):
         return {}
-    if not spec.labels:
-        notes.append("labels are " + ", ".join(chosen.values()))
+    notes.append("labels are " + ", ".join(chosen.values()))
     return {part: arrays[name] for part, name in chosen.items()}
+
+
+def _beside(
+    arrays: dict[str, np.ndarray], keys: dict[str, str], word: str, field: str, path: Path, needed: bool
+) -> dict[str, np.ndarray]:
+    """The arrays by split that a word names; none unless every split has one, which is refused if they are needed."""
+    chosen = {}
+    for part, key in keys.items():
+        names = _names(word, part, key)
+        found = next((name for name in names if name in arrays and name != key), None)
+        if found is not None:
+            chosen[part] = arrays[found]
+        elif needed:
+            raise InputError(field, f"{path} has no array {names[0]!r}", nearest(names[0], arrays))
+    return chosen if len(chosen) == len(keys) else {}
+
+
+def _names(word: str, part: str, key: str) -> list[str]:
+    """What an array beside the data of a split may be called."""
+    split = key.split("_")[-1]
+    return [word] if part == "all" else [f"{word}_{split}", f"{split}_{word}"]
 
 
 def _are_classes(labels: np.ndarray, x: np.ndarray) -> bool:

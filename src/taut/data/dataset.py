@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from taut.data import arrays, images, tables
+from taut.data import arrays, images, known, tables
 from taut.data.named import NAMES, open_named
 from taut.data.reading import Reading, check_array, times
 from taut.data.source import Source
@@ -27,13 +27,24 @@ WORDS = {"train": "training", "valid": "validation", "test": "test"}
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Examples x (N, *shape), uint8 or float32, and their labels (N,), int64, −1 where unknown; or None."""
+    """Examples and what is known of them.
+
+    Args:
+        x: (N, *shape), uint8 or float32.
+        labels: (N,), int64, −1 where unknown; or None.
+        factors: (N, F), float32, what each example was made of; or None.
+    """
 
     x: torch.Tensor
     labels: torch.Tensor | None = None
+    factors: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def take(self, index: torch.Tensor | slice) -> Split:
+        """The examples at an index (M,) of int64, or of a slice, with all that is known of them."""
+        return Split(*(part if part is None else part[index] for part in (self.x, self.labels, self.factors)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +66,7 @@ class Dataset:
         hash: 16 hexadecimal digits of the sha256 of the raw arrays: their splits, types, shapes and bytes.
         record: how the splits were made, so that they can be made again; JSON can hold it.
         remarks: what was decided in reading the source.
+        factor_names: the names of the splits' factors; None if there are no factors.
 
     >>> data = open_data(Data("digits"))
     >>> print(f"{data.what()}; {data.splits()}")
@@ -71,6 +83,7 @@ class Dataset:
     hash: str
     record: dict[str, Any]
     remarks: tuple[str, ...] = ()
+    factor_names: tuple[str, ...] | None = None
 
     def what(self) -> str:
         """What the data are: ``1,404 images 20×16, values {0, 1}``."""
@@ -146,28 +159,30 @@ def open_data(spec: Data) -> Dataset:
     return _dataset(_find(spec), spec)
 
 
-def open_array(x: Any, labels: Any = None, spec: Data | None = None) -> Dataset:
-    """The same for an array or tensor x in memory, (N, D), (N, H, W), (N, H, W, C) or (N, C, H, W), and labels (N,).
+def open_array(x: Any, labels: Any = None, spec: Data | None = None, factors: Any = None) -> Dataset:
+    """The same for an array or tensor x in memory, (N, D), (N, H, W), (N, H, W, C) or (N, C, H, W), with labels (N,) and
+    factors (N, F), whose columns give the names if they are a table's.
 
     >>> data = open_array(np.eye(12), labels=list("abcabcabcabc"))
     >>> data.what(), data.label_names
     ('12 vectors of 12, values {0, 1}', ('a', 'b', 'c'))
     """
     spec = spec or Data("array")
-    return _dataset(arrays.array_source(x, labels, spec), spec)
+    return _dataset(arrays.array_source(x, labels, spec, factors), spec)
 
 
 def read_like(reading: Reading, source: Any, root: str | None = None) -> Split:
     """Other data, read exactly as ``reading`` read its own: a whole file or array as one split.
 
-    Any source with a test split of its own gives that; digits come whole. Labels that the first data did not have are −1.
+    Any source with a test split of its own gives that; digits and shapes come whole. Labels that the first data did not
+    have are −1; labels and factors are not needed.
 
     >>> data = open_data(Data("digits"))
     >>> other = read_like(data.reading, np.full((2, 8, 8), 3.0))
     >>> other.x.shape, other.x.dtype
     (torch.Size([2, 1, 8, 8]), torch.uint8)
     """
-    options = {key: reading.options.get(key) for key in ("array", "labels", "shape", "packed")}
+    options = {key: reading.options.get(key) for key in ("array", "labels", "factors", "shape", "packed", "seed")}
     if isinstance(source, str | Path):
         kept = {key: value for key, value in options.items() if value and key not in _needless(str(source))}
         found = _find(Data(str(source), root=root, **kept), reading)
@@ -175,13 +190,11 @@ def read_like(reading: Reading, source: Any, root: str | None = None) -> Split:
         found = arrays.array_source(source, None, Data("array"))
     part = "test" if "test" in found.parts else "all" if "all" in found.parts else "train"
     x = reading.apply(found.parts[part])
-    names = reading.options.get("label_names")
-    labels = None
-    if names and found.labels and found.labels[part].shape == (len(x),):
-        codes = {name: i for i, name in enumerate(names)}
-        texts = _label_texts(found.labels[part], found.names)
-        labels = torch.tensor([codes.get(text, -1) for text in texts], dtype=torch.int64)
-    return Split(x, labels)
+    return Split(
+        x,
+        known.labels_by(reading.options.get("label_names"), found, part),
+        known.factors_by(reading.options.get("factor_names"), found, part),
+    )
 
 
 def _find(spec: Data, like: Reading | None = None) -> Source:
@@ -205,7 +218,7 @@ def _find(spec: Data, like: Reading | None = None) -> Source:
         if kind.endswith(".npy"):
             return arrays.npy_source(path, spec)
         if kind.endswith(".npz"):
-            return arrays.npz_source(path, spec)
+            return arrays.npz_source(path, spec, needed=like is None)
         if kind.endswith(tables.SUFFIXES):
             return tables.table_source(path, spec, like.columns if like else None)
     except PermissionError:
@@ -222,13 +235,15 @@ def _needless(name: str) -> tuple[str, ...]:
     if kind.endswith(".npz"):
         return ()
     if kind.endswith(tables.SUFFIXES):
-        return ("array", "packed")
-    return ("array", "labels") if kind.endswith(".npy") else ("array", "labels", "packed")
+        return ("array", "factors", "packed")
+    return ("array", "labels", "factors", *(() if kind.endswith(".npy") else ("packed",)))
 
 
 def _dataset(source: Source, spec: Data) -> Dataset:
-    kept = {"array": spec.array, "labels": spec.labels, "shape": spec.shape and list(spec.shape), "packed": spec.packed}
-    names, codes = _factorise(source)
+    kept = {name: getattr(spec, name) for name in ("array", "labels", "factors", "packed")}
+    kept["shape"] = spec.shape and list(spec.shape)
+    names, codes = known.labels_of(source)
+    factor_names, factors = known.factors_of(source)
     for part in source.parts.values():
         check_array(part, "data")
     index, carved = _split(source, spec)
@@ -240,15 +255,21 @@ def _dataset(source: Source, spec: Data) -> Dataset:
         shape=spec.shape,
         support=spec.support,
         binarize=spec.binarize,
-        options={**kept, "seed": spec.seed, "label_names": list(names) if names else None},
+        options={
+            **kept,
+            "seed": spec.seed,
+            "label_names": list(names) if names else None,
+            "factor_names": list(factor_names) if factor_names else None,
+        },
     )
     splits = {}
     for part in PARTS:
         home, rows = index[part]
-        x, labels = (
-            some if some is None or rows is None else some[rows] for some in (source.parts[home], codes.get(home))
+        x, *rest = (
+            some if some is None or rows is None else some[rows]
+            for some in (source.parts[home], codes.get(home), factors.get(home))
         )
-        splits[part] = Split(reading.apply(x), None if labels is None else torch.from_numpy(labels))
+        splits[part] = Split(reading.apply(x), *rest)
     digest = _hash(source.parts)
     record = {
         "hash": digest,
@@ -262,7 +283,8 @@ def _dataset(source: Source, spec: Data) -> Dataset:
     remarks = list(source.notes)
     if spec.binarize != "none" and reading.binarize == "none":
         remarks.append(f"the data are binary as they are: binarize {spec.binarize} changes nothing")
-    return Dataset(reading, **splits, label_names=names, hash=digest, record=record, remarks=tuple(remarks))
+    return Dataset(reading, **splits, label_names=names, hash=digest, record=record, remarks=tuple(remarks),
+                   factor_names=factor_names)  # fmt: skip
 
 
 def _split(source: Source, spec: Data) -> tuple[dict[str, tuple[str, np.ndarray | None]], dict[str, float]]:
@@ -286,32 +308,3 @@ def _hash(parts: dict[str, np.ndarray]) -> str:
         for _, chunk in chunks(part):
             digest.update(np.ascontiguousarray(chunk).data)
     return digest.hexdigest()[:16]
-
-
-def _factorise(source: Source) -> tuple[tuple[str, ...] | None, dict[str, np.ndarray]]:
-    """The names of the classes, in order, and each part's labels as indices of them."""
-    if not source.labels:
-        return None, {}
-    for part, labels in source.labels.items():
-        if labels.ndim != 1 or len(labels) != len(source.parts[part]):
-            problem = f"labels of shape {labels.shape} do not go with {len(source.parts[part]):,} examples"
-            raise InputError("data.labels", problem, "give one label per example")
-        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-            count = int((~np.isfinite(labels)).sum())
-            raise InputError("data.labels", f"{count:,} of {len(labels):,} labels are NaN or infinite", "fill them")
-        if labels.dtype.kind == "f" and (fraction := labels[labels != np.floor(labels)]).size:
-            raise InputError("data.labels", f"the label {fraction[0]:g} is a fraction and no class", "give classes")
-        if labels.dtype.kind not in "fiubSU" and not all(isinstance(value, str) for value in labels):
-            raise InputError("data.labels", f"labels of type {labels.dtype} are no classes", "give numbers or strings")
-    values, codes = np.unique(np.concatenate(list(source.labels.values())), return_inverse=True)
-    names = tuple(_label_texts(values, source.names))
-    ends = np.cumsum([len(labels) for labels in source.labels.values()])[:-1]
-    return names, dict(zip(source.labels, np.split(codes.astype(np.int64), ends), strict=True))
-
-
-def _label_texts(labels: np.ndarray, names: tuple[str, ...] | None) -> list[str]:
-    if names and labels.dtype.kind in "iu" and 0 <= labels.min() and labels.max() < len(names):
-        return [names[int(i)] for i in labels]
-    if labels.dtype.kind == "f" and (labels == np.floor(labels)).all():
-        labels = labels.astype(np.int64)
-    return [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in labels.tolist()]

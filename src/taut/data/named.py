@@ -1,4 +1,5 @@
-"""The sets that have a name: handwritten digits, MNIST, Fashion-MNIST, and MNIST as Larochelle binarised it."""
+"""The sets that have a name: handwritten digits, shapes of known factors, MNIST, Fashion-MNIST, and MNIST as Larochelle
+binarised it."""
 
 from __future__ import annotations
 
@@ -12,13 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from taut.data.arrays import open_npz
+from taut.data.shapes import shapes_source
 from taut.data.source import Source, unpack
 from taut.data.spec import Data
 from taut.errors import InputError
 
 __all__ = ["NAMES", "open_named"]
 
-NAMES = ("binarized-mnist", "digits", "fashion-mnist", "mnist")
+NAMES = ("binarized-mnist", "digits", "fashion-mnist", "mnist", "shapes")
 
 FOLDERS = {
     "mnist": ("mnist", "MNIST/raw", "mnist/raw", "MNIST"),
@@ -32,10 +34,12 @@ IDX_PARTS = {"train": "train", "test": "t10k"}
 
 
 def open_named(spec: Data) -> Source:
-    """The set called ``spec.source``, from scikit-learn, from files below the root, or from the hub."""
+    """The set called ``spec.source``, from scikit-learn, drawn, from files below the root, or from the hub."""
     name = spec.source
     if name == "digits":
         return _digits()
+    if name == "shapes":
+        return shapes_source(spec.seed)
     root = _root(spec)
     for folder in _folders(name, root):
         source = _larochelle(folder) if name == "binarized-mnist" else _idx(name, folder)

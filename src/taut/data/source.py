@@ -23,6 +23,8 @@ class Source:
         labels: arrays (N,) of any type, under the same names; may be empty.
         columns: the names of a table's columns.
         names: the names of labels that are 0, 1, 2 ...; None if the labels are their own names.
+        factors: what the examples were made of, arrays (N, F) of numbers, under the names of the parts; may be empty.
+        factor_names: of the F factors; None if they have none.
         notes: what was decided in reading them, in sentences without a full stop.
     """
 
@@ -32,6 +34,8 @@ class Source:
     labels: dict[str, np.ndarray] = field(default_factory=dict)
     columns: tuple[str, ...] | None = None
     names: tuple[str, ...] | None = None
+    factors: dict[str, np.ndarray] = field(default_factory=dict)
+    factor_names: tuple[str, ...] | None = None
     notes: list[str] = field(default_factory=list)
 
 

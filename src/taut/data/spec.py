@@ -19,11 +19,13 @@ class Data:
     """Which data to use, and how to read them.
 
     Args:
-        source: ``digits``, ``mnist``, ``fashion-mnist``, ``binarized-mnist``, or the path of a .npy, .npz, .csv or
-            .parquet file or of a folder of images.
+        source: ``digits``, ``shapes``, ``mnist``, ``fashion-mnist``, ``binarized-mnist``, or the path of a .npy, .npz,
+            .csv or .parquet file or of a folder of images.
         root: the folder with the named sets; the environment's TAUT_DATA if not given.
         array: the name of the array in a .npz.
         labels: the name of the label array in a .npz, or of the label column of a table.
+        factors: the name of an array (N, F) in a .npz: numbers that say what each example was made of, such as place and
+            size, only to measure codes by; an array of the same name with ``_names`` added names them.
         shape: the shape of one example, such as 28,28 for flat rows; needed for packed bits.
         packed: whether rows are bits packed along axis 1, as by ``np.packbits``.
         support: the values that an element can take; ``auto`` goes by the values themselves; ``counts``
@@ -32,7 +34,7 @@ class Data:
             each time an example is used.
         valid: the share of examples for validation, where the source brings no split of its own.
         test: the share of examples for the test, likewise.
-        seed: of the split and of static binarisation.
+        seed: of the split, of static binarisation, and of what ``shapes`` draws.
         limit: use only the first so many training examples, for trying things out.
 
     >>> Data("digits", valid=0.7, test=0.4)
@@ -45,6 +47,7 @@ class Data:
     root: str | None = None
     array: str | None = None
     labels: str | None = None
+    factors: str | None = None
     shape: tuple[int, ...] | None = None
     packed: bool = False
     support: SupportName = "auto"

@@ -1,17 +1,21 @@
 """Densities that torch and zuko lack, and the one divergence between any two."""
 
 from taut.distributions.autoregressive import AR1, Autoregressive
+from taut.distributions.correlated import FullNormal, LowRankNormal
 from taut.distributions.counts import BetaBinomial, Binomial, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from taut.distributions.discrete import AutoregressiveOneHot, Bits, OneHot, one_hot
 from taut.distributions.divergence import Divergence, divergence, register_divergence, sampled
 from taut.distributions.draws import central, drawn, same_noise
 from taut.distributions.factorised import Affine, Factorised
 from taut.distributions.flow import Flow, import_zuko
+from taut.distributions.locationscale import Cauchy, Laplace, Logistic
 from taut.distributions.logistic import DiscretisedLogistic, DiscretisedLogisticMixture
 from taut.distributions.mixture import Mixture
 from taut.distributions.normal import Delta, DiagonalNormal
 from taut.distributions.relaxed import RelaxedBits, RelaxedOneHot, StraightThrough
+from taut.distributions.sphere import UniformSphere, VonMisesFisher, unit
 from taut.distributions.tempered import tempered
+from taut.distributions.truncated import TruncatedNormal
 
 __all__ = [
     "AR1",
@@ -21,6 +25,7 @@ __all__ = [
     "BetaBinomial",
     "Binomial",
     "Bits",
+    "Cauchy",
     "Delta",
     "DiagonalNormal",
     "DiscretisedLogistic",
@@ -28,6 +33,10 @@ __all__ = [
     "Divergence",
     "Factorised",
     "Flow",
+    "FullNormal",
+    "Laplace",
+    "Logistic",
+    "LowRankNormal",
     "Mixture",
     "NegativeBinomial",
     "OneHot",
@@ -35,6 +44,9 @@ __all__ = [
     "RelaxedBits",
     "RelaxedOneHot",
     "StraightThrough",
+    "TruncatedNormal",
+    "UniformSphere",
+    "VonMisesFisher",
     "ZeroInflatedNegativeBinomial",
     "central",
     "divergence",
@@ -45,4 +57,5 @@ __all__ = [
     "same_noise",
     "sampled",
     "tempered",
+    "unit",
 ]

@@ -23,6 +23,8 @@ from torch import Tensor, lgamma
 from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid, softplus
 
+from taut.distributions.precision import wide
+
 __all__ = ["BetaBinomial", "Binomial", "NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial", "log_rise"]
 
 LIMIT = 60.0  # log a beyond which R(a, k) is below any rounding, for every k that float32 can tell from k + 1
@@ -56,10 +58,6 @@ def _stirling(a: Tensor) -> Tensor:
     inverse = 1 / a
     square = inverse.square()
     return inverse * (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square / 1680)))
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x if x.device.type == "mps" else x.double()
 
 
 @lru_cache(maxsize=8)
@@ -100,7 +98,7 @@ class _Counts(Distribution):
         raise NotImplementedError
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return self._log_prob(_wide(value)).to(self._dtype)
+        return self._log_prob(wide(value)).to(self._dtype)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
@@ -126,11 +124,11 @@ class Poisson(_Counts):
         return self.log_mean.exp()
 
     def _log_prob(self, k: Tensor) -> Tensor:
-        log_mean = _wide(self.log_mean)
+        log_mean = wide(self.log_mean)
         return k * log_mean - log_mean.exp() - lgamma(k + 1)
 
     def _draw(self, shape: torch.Size) -> Tensor:
-        return _draw_poisson(_wide(self.log_mean).exp().expand(shape))
+        return _draw_poisson(wide(self.log_mean).exp().expand(shape))
 
 
 class NegativeBinomial(_Counts):
@@ -156,13 +154,13 @@ class NegativeBinomial(_Counts):
         return self.log_mean.exp()
 
     def _log_prob(self, k: Tensor) -> Tensor:
-        log_mean, log_theta = _wide(self.log_mean), _wide(self.log_theta).clamp(max=LIMIT)
+        log_mean, log_theta = wide(self.log_mean), wide(self.log_theta).clamp(max=LIMIT)
         ratio = softplus(log_mean - log_theta)  # log(1 + μ/θ)
         return k * log_mean - lgamma(k + 1) - (log_theta.exp() + k) * ratio + log_rise(log_theta, k)
 
     def _draw(self, shape: torch.Size) -> Tensor:
-        log_theta = _wide(self.log_theta).clamp(max=LIMIT).expand(shape)
-        return _draw_poisson((_wide(self.log_mean) - log_theta + _draw_log_gamma(log_theta)).exp())
+        log_theta = wide(self.log_theta).clamp(max=LIMIT).expand(shape)
+        return _draw_poisson((wide(self.log_mean) - log_theta + _draw_log_gamma(log_theta)).exp())
 
 
 class ZeroInflatedNegativeBinomial(_Counts):
@@ -189,7 +187,7 @@ class ZeroInflatedNegativeBinomial(_Counts):
         return torch.sigmoid(-self.logits) * self.counts.mean
 
     def _log_prob(self, k: Tensor) -> Tensor:
-        logits = _wide(self.logits)
+        logits = wide(self.logits)
         counted = logsigmoid(-logits) + self.counts._log_prob(k)
         return torch.where(k == 0, torch.logaddexp(logsigmoid(logits), counted), counted)
 
@@ -218,7 +216,7 @@ class Binomial(_Counts):
         return self.trials * torch.sigmoid(self.logits)
 
     def _log_prob(self, k: Tensor) -> Tensor:
-        logits, n = _wide(self.logits), self.trials
+        logits, n = wide(self.logits), self.trials
         choose = _log_choose(n, k.dtype, k.device)[k.long()]
         return choose + k * logsigmoid(logits) + (n - k) * logsigmoid(-logits)
 
@@ -254,7 +252,7 @@ class BetaBinomial(_Counts):
 
     def _beta(self) -> tuple[Tensor, Tensor, Tensor]:
         """log νp, log ν(1 − p), log ν."""
-        logits, log_nu = _wide(self.binomial.logits), _wide(self.log_concentration)
+        logits, log_nu = wide(self.binomial.logits), wide(self.log_concentration)
         return logsigmoid(logits) + log_nu, logsigmoid(-logits) + log_nu, log_nu
 
     def _log_prob(self, k: Tensor) -> Tensor:

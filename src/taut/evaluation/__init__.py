@@ -1,7 +1,8 @@
-"""How good a trained model is: bounds of log p(x), in nats, on data it has not seen."""
+"""How good a trained model is, on data it has not seen: bounds of log p(x), in nats, and the use of its codes."""
 
 from taut.evaluation.bounds import Bounds, bounds
 from taut.evaluation.evaluate import evaluate
 from taut.evaluation.neighbours import nearest
+from taut.evaluation.quality import in_words, quality
 
-__all__ = ["Bounds", "bounds", "evaluate", "nearest"]
+__all__ = ["Bounds", "bounds", "evaluate", "in_words", "nearest", "quality"]

@@ -76,7 +76,7 @@ def evaluate(
         result["bits_per_dim"] = -result["elbo"] / (size * math.log(2))
     else:
         result["bits_per_dim"], result["why"] = None, DENSITY
-    result["active_units"] = sum(int(active_units(mean).sum()) for mean in full.means)
+    result["active_units"] = active_units(vae, full.means)
     result["latent_dim"] = sum(mean.shape[1] for mean in full.means)
     result["kl_per_dim"] = [value for part in full.kl for value in part.tolist()]
     return result

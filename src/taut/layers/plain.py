@@ -21,7 +21,7 @@ __all__ = ["Plain"]
 
 @dataclass(frozen=True)
 class Plain(Layer):
-    """A vector z_l; the state below it is everything picked so far, (h, z_l).
+    """A vector z_l; the state below it is everything picked so far, (h, z_l), in units of each posterior's ``scale``.
 
     The posterior's parameters are a sum of two parts: one linear in the encoder's features, found once per example, and
     one that reads the layers above, found for each of their samples. The top layer of a model has only the first.
@@ -61,6 +61,7 @@ class _Plain(nn.Module):
         event = spec.posterior.event(spec.latents)
         self.p = spec.prior.build(event, state)
         self.q = spec.posterior.build(event)
+        self.reads_prior = spec.posterior.reads_prior
         self.event = self.q.event
         self.state = state + math.prod(self.event)
         self.evidence = nn.Linear(features, self.q.width)
@@ -80,7 +81,9 @@ class _Plain(nn.Module):
     def posterior(self, h: Tensor, e: Tensor, p: Distribution | None) -> Distribution:
         params = e if self.above is None else e + self.above(h)
         # the bound stays in float32 whatever the networks compute in
-        return self.q(params.float() if params.dtype in (torch.bfloat16, torch.float16) else params)
+        params = params.float() if params.dtype in (torch.bfloat16, torch.float16) else params
+        return self.q(params, p) if self.reads_prior else self.q(params)
 
     def merge(self, h: Tensor, z: Tensor) -> Tensor:
-        return torch.cat([h, z.flatten(1)], 1) if h.shape[1] else z.flatten(1)
+        z = z.flatten(1) / self.q.scale  # the networks below learn fastest from numbers near 1
+        return torch.cat([h, z], 1) if h.shape[1] else z

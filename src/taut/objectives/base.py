@@ -83,6 +83,7 @@ class Objective(Part, family=True):
             )
         require_samples(estimator, self.samples)
         for penalty in self.penalties:
+            penalty.check(layer.posterior)
             if penalty.by_path and not estimator.pathwise:
                 raise InputError("objective.penalties", f"{type(penalty).__name__} acts through the path of z, which {name} "
                                  "does not have", "choose a pathwise estimator, or leave the penalty off")  # fmt: skip

@@ -10,17 +10,15 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import singledispatch
 from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from taut.config import Part
-from taut.distributions import DiagonalNormal
 from taut.errors import InputError
 from taut.model import Trace
+from taut.posteriors import Posterior
 
 __all__ = ["DIP", "MMD", "Penalty", "TotalCorrelation"]
 
@@ -42,6 +40,13 @@ class Penalty(Part, family=True):
         if not math.isfinite(self.weight):
             raise InputError("weight", f"is {self.weight:g}", "give a finite number")
 
+    def check(self, posterior: Posterior) -> None:
+        """Refuse a posterior that the term does not exist for.
+
+        Raises:
+            InputError: with what would do.
+        """
+
     @abstractmethod
     def term(self, trace: Trace) -> Tensor:
         """The term, a scalar, from the pass over a batch."""
@@ -57,33 +62,21 @@ class TotalCorrelation(Penalty):
 
     weight: float = 5.0
 
+    def check(self, posterior: Posterior) -> None:
+        if not posterior.factorised:
+            able = [name for name, member in sorted(Posterior.members.items()) if member.factorised]
+            name = type(posterior).__name__
+            raise InputError("objective.penalties", f"TotalCorrelation needs a posterior of independent dimensions, not {name}",
+                             f"choose one of {', '.join(able)}, or the MMD penalty")  # fmt: skip
+
     def term(self, trace: Trace) -> Tensor:
         total = torch.zeros((), device=trace.steps[0].z.device)
         for step in trace.steps:
-            pairs = pairwise_log_prob(step.q, step.z)
+            pairs = step.q.log_prob_parts(step.z.unsqueeze(1))  # log q(z_i,d | x_j), (N, N, D)
             joint = pairs.sum(2).logsumexp(1)
             product = pairs.logsumexp(1).sum(1)
             total = total + (joint - product).mean() + (pairs.shape[2] - 1) * math.log(pairs.shape[1])
         return total
-
-
-@singledispatch
-def pairwise_log_prob(q: Distribution, z: Tensor) -> Tensor:
-    """log q(z_i,d | x_j) for all pairs, (N, N, D); for posteriors that factorise over dimensions.
-
-    Raises:
-        InputError: where q does not factorise.
-    """
-    name = type(q).__name__
-    raise InputError("objective.penalties", f"total correlation needs a posterior that factorises, not {name}",
-                     "choose DiagonalNormal, or the MMD penalty")  # fmt: skip
-
-
-@pairwise_log_prob.register
-def _(q: DiagonalNormal, z: Tensor) -> Tensor:
-    mu, log_scale, z = q.mu.flatten(1), q.log_scale.flatten(1), z.flatten(1)
-    scaled = (z.unsqueeze(1) - mu) * (-log_scale).exp()
-    return -0.5 * scaled.square() - log_scale - 0.5 * math.log(2 * math.pi)
 
 
 @dataclass(frozen=True)
@@ -131,6 +124,12 @@ class DIP(Penalty):
     weight: float = 10.0
     of_means: bool = True
     diagonal: float = 10.0
+
+    def check(self, posterior: Posterior) -> None:
+        if posterior.heavy and not self.of_means:
+            name = type(posterior).__name__
+            raise InputError("objective.penalties", f"DIP of the variance of z needs one, and {name} has none",
+                             "give of_means true, or choose another posterior")  # fmt: skip
 
     def term(self, trace: Trace) -> Tensor:
         total = torch.zeros((), device=trace.steps[0].z.device)

@@ -33,6 +33,13 @@ class Posterior(Part, family=True):
     closed: ClassVar[bool] = False
     """Whether it can be trained only where the divergence from the prior is in closed form."""
 
+    factorised: ClassVar[bool] = False
+    """Whether dimensions are independent given x and the layers above; ``log_prob_parts`` of its members is then of each
+    dimension's own density, and takes values of any shape that broadcasts against (N, *event)."""
+
+    reads_prior: ClassVar[bool] = False
+    """Whether its members are placed by the prior, one normal that nothing moves: its module is then also given p."""
+
     estimators: ClassVar[tuple[str, ...]] = ("Pathwise", "STL", "DReG", "Score", "RLOO", "VIMCO")
     """Names of the gradient estimators that serve it."""
 
@@ -53,7 +60,7 @@ class Posterior(Part, family=True):
 
 
 class PosteriorModule(nn.Module):
-    """(N, width) → q(z|x), batch shape (N,).
+    """(N, width) → q(z|x), batch shape (N,); of two arguments, the second p, where the posterior ``reads_prior``.
 
     The distribution that it returns has ``log_prob`` and ``mean``, ``rsample`` where ``has_rsample`` and ``sample``
     elsewhere; it may have ``log_prob_parts`` (see :mod:`taut.distributions.divergence`), ``rsample_and_log_prob`` where
@@ -65,9 +72,16 @@ class PosteriorModule(nn.Module):
         width: how many numbers the encoder gives.
     """
 
+    scale: float = 1.0
+    """The standard deviation of an element of z under the plainest prior of its space: what far and near are measured by."""
+
     def __init__(self, event: tuple[int, ...], width: int) -> None:
         super().__init__()
         self.event, self.width = event, width
+
+    def place(self, z: Tensor) -> Tensor:
+        """The nearest value that z can take to each of those made by hand, (N, *event)."""
+        return z
 
     def over(self, p: Distribution) -> Distribution:
         """The prior as a density of this posterior's values; p itself unless z is an embedding of what p is over."""

@@ -1,17 +1,19 @@
-"""The diagonal normal and the point posterior."""
+"""The diagonal normal, the point posterior, and the module of all families of a location and a scale."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
+from torch.distributions import Distribution
 
 from taut import distributions
 from taut.posteriors.base import Posterior, PosteriorModule
 
-__all__ = ["Delta", "DiagonalNormal"]
+__all__ = ["Delta", "DiagonalNormal", "Scaled", "soft"]
 
 
 @dataclass(frozen=True)
@@ -22,19 +24,35 @@ class DiagonalNormal(Posterior):
     The divergence uses this density itself; against a normal prior it is in closed form.
     """
 
+    factorised: ClassVar[bool] = True
+
     def build(self, event: tuple[int, ...]) -> PosteriorModule:
-        return _Normal(event)
+        return Scaled(event, distributions.DiagonalNormal)
 
 
-class _Normal(PosteriorModule):
-    bound = 8.0
+class Scaled(PosteriorModule):
+    """Two numbers an element: a location, and the logarithm of a scale.
 
-    def __init__(self, event: tuple[int, ...]) -> None:
+    Args:
+        event: the shape of z.
+        density: location and log scale, (N, *event) each → q.
+        bound: of |log scale|, softly.
+    """
+
+    def __init__(
+        self, event: tuple[int, ...], density: Callable[[Tensor, Tensor], Distribution], bound: float = 8.0
+    ) -> None:
         super().__init__(event, 2 * math.prod(event))
+        self.density, self.bound = density, bound
 
-    def forward(self, params: Tensor) -> distributions.DiagonalNormal:
-        mean, raw = params.view(params.shape[0], 2, *self.event).unbind(1)
-        return distributions.DiagonalNormal(mean, self.bound * (raw / self.bound).tanh())
+    def forward(self, params: Tensor) -> Distribution:
+        location, raw = params.view(params.shape[0], 2, *self.event).unbind(1)
+        return self.density(location, soft(raw, self.bound))
+
+
+def soft(raw: Tensor, bound: float) -> Tensor:
+    """``raw`` where it is small, and never beyond ±``bound``."""
+    return bound * (raw / bound).tanh()
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from taut.priors.autoregressive import AR1, Autoregressive
 from taut.priors.base import EncoderPrior, Prior, Space
 from taut.priors.discrete import AutoregressiveCategorical, Bernoulli, Categorical
 from taut.priors.flows import MAF, NSF, RealNVP
+from taut.priors.locationscale import Cauchy, Laplace, Logistic
 from taut.priors.mixture import Mixture
 from taut.priors.normal import ConditionalNormal, StandardNormal
+from taut.priors.sphere import UniformSphere
 from taut.priors.vamp import Vamp
 
 __all__ = [
@@ -16,12 +18,16 @@ __all__ = [
     "AutoregressiveCategorical",
     "Bernoulli",
     "Categorical",
+    "Cauchy",
     "ConditionalNormal",
     "EncoderPrior",
+    "Laplace",
+    "Logistic",
     "Mixture",
     "Prior",
     "RealNVP",
     "Space",
     "StandardNormal",
+    "UniformSphere",
     "Vamp",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -87,12 +88,16 @@ class AR1(Prior):
     """z_1 ~ N(0, 1), z_t = α z_{t−1} + √(1 − α²) ε_t: a slowly changing series of latents (Razavi et al. 2019).
 
     Latents are ordered along the first axis of the event; others hold series of their own. A factorised posterior cannot
-    match it, and so spends a rate above zero on every example: what the δ-VAE is built on. Its divergence from a diagonal
-    normal is in closed form and comes per dimension; at a temperature the whole series is scaled. Nothing in it learns.
+    match it, and so spends a rate above zero on every example: what the δ-VAE is built on. For independent normals over T
+    latents the least of it is δ = ½ ((T − 2) log(1 + α²) − log(1 − α²)) nats, which ``least_rate`` of its density tells; 12.1
+    nats for 40 latents at α = 0.9. Its divergence from a normal is in closed form; at a temperature the whole series is
+    scaled. Nothing in it learns.
 
     Args:
         alpha: α, the correlation of neighbours, between −1 and 1.
     """
+
+    normal: ClassVar[bool] = True
 
     alpha: float = 0.9
 

@@ -30,6 +30,9 @@ class Prior(Part, family=True):
     factorised: ClassVar[bool] = False
     """Whether dimensions are independent given h, so that discrete posteriors have a closed divergence from it."""
 
+    normal: ClassVar[bool] = False
+    """Whether it is one normal that nothing moves, so that its density knows the nearest normal of independent elements."""
+
     alone: ClassVar[bool] = True
     """Whether it can stand at the top, where there is nothing above it."""
 

@@ -21,6 +21,8 @@ __all__ = ["ConditionalNormal", "StandardNormal"]
 class StandardNormal(Prior):
     """p(z) = N(0, I)."""
 
+    normal: ClassVar[bool] = True
+
     def build(self, event: tuple[int, ...], state: int) -> nn.Module:
         return _Standard(event)
 

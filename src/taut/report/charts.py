@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "SIGNAL", "curves", "draw_map", "kl_bars", "latent_map", "limits", "paths_of_columns", "recon_scatter",
+    "SIGNAL", "curves", "draw_map", "factor_matrix", "kl_bars", "latent_map", "limits", "paths_of_columns", "recon_scatter",
     "signal_rows", "vector_marginals", "vector_traversals",
 ]  # fmt: skip
 
@@ -356,4 +356,40 @@ def kl_bars(kl_per_dim: Sequence[float], threshold: float = 0.01) -> Figure:
             )  # fmt: skip
         panel.tick_params(axis="x", length=0)
         panel.locator_params(axis="y", nbins=4)
+    return fig
+
+
+def factor_matrix(shares: Mapping[str, Sequence[float]], least: float = 0.05, at_most: int = 14) -> Figure:
+    """What latents tell of factors: a row a factor, a column a latent, the darker the larger the share.
+
+    Args:
+        shares: of each factor by name, the share of it that each of D latents tells, from 0 to 1.
+        least: latents that tell less of every factor are left out, but never the best three; and what is less has no
+            number.
+        at_most: so many latents; they stand in the order of the factors of which they tell most.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.patches import Rectangle
+
+    matrix = np.array(list(shares.values()), dtype=np.float64)
+    best = matrix.max(0)
+    chosen = np.argsort(-best, kind="stable")[: min(at_most, max(3, int((best >= least).sum())))]
+    chosen = chosen[np.lexsort((-best[chosen], matrix[:, chosen].argmax(0)))]
+    rows, columns = len(matrix), len(chosen)
+    darkest = max(float(best.max()), 0.25)
+    colours = LinearSegmentedColormap.from_list("share", [PAPER, ACCENT])
+    with style():
+        fig = figure(max(0.42 * columns + 0.9, 2.2), 0.42 * rows + 0.6)
+        panel = fig.subplots()
+        for (i, j), share in np.ndenumerate(matrix[:, chosen]):
+            depth = share / darkest
+            panel.add_patch(Rectangle((j + 0.04, i + 0.04), 0.92, 0.92, fc=colours(depth), ec=FAINT, lw=0.4))
+            if share >= least:
+                ink = PAPER if depth > 0.6 else INK
+                panel.text(j + 0.5, i + 0.5, f"{100 * share:.0f}", ha="center", va="center", fontsize=7.5, color=ink)
+        panel.set(xlim=(0, columns), ylim=(rows, 0), aspect="equal", xlabel="latent dimension")
+        panel.set_xticks(np.arange(columns) + 0.5, [f"z{d}" for d in chosen])
+        panel.set_yticks(np.arange(rows) + 0.5, [_shorten(name, 14) for name in shares], fontsize=8.5)
+        panel.tick_params(length=0)
+        panel.spines[:].set_visible(False)
     return fig

@@ -14,7 +14,7 @@ from taut.evaluation.space import Space
 from taut.explore import plane
 from taut.report import figures
 from taut.report.html import Fact, Table, write_report
-from taut.report.publish import Canvas, on_the_map
+from taut.report.publish import Canvas, on_the_map, standard
 
 __all__ = ["publish_comparison"]
 
@@ -74,7 +74,7 @@ def publish_comparison(comparison: Comparison, data: Dataset, folder: str | Path
     caption = (
         f"The same networks, trained alike; left without a rate, right with it. {shown[0].upper() + shown[1:]}, the "
         f"numbers are of draws of x. Maps: posterior means of {len(split):,} {whose} examples on their principal axes; "
-        "nothing ties the autoencoder's codes to N(0, I)."
+        "nothing ties the autoencoder's codes to N(0, I), which stands in for its prior."
     )
     return write_report(
         folder,
@@ -100,9 +100,9 @@ def _side(side: Side, canvas: Canvas, some: Split, split: Split) -> figures.Side
         "data covered by draws from the prior": f"{side.near['prior'].coverage:.0%}",
     }
     recon = canvas.draw(side.run.reconstruct(some))
-    return figures.Side(
-        side.name, recon, seen.coordinates, between, drawn, numbers, seen.axes, np.array(side.history, dtype=np.float64)
-    )
+    history = np.array(side.history, dtype=np.float64)
+    circles = standard(side.run)
+    return figures.Side(side.name, recon, seen.coordinates, between, drawn, numbers, seen.axes, circles, history)
 
 
 def _nats(value: float) -> str:
@@ -120,7 +120,7 @@ def _facts(comparison: Comparison) -> dict[str, Fact]:
     return {
         "Draws cover of the data": Fact(
             f"{a.near['prior'].coverage:.0%} | {b.near['prior'].coverage:.0%}", "",
-            f"Decoded draws from N(0, I): autoencoder | variational. Test examples cover {real.coverage:.0%}.",
+            f"Decoded draws from the prior: autoencoder | variational. Test examples cover {real.coverage:.0%}.",
             main=True,
         ),
         "Mismatch with the data": Fact(

@@ -14,7 +14,7 @@ import numpy as np
 
 from taut.errors import InputError
 from taut.report import charts, images
-from taut.report.charts import curves, kl_bars, latent_map
+from taut.report.charts import curves, factor_matrix, kl_bars, latent_map
 from taut.report.images import image_grid
 from taut.report.style import ACCENT, DPI, FAINT, GREY, INK, WIDTH, figure, save, style
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "Side", "comparison", "curves", "image_grid", "interpolations", "kl_bars", "latent_map", "reconstructions",
+    "Side", "comparison", "curves", "factor_matrix", "image_grid", "interpolations", "kl_bars", "latent_map", "reconstructions",
     "samples", "save", "traversals",
 ]  # fmt: skip
 
@@ -151,10 +151,11 @@ class Side:
         recon: (N, …), what it rebuilds of the data x (N, …).
         coords: (M, 2), codes in a plane.
         between: (B, …), decodings of points between codes.
-        drawn: (P, …), decodings of draws from N(0, I).
+        drawn: (P, …), decodings of draws from the prior.
         numbers: what was measured, in words and in figures: {"test reconstruction, mse": "0.012", …}; words without a
             figure are the heading of those that follow.
         axes: the names of the plane's axes.
+        circles: whether N(0, I) is to be seen on the plane.
         history: (T, 3), step, training and validation distortion in nats; empty if it is not to be drawn.
     """
 
@@ -165,6 +166,7 @@ class Side:
     drawn: np.ndarray
     numbers: dict[str, str] = field(default_factory=dict)
     axes: tuple[str, str] = ("z0", "z1")
+    circles: bool = True
     history: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
 
 
@@ -178,7 +180,7 @@ def comparison(
     vmin: float = 0.0,
     vmax: float = 1.0,
 ) -> Figure:
-    """Models of the same data in columns: reconstructions, codes, decodings between codes and of N(0, I), the numbers.
+    """Models of the same data in columns: reconstructions, codes, decodings between codes and of the prior, the numbers.
 
     Args:
         x: (N, …), the data whose reconstructions the sides bring.
@@ -193,9 +195,9 @@ def comparison(
         "name": ("", 0.26),
         "curves": ("distortion, nats: training grey, validation in colour", 1.25),
         "recon": ("data, and rebuilt below", _height(x, 4)) if image else ("rebuilt against data", column * 0.66),
-        "codes": ("codes; dashed: N(0, I) at one and two sd", column * 0.78),
+        "codes": ("codes", column * 0.78),
         "between": ("decoded half-way between codes", _height(x, 3) if image else column * 0.66),
-        "drawn": ("decoded draws from N(0, I)", _height(x, 3) if image else column * 0.66),
+        "drawn": ("decoded draws from the prior", _height(x, 3) if image else column * 0.66),
         "numbers": ("measured", 0.21 * len(numbers) + 0.1),
     }
     if not numbers:
@@ -209,6 +211,7 @@ def comparison(
         for c, side in enumerate(sides):
             left, top = c * (column + gap), total
             for kind, (head, height) in heads.items():
+                head += "; dashed: N(0, I) at one and two sd" if kind == "codes" and side.circles else ""
                 fig.text(left / WIDTH, (top + 0.06) / total, head, fontsize=8, color=GREY, va="bottom")
                 inner = (left + 0.46, top - height + 0.36, column - 0.48, height - 0.4)  # leaves room for ticks
                 place = [inner[0] / WIDTH, inner[1] / total, inner[2] / WIDTH, inner[3] / total]
@@ -221,7 +224,7 @@ def comparison(
                 elif kind == "codes":
                     panel = fig.add_axes(place)
                     last = side is sides[-1]
-                    charts.draw_map(panel, side.coords, labels, label_names, side.axes, legend=last, room=10)
+                    charts.draw_map(panel, side.coords, labels, label_names, side.axes, last, side.circles, room=10)
                     panel.set_anchor("W")
                 elif clouds is None:
                     _pixels(fig, x, side, kind, left, top, column, vmin, vmax)

@@ -15,6 +15,7 @@ from taut.config import to_tree, write_yaml
 from taut.data import Dataset, Reading, Split
 from taut.data.reading import channel_axis
 from taut.evaluation.neighbours import nearest
+from taut.evaluation.quality import in_words
 from taut.evaluation.space import Space
 from taut.explore import interpolate, plane, traverse
 from taut.priors import StandardNormal
@@ -26,15 +27,15 @@ from taut.report.images import per_row
 if TYPE_CHECKING:
     from taut.runs import Run
 
-__all__ = ["Canvas", "on_the_map", "publish"]
+__all__ = ["Canvas", "on_the_map", "publish", "standard"]
 
 CODES = 5000  # examples on a map, at most
 FEW = 1000  # test examples, below which those of the validation are put on the map too
 COMPARED = 20_000  # training examples among which neighbours are sought, at most
 PATHS, STEPS = 6, 9  # pairs of examples, and pictures from the one to the other
 MOVED, PLACES = 8, 7  # dimensions that are moved, and where to
-REACH = 3.0  # standard deviations of the prior to either side
 INFORMATIVE = 0.01  # nats below which a dimension says nothing
+BROUGHT = "brought to the nearest values that the latents can take"
 
 
 @dataclass(frozen=True)
@@ -97,14 +98,14 @@ def publish(run: Run, data: Dataset, folder: str | Path, metrics: Sequence[dict[
     folder = Path(folder)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     book = _Book(run, data, folder)
-    for draw in (_samples, _reconstructions, _map, _interpolations, _traversals, _kl, _curves):
+    for draw in (_samples, _reconstructions, _map, _interpolations, _traversals, _factors, _kl, _curves):
         draw(book, metrics)
     summary = run.summary
     return write_report(
         folder,
         f"taut: {data.reading.name} — {_kind(run)}",
         key_numbers(summary),
-        [Table("The run", ("", ""), _facts(run, data))],
+        [*_codes(summary), Table("The run", ("", ""), _facts(run, data))],
         book.pictures,
         book.notes,
         lead=f"{data.what()}: {run.experiment.model.likelihood.in_words(run.reading.support)}; {data.splits()}",
@@ -123,7 +124,7 @@ class _Book:
         self.pictures: list[tuple[Path, str, str]] = []
         self.latents = sum(torch.Size(layer.event).numel() for layer in run.vae.layers)
         self.proper = run.summary.get("elbo") is not None
-        self.standard = all(isinstance(layer.prior, StandardNormal) for layer in run.experiment.model.layers)
+        self.standard = standard(run)
         test = torch.randperm(len(data.test), generator=torch.Generator().manual_seed(0))
         self.shown = test.numpy()  # the order in which test examples are chosen to be shown
         self.split, self.whose = on_the_map(data)
@@ -142,6 +143,11 @@ class _Book:
         """So many test examples, or all there are."""
         index = self.shown[:count]
         return Split(self.data.test.x[index], None if self.data.test.labels is None else self.data.test.labels[index])
+
+
+def standard(run: Run) -> bool:
+    """Whether the prior of every layer is N(0, I)."""
+    return all(isinstance(layer.prior, StandardNormal) for layer in run.experiment.model.layers)
 
 
 def on_the_map(data: Dataset) -> tuple[Split, str]:
@@ -186,7 +192,7 @@ def _reconstructions(book: _Book, metrics: Sequence[dict]) -> None:
     some = book.test(3 * canvas.across(96) if canvas.image else 9 if canvas.signal else 300)
     x, recon = book.space.still(some), book.run.reconstruct(some)
     picture = figures.reconstructions(canvas.draw(x), canvas.draw(recon), **canvas.style, names=book.names)
-    caption = "Test examples, which the model has not seen, and the mean of p(x|z) at the posterior mean of z."
+    caption = f"Test examples, which the model has not seen, and the mean of p(x|z) at the {book.run.centre} of z."
     if not canvas.image and not canvas.signal:
         caption += " On the diagonal, a column is rebuilt exactly; a level cloud is its mean, kept by no latent."
     book.add("reconstructions", picture, "Reconstructions", caption)
@@ -198,7 +204,7 @@ def _map(book: _Book, metrics: Sequence[dict]) -> None:
     seen = plane(book.codes, book.kl)
     labels = None if book.split.labels is None else book.split.labels.numpy()
     picture = figures.latent_map(seen.coordinates, labels, book.data.label_names, seen.axes, circles=book.standard)
-    caption = f"Posterior means of {len(book.codes):,} {book.whose} examples in {seen.description}, "
+    caption = f"{book.run.centre.capitalize()}s of {len(book.codes):,} {book.whose} examples in {seen.description}, "
     caption += "coloured by label." if labels is not None else "which have no labels."
     if book.standard and book.proper:
         caption += " Dashed: the prior N(0, I) at one and two standard deviations."
@@ -216,7 +222,8 @@ def _interpolations(book: _Book, metrics: Sequence[dict]) -> None:
     rows = np.stack([canvas.draw(book.run.decode(interpolate(codes[i], codes[j], STEPS))) for i, j in pairs])
     ends = canvas.draw(book.space.still(some, pairs.ravel()))
     ends = ends.reshape(len(pairs), 2, *ends.shape[1:])
-    caption = "On straight lines between the posterior means of two test examples, in equal steps: means of p(x|z)."
+    caption = f"On straight lines between the {book.run.centre}s of two test examples, in equal steps: means of p(x|z)."
+    caption += "" if book.run.real else f" Codes are {BROUGHT}."
     picture = figures.interpolations(rows, **canvas.style, ends=ends, names=book.names)
     book.add("interpolations", picture, "Between two examples", caption)
 
@@ -247,8 +254,10 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
     codes = book.run.encode(book.test(201))
     # a code of middling length: neither the blandest nor the oddest of examples
     center = codes[np.argsort(np.linalg.norm(codes, axis=1), kind="stable")[len(codes) // 2]]
-    values = np.linspace(-REACH, REACH, PLACES)
-    if book.proper:
+    values = np.linspace(-book.run.reach, book.run.reach, PLACES)
+    if not book.run.real:
+        where, words = dict.fromkeys(chosen, values), "is set to values from −1 to 1"
+    elif book.proper:
         where, words = dict.fromkeys(chosen, values), "takes values from −3 to 3, where the prior has its mass"
     else:
         means = book.codes.mean(0)
@@ -259,7 +268,52 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
     picture = figures.traversals(rows, values, chosen, kl=kl, **canvas.style, names=book.names)
     order = "the most informative by KL(q‖p)" if kl is not None else "those along which the codes vary most"
     caption = f"One dimension at a time {words}, while the others stay at the code of one test example; {order}."
+    caption += "" if book.run.real else f" Codes are {BROUGHT}."
     book.add("traversals", picture, "What single dimensions do", caption)
+
+
+def _factors(book: _Book, metrics: Sequence[dict]) -> None:
+    shares = ((book.run.summary.get("quality") or {}).get("mig") or {}).get("information")
+    if not shares:
+        return
+    caption = (
+        "The share of each factor, in percent of its entropy, that a single latent tells: mutual information of the "
+        "factor and a draw from the posterior, over the test examples. Latents that tell little are left out. Where each "
+        "factor has one dark field in a column of its own, latents stand for factors."
+    )
+    book.add("factors", figures.factor_matrix(shares), "What single dimensions tell of the factors", caption)
+
+
+def _codes(summary: dict[str, Any]) -> list[Table]:
+    """What the codes are good for; nothing where the data bring neither labels nor factors."""
+    found = summary.get("quality") or {}
+    rows = [(name, f"{value} {error} {unit}".strip(), text) for name, value, error, unit, text in in_words(found)]
+    if not rows:
+        return []
+    note = "Measured on test examples. No label and no factor had a part in training the model."
+    return [Table("The codes", ("", "", ""), rows, note), *_of_factors(found)]
+
+
+def _of_factors(found: dict[str, Any]) -> list[Table]:
+    """For each factor the latent that tells most of it, and how well all do together."""
+    shares = found.get("mig", {}).get("information")
+    if not shares:
+        return []
+    gaps, told = found["mig"]["factors"], found["dci"].get("factors", {})
+    rows = [
+        (name, f"z{int(np.argmax(share))}", f"{max(share):.0%}", _share(gaps[name]), _share(told.get(name)))
+        for name, share in shares.items()
+    ]
+    note = (
+        "Of each factor: the latent that tells most, the share of the factor's entropy that it tells, by how much it is "
+        "ahead of the next latent (the mean of this is MIG), and the share of the error in guessing the factor that all "
+        "latents together take away (informativeness)."
+    )
+    return [Table("The factors", ("", "latent", "tells", "ahead by", "told by all"), rows, note)]
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
 
 
 def _kl(book: _Book, metrics: Sequence[dict]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ from taut.model import VAE
 __all__ = ["active_units", "examine", "seeded"]
 
 ACTIVE = 0.01
-"""A unit is active if the variance of its posterior mean over the data is above this (Burda et al. 2016)."""
+"""A unit is active if the variance of its posterior mean over the data is above this (Burda et al. 2016), in units of the
+variance that the plainest prior gives it."""
 
 
 @contextlib.contextmanager
@@ -49,10 +50,16 @@ def examine(vae: VAE, feed: Feed, batch: int = 1024, seed: int = 0, limit: int |
         "elbo": -distortion - rate if proper else None,
         "distortion": distortion,
         "rate": rate,
-        "active_units": sum(int(active_units(torch.cat(layer)).sum()) for layer in zip(*means, strict=True)),
+        "active_units": active_units(vae, [torch.cat(layer) for layer in zip(*means, strict=True)]),
     }
 
 
-def active_units(means: Tensor) -> Tensor:
-    """Which latent dimensions are active: Var_x( E_q[z] ) > 0.01, for posterior means (N, D)."""
-    return means.var(0) > ACTIVE if len(means) > 1 else torch.zeros(means.shape[1], dtype=torch.bool)
+def active_units(vae: VAE, means: Sequence[Tensor]) -> int:
+    """How many latent dimensions are active: Var_x( E_q[z] ) > 0.01 s², for posterior means (N, D) of each layer.
+
+    s is the layer's ``q.scale``, 1 for real numbers.
+    """
+    if any(len(mean) < 2 for mean in means):
+        return 0
+    active = ((mean / layer.q.scale).var(0) > ACTIVE for mean, layer in zip(means, vae.layers, strict=True))
+    return sum(int(units.sum()) for units in active)
