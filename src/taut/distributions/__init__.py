@@ -3,7 +3,7 @@
 from taut.distributions.autoregressive import AR1, Autoregressive
 from taut.distributions.correlated import FullNormal, LowRankNormal
 from taut.distributions.counts import BetaBinomial, Binomial, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
-from taut.distributions.discrete import Bits, OneHot, one_hot
+from taut.distributions.discrete import AutoregressiveOneHot, Bits, OneHot, one_hot
 from taut.distributions.divergence import Divergence, divergence, register_divergence, sampled
 from taut.distributions.draws import central, drawn, same_noise
 from taut.distributions.factorised import Affine, Factorised
@@ -22,6 +22,7 @@ __all__ = [
     "AR1",
     "Affine",
     "Autoregressive",
+    "AutoregressiveOneHot",
     "BetaBinomial",
     "Binomial",
     "Bits",
