@@ -6,6 +6,7 @@ from taut.posteriors.correlated import FullNormal
 from taut.posteriors.discrete import Bernoulli, Categorical
 from taut.posteriors.locationscale import Cauchy, Laplace, Logistic, TruncatedNormal
 from taut.posteriors.normal import Delta, DiagonalNormal
+from taut.posteriors.quantised import VectorQuantised
 from taut.posteriors.relaxed import RelaxedBernoulli, RelaxedCategorical
 from taut.posteriors.sphere import VonMisesFisher
 
@@ -25,5 +26,6 @@ __all__ = [
     "RelaxedBernoulli",
     "RelaxedCategorical",
     "TruncatedNormal",
+    "VectorQuantised",
     "VonMisesFisher",
 ]
