@@ -13,6 +13,7 @@ from taut.distributions.locationscale import Cauchy, Laplace, Logistic
 from taut.distributions.logistic import DiscretisedLogistic, DiscretisedLogisticMixture
 from taut.distributions.mixture import Mixture
 from taut.distributions.normal import Delta, DiagonalNormal
+from taut.distributions.quantised import Embedded, Quantised, nearest_code
 from taut.distributions.relaxed import RelaxedBits, RelaxedOneHot, StraightThrough
 from taut.distributions.sphere import UniformSphere, VonMisesFisher, unit
 from taut.distributions.tempered import tempered
@@ -32,6 +33,7 @@ __all__ = [
     "DiscretisedLogistic",
     "DiscretisedLogisticMixture",
     "Divergence",
+    "Embedded",
     "Factorised",
     "Flow",
     "FullNormal",
@@ -43,6 +45,7 @@ __all__ = [
     "NegativeBinomial",
     "OneHot",
     "Poisson",
+    "Quantised",
     "RelaxedBits",
     "RelaxedOneHot",
     "StraightThrough",
@@ -54,6 +57,7 @@ __all__ = [
     "divergence",
     "drawn",
     "import_zuko",
+    "nearest_code",
     "one_hot",
     "register_divergence",
     "same_noise",

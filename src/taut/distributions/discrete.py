@@ -75,6 +75,11 @@ class OneHot(Distribution):
         """The most probable value."""
         return one_hot(self.log_probs)
 
+    @staticmethod
+    def nearest(points: Tensor) -> Tensor:
+        """The value nearest to each point."""
+        return one_hot(points)
+
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         """The greatest of log π + g, with g Gumbel-distributed, is k with probability π_k."""
@@ -162,6 +167,11 @@ class Bits(Distribution):
     def centre(self) -> Tensor:
         """The most probable value; zero where both are."""
         return (self.logits > 0).to(self.logits.dtype)
+
+    @staticmethod
+    def nearest(points: Tensor) -> Tensor:
+        """The value nearest to each point; zero half-way."""
+        return (points > 0.5).to(points.dtype)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
