@@ -7,6 +7,7 @@ from taut.posteriors.discrete import Bernoulli, Categorical
 from taut.posteriors.flow import IAF
 from taut.posteriors.locationscale import Cauchy, Laplace, Logistic, TruncatedNormal
 from taut.posteriors.normal import Delta, DiagonalNormal
+from taut.posteriors.quantised import VectorQuantised
 from taut.posteriors.relaxed import RelaxedBernoulli, RelaxedCategorical
 from taut.posteriors.sphere import VonMisesFisher
 
@@ -27,5 +28,6 @@ __all__ = [
     "RelaxedBernoulli",
     "RelaxedCategorical",
     "TruncatedNormal",
+    "VectorQuantised",
     "VonMisesFisher",
 ]
