@@ -42,6 +42,7 @@ SMALL = {
     "MAF": {"transforms": 2, "hidden": [32]},
     "NSF": {"transforms": 1, "hidden": [32]},
     "Autoregressive": {"components": 2, "hidden": [32]},
+    "IAF": {"hidden": [32], "context": 8},
 }
 COUNTS = ("NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial")
 

@@ -38,7 +38,7 @@ def logits(*shape: int, seed: int = 0) -> torch.Tensor:
 @torch.no_grad()
 def test_densities_are_torchs(temperature):
     a = logits(4, 2, 3)
-    q = RelaxedOneHot(a, temperature)
+    q = RelaxedOneHot(OneHot(a), temperature)
     torch.manual_seed(0)
     y = q.rsample()
     torch.testing.assert_close(y.sum(-1), torch.ones(4, 2, dtype=torch.float64))
@@ -46,7 +46,7 @@ def test_densities_are_torchs(temperature):
     torch.testing.assert_close(q.log_prob_parts(y), known.log_prob(y))
     torch.testing.assert_close(q.log_prob(y), known.log_prob(y).sum(1))
     b = logits(4, 5)
-    p = RelaxedBits(b, temperature)
+    p = RelaxedBits(Bits(b), temperature)
     y = p.rsample()
     known = td.RelaxedBernoulli(torch.tensor(temperature), logits=b, validate_args=False)
     torch.testing.assert_close(p.log_prob_parts(y), known.log_prob(y), rtol=1e-4, atol=1e-4)  # torch's clamps y
@@ -59,7 +59,9 @@ def test_densities_integrate_to_one_and_the_greatest_has_its_probability(tempera
     a = logits(1, 1, 3)
     corner = torch.stack([*torch.meshgrid(u, u, indexing="ij"), torch.zeros(1201, 1201)], -1).view(-1, 1, 1, 3)
     y = corner.softmax(-1)
-    mass = (RelaxedOneHot(a, temperature).log_prob(y)[:, 0] + corner.log_softmax(-1).sum((1, 2, 3))).exp() * 0.1**2
+    mass = (
+        RelaxedOneHot(OneHot(a), temperature).log_prob(y)[:, 0] + corner.log_softmax(-1).sum((1, 2, 3))
+    ).exp() * 0.1**2
     assert mass.sum().item() == pytest.approx(1, abs=1e-6)
     greatest = y.view(-1, 3).argmax(1)
     found = torch.stack([mass[greatest == k].sum() for k in range(3)])
@@ -68,7 +70,9 @@ def test_densities_integrate_to_one_and_the_greatest_has_its_probability(tempera
     )  # the grid's cells straddle the border
     b = logits(1, 1)
     y = u.sigmoid().view(-1, 1, 1)
-    mass = (RelaxedBits(b, temperature).log_prob(y)[:, 0] + y.log().flatten() + (1 - y).log().flatten()).exp() * 0.1
+    mass = (
+        RelaxedBits(Bits(b), temperature).log_prob(y)[:, 0] + y.log().flatten() + (1 - y).log().flatten()
+    ).exp() * 0.1
     keep = mass.isfinite()  # beyond, y is one in double precision
     assert mass[keep].sum().item() == pytest.approx(1, abs=1e-6)
     assert mass[keep & (u > 0)].sum().item() == pytest.approx(b.sigmoid().item(), abs=0.02)
@@ -79,25 +83,25 @@ def test_densities_integrate_to_one_and_the_greatest_has_its_probability(tempera
 def test_the_nearest_values_have_the_discrete_probabilities_at_every_temperature(temperature):
     n = 40_000
     torch.manual_seed(0)
-    for q in (RelaxedOneHot(logits(1, 2, 3), temperature), RelaxedBits(logits(1, 4), temperature)):
+    for q in (RelaxedOneHot(OneHot(logits(1, 2, 3)), temperature), RelaxedBits(Bits(logits(1, 4)), temperature)):
         y = q.rsample((n,))
-        found = q.nearest(y).mean(0)
+        found = q.discrete.nearest(y).mean(0)
         assert ((found - q.mean).abs() < 5 * (q.variance / n).sqrt()).all()
-        off = (y - q.nearest(y)).abs().mean()
+        off = (y - q.discrete.nearest(y)).abs().mean()
         assert off < 1e-3 if temperature == 1e-3 else off > 0.01, "points come to the corners as T falls"
         assert torch.equal(central(q), q.discrete.centre)
 
 
 def test_a_straight_through_draw_is_a_value_and_its_gradient_the_relaxed_ones():
-    for make, shape in ((RelaxedOneHot, (5, 2, 3)), (RelaxedBits, (5, 4))):
+    for relax, discrete, shape in ((RelaxedOneHot, OneHot, (5, 2, 3)), (RelaxedBits, Bits, (5, 4))):
         one, two = logits(*shape).requires_grad_(), logits(*shape).requires_grad_()
         weight = logits(*shape, seed=1)
         torch.manual_seed(0)
-        y = make(one, 0.7).rsample()
+        y = relax(discrete(one), 0.7).rsample()
         torch.manual_seed(0)
-        q = StraightThrough(make(two, 0.7))
+        q = StraightThrough(relax(discrete(two), 0.7))
         z = q.rsample()
-        assert torch.equal(z, q.relaxed.nearest(y))
+        assert torch.equal(z, q.discrete.nearest(y))
         assert ((z == 0) | (z == 1)).all()
         gradients = [torch.autograd.grad((weight * x).sum(), leaf)[0] for x, leaf in ((y, one), (z, two))]
         assert gradients[0].abs().min() > 0
@@ -107,7 +111,7 @@ def test_a_straight_through_draw_is_a_value_and_its_gradient_the_relaxed_ones():
 
 def test_the_divergence_is_that_of_what_it_stands_for():
     for relax, discrete, shape in ((RelaxedOneHot, OneHot, (5, 2, 3)), (RelaxedBits, Bits, (5, 4))):
-        q, p = relax(logits(*shape), 0.5), discrete(logits(*shape, seed=1))
+        q, p = relax(discrete(logits(*shape)), 0.5), discrete(logits(*shape, seed=1))
         exact = divergence(q.discrete, p, p.centre, p.log_prob(p.centre))
         for each in (q, StraightThrough(q)):
             z = each.rsample()
@@ -119,9 +123,9 @@ def test_the_divergence_is_that_of_what_it_stands_for():
 @pytest.mark.parametrize("temperature", [1.0, 0.05, 1e-3])
 def test_single_precision_stays_finite(temperature):
     """Logits far apart and points that are corners to rounding."""
-    for make, shape in ((RelaxedOneHot, (200, 3, 4)), (RelaxedBits, (200, 12))):
+    for relax, discrete, shape in ((RelaxedOneHot, OneHot, (200, 3, 4)), (RelaxedBits, Bits, (200, 12))):
         a = (30 * torch.randn(shape, generator=torch.Generator().manual_seed(0))).requires_grad_()
-        q = make(a, temperature)
+        q = relax(discrete(a), temperature)
         torch.manual_seed(0)
         y = q.rsample()
         log_prob = q.log_prob(y)

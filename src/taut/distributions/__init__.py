@@ -3,15 +3,17 @@
 from taut.distributions.autoregressive import AR1, Autoregressive
 from taut.distributions.correlated import FullNormal, LowRankNormal
 from taut.distributions.counts import BetaBinomial, Binomial, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
-from taut.distributions.discrete import Bits, OneHot, one_hot
+from taut.distributions.discrete import AutoregressiveOneHot, Bits, OneHot, one_hot
 from taut.distributions.divergence import Divergence, divergence, register_divergence, sampled
 from taut.distributions.draws import central, drawn, same_noise
 from taut.distributions.factorised import Affine, Factorised
 from taut.distributions.flow import Flow, import_zuko
+from taut.distributions.inverse import InverseAutoregressive
 from taut.distributions.locationscale import Cauchy, Laplace, Logistic
 from taut.distributions.logistic import DiscretisedLogistic, DiscretisedLogisticMixture
 from taut.distributions.mixture import Mixture
 from taut.distributions.normal import Delta, DiagonalNormal
+from taut.distributions.quantised import Embedded, Quantised, nearest_code
 from taut.distributions.relaxed import RelaxedBits, RelaxedOneHot, StraightThrough
 from taut.distributions.sphere import UniformSphere, VonMisesFisher, unit
 from taut.distributions.tempered import tempered
@@ -21,6 +23,7 @@ __all__ = [
     "AR1",
     "Affine",
     "Autoregressive",
+    "AutoregressiveOneHot",
     "BetaBinomial",
     "Binomial",
     "Bits",
@@ -30,9 +33,11 @@ __all__ = [
     "DiscretisedLogistic",
     "DiscretisedLogisticMixture",
     "Divergence",
+    "Embedded",
     "Factorised",
     "Flow",
     "FullNormal",
+    "InverseAutoregressive",
     "Laplace",
     "Logistic",
     "LowRankNormal",
@@ -40,6 +45,7 @@ __all__ = [
     "NegativeBinomial",
     "OneHot",
     "Poisson",
+    "Quantised",
     "RelaxedBits",
     "RelaxedOneHot",
     "StraightThrough",
@@ -51,6 +57,7 @@ __all__ = [
     "divergence",
     "drawn",
     "import_zuko",
+    "nearest_code",
     "one_hot",
     "register_divergence",
     "same_noise",

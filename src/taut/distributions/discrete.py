@@ -11,12 +11,15 @@ the values of each variable, with 0 log 0 = 0:
 
     KL(q ‖ p) = Σ_l Σ_k π^q_lk ( log π^q_lk − log π^p_lk )
 
+Where each variable depends on those before it, log p(z) = Σ_l Σ_k z_lk log π_lk(z_<l).
+
 Logarithms of probabilities are never taken of probabilities: log-softmax and log σ stay exact where a probability
 underflows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -25,9 +28,10 @@ from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid
 
 from taut.distributions.divergence import register_divergence
+from taut.distributions.flow import full_precision
 from taut.distributions.tempered import log_temperature, tempered
 
-__all__ = ["Bits", "OneHot", "one_hot"]
+__all__ = ["AutoregressiveOneHot", "Bits", "OneHot", "one_hot"]
 
 
 def one_hot(scores: Tensor) -> Tensor:
@@ -71,6 +75,11 @@ class OneHot(Distribution):
         """The most probable value."""
         return one_hot(self.log_probs)
 
+    @staticmethod
+    def nearest(points: Tensor) -> Tensor:
+        """The value nearest to each point."""
+        return one_hot(points)
+
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         """The greatest of log π + g, with g Gumbel-distributed, is k with probability π_k."""
@@ -89,6 +98,43 @@ def gumbel(like: Tensor) -> Tensor:
     """Gumbel noise −log e with e ~ Exp(1), of the shape, device and precision of a tensor."""
     noise = torch.empty_like(like, memory_format=torch.contiguous_format).exponential_()
     return -noise.clamp_min(torch.finfo(like.dtype).tiny).log()
+
+
+class AutoregressiveOneHot(Distribution):
+    """Π_l p(z_l | z_<l) over one-hot rows, each conditional given by a network that sees z_<l alone.
+
+    Args:
+        conditionals: rows z (..., N, L, K) → log π (..., N, L, K), row l normalised and of z_<l only.
+        rows: N.
+        event: (L, K).
+        like: a tensor whose device and precision samples have.
+    """
+
+    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the priors see to it
+
+    def __init__(
+        self, conditionals: Callable[[Tensor], Tensor], rows: int, event: tuple[int, ...], like: Tensor
+    ) -> None:
+        self.conditionals, self.like = conditionals, like
+        super().__init__(torch.Size([rows]), torch.Size(event), validate_args=False)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        """One variable after the other: L passes of the network."""
+        z = self.like.new_zeros(*sample_shape, *self.batch_shape, *self.event_shape)
+        with full_precision(z):
+            for i in range(self.event_shape[0]):
+                log_probs = self.conditionals(z)[..., i, :]
+                z[..., i, :] = one_hot(log_probs + gumbel(log_probs))
+        return z
+
+    def log_prob_parts(self, value: Tensor) -> Tensor:
+        """log p(z_l | z_<l), (N, L) nats."""
+        with full_precision(value):
+            return _expected(value, self.conditionals(value)).sum(-1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.log_prob_parts(value).sum(-1)
 
 
 class Bits(Distribution):
@@ -121,6 +167,11 @@ class Bits(Distribution):
     def centre(self) -> Tensor:
         """The most probable value; zero where both are."""
         return (self.logits > 0).to(self.logits.dtype)
+
+    @staticmethod
+    def nearest(points: Tensor) -> Tensor:
+        """The value nearest to each point; zero half-way."""
+        return (points > 0.5).to(points.dtype)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
@@ -161,3 +212,16 @@ def _(p: OneHot, temperature: float) -> Distribution:
 def _(p: Bits, temperature: float) -> Distribution:
     log_temperature(temperature)
     return p if temperature == 1 else Bits(p.logits / temperature)
+
+
+@tempered.register
+def _(p: AutoregressiveOneHot, temperature: float) -> Distribution:
+    """The logits of each conditional are divided by T."""
+    log_temperature(temperature)
+    if temperature == 1:
+        return p
+
+    def conditionals(z: Tensor) -> Tensor:
+        return (p.conditionals(z) / temperature).log_softmax(-1)
+
+    return AutoregressiveOneHot(conditionals, p.batch_shape[0], p.event_shape, p.like)

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid
 
-from taut.distributions.discrete import Bits, OneHot, gumbel, one_hot
+from taut.distributions.discrete import Bits, OneHot, gumbel
 from taut.distributions.divergence import closed_form, register_divergence
 
 __all__ = ["RelaxedBits", "RelaxedOneHot", "StraightThrough"]
@@ -37,8 +37,9 @@ class _Relaxed(Distribution):
 
     arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the families see to it
 
-    def __init__(self, discrete: OneHot | Bits) -> None:
+    def __init__(self, discrete: OneHot | Bits, temperature: Tensor | float) -> None:
         self.discrete = discrete
+        self.temperature = torch.as_tensor(temperature, dtype=discrete.mean.dtype, device=discrete.mean.device)
         super().__init__(discrete.batch_shape, discrete.event_shape, validate_args=False)
 
     @property
@@ -61,25 +62,17 @@ class RelaxedOneHot(_Relaxed):
     """L independent points of the simplex of K corners.
 
     Args:
-        logits: log π up to a constant a row, (N, L, K).
+        discrete: what they stand for.
         temperature: T > 0, a number or a tensor of one element.
 
-    >>> q = RelaxedOneHot(torch.tensor([[[0.0, 0.0]]]), 1.0)  # uniform: y_1 = σ(λ)
+    >>> q = RelaxedOneHot(OneHot(torch.tensor([[[0.0, 0.0]]])), 1.0)  # uniform: y_1 = σ(λ)
     >>> round(q.log_prob(torch.tensor([[[0.3, 0.7]]])).item(), 4)
     0.0
     """
 
-    def __init__(self, logits: Tensor, temperature: Tensor | float) -> None:
-        super().__init__(OneHot(logits))
-        self.temperature = torch.as_tensor(temperature, dtype=logits.dtype, device=logits.device)
-
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         log_probs = self.discrete.log_probs.expand(*sample_shape, *self.discrete.log_probs.shape)
         return ((log_probs + gumbel(log_probs)) / self.temperature).softmax(-1)
-
-    def nearest(self, value: Tensor) -> Tensor:
-        """The value of a one and zeros that a point is nearest to."""
-        return one_hot(value)
 
     def log_prob_parts(self, value: Tensor) -> Tensor:
         """log p(y_l) of each variable, (N, L) nats; with respect to any K−1 of its elements."""
@@ -94,25 +87,17 @@ class RelaxedBits(_Relaxed):
     """Independent numbers between zero and one.
 
     Args:
-        logits: the log-odds of a one, (N, *event).
+        discrete: what they stand for.
         temperature: T > 0, a number or a tensor of one element.
 
-    >>> q = RelaxedBits(torch.tensor([[0.0]]), 1.0)  # uniform
+    >>> q = RelaxedBits(Bits(torch.tensor([[0.0]])), 1.0)  # uniform
     >>> round(q.log_prob(torch.tensor([[0.3]])).item(), 4)
     0.0
     """
 
-    def __init__(self, logits: Tensor, temperature: Tensor | float) -> None:
-        super().__init__(Bits(logits))
-        self.temperature = torch.as_tensor(temperature, dtype=logits.dtype, device=logits.device)
-
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         logits = self.discrete.logits.expand(*sample_shape, *self.discrete.logits.shape)
         return ((logits + gumbel(logits) - gumbel(logits)) / self.temperature).sigmoid()
-
-    def nearest(self, value: Tensor) -> Tensor:
-        """The zero or one that a number is nearest to."""
-        return (value > 0.5).to(value.dtype)
 
     def log_prob_parts(self, value: Tensor) -> Tensor:
         """log p(y_d) of each bit, (N, D) nats."""
@@ -134,12 +119,12 @@ class StraightThrough(_Relaxed):
     """
 
     def __init__(self, relaxed: RelaxedOneHot | RelaxedBits) -> None:
-        super().__init__(relaxed.discrete)
+        super().__init__(relaxed.discrete, relaxed.temperature)
         self.relaxed = relaxed
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         y = self.relaxed.rsample(sample_shape)
-        return self.relaxed.nearest(y) + (y - y.detach())
+        return self.discrete.nearest(y) + (y - y.detach())
 
     def log_prob_parts(self, value: Tensor) -> Tensor:
         """log q(z_l) of each variable under the discrete density, nats."""

@@ -30,6 +30,9 @@ class Posterior(Part, family=True):
     weighable: ClassVar[bool] = True
     """Whether log q(z) is to be had of what training draws, so that importance weights and mixtures of members exist."""
 
+    varied: ClassVar[bool] = True
+    """Whether its members know the variance of z, where it is finite."""
+
     closed: ClassVar[bool] = False
     """Whether it can be trained only where the divergence from the prior is in closed form."""
 

@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from taut import distributions
+from taut.distributions import Bits, OneHot
 from taut.errors import InputError
 from taut.posteriors.base import Posterior, PosteriorModule
 from taut.priors import Space
@@ -17,11 +18,6 @@ __all__ = ["Bernoulli", "Categorical"]
 
 BOUND = 16.0
 """|logit|, softly: probabilities as small as 1e-7 for a bit, with a gradient left wherever the encoder may go."""
-
-
-def bounded(raw: Tensor) -> Tensor:
-    """Logits of the encoder's numbers."""
-    return BOUND * (raw / BOUND).tanh()
 
 
 def require_categories(number: int) -> None:
@@ -46,6 +42,7 @@ class Categorical(Posterior):
     """
 
     space: ClassVar[Space] = "categories"
+    factorised: ClassVar[bool] = True
     estimators: ClassVar[tuple[str, ...]] = ("Score", "RLOO", "VIMCO")
 
     categories: int = 10
@@ -57,15 +54,7 @@ class Categorical(Posterior):
         return (latents, self.categories)
 
     def build(self, event: tuple[int, ...]) -> PosteriorModule:
-        return _Categories(event)
-
-
-class _Categories(PosteriorModule):
-    def __init__(self, event: tuple[int, ...]) -> None:
-        super().__init__(event, math.prod(event))
-
-    def forward(self, params: Tensor) -> distributions.OneHot:
-        return distributions.OneHot(bounded(params).view(params.shape[0], *self.event))
+        return Choices(OneHot, event)
 
 
 @dataclass(frozen=True)
@@ -77,15 +66,28 @@ class Bernoulli(Posterior):
     """
 
     space: ClassVar[Space] = "bits"
+    factorised: ClassVar[bool] = True
     estimators: ClassVar[tuple[str, ...]] = ("Score", "RLOO", "VIMCO")
 
     def build(self, event: tuple[int, ...]) -> PosteriorModule:
-        return _Bits(event)
+        return Choices(Bits, event)
 
 
-class _Bits(PosteriorModule):
-    def __init__(self, event: tuple[int, ...]) -> None:
+class Choices(PosteriorModule):
+    """Logits of what the encoder says, (N, width) → a density of categories or of bits.
+
+    Args:
+        family: which.
+        event: the shape of z.
+    """
+
+    def __init__(self, family: type[OneHot | Bits], event: tuple[int, ...]) -> None:
         super().__init__(event, math.prod(event))
+        self.family = family
+        self.scale = float(family(torch.zeros(1, *event)).variance.flatten()[0].sqrt())
 
-    def forward(self, params: Tensor) -> distributions.Bits:
-        return distributions.Bits(bounded(params).view(params.shape[0], *self.event))
+    def place(self, z: Tensor) -> Tensor:
+        return self.family.nearest(z)
+
+    def forward(self, params: Tensor) -> OneHot | Bits:
+        return self.family(BOUND * (params / BOUND).tanh().view(params.shape[0], *self.event))

@@ -20,7 +20,7 @@ from torch.distributions import Distribution
 from taut.distributions import Bits, OneHot, RelaxedBits, RelaxedOneHot, StraightThrough
 from taut.errors import InputError
 from taut.posteriors.base import Annealed, Posterior, PosteriorModule
-from taut.posteriors.discrete import bounded, require_categories
+from taut.posteriors.discrete import Choices, require_categories
 from taut.priors import Space
 
 __all__ = ["RelaxedBernoulli", "RelaxedCategorical"]
@@ -29,6 +29,7 @@ __all__ = ["RelaxedBernoulli", "RelaxedCategorical"]
 @dataclass(frozen=True)
 class _Relaxed(Posterior):
     weighable: ClassVar[bool] = False
+    factorised: ClassVar[bool] = True
     closed: ClassVar[bool] = True
     estimators: ClassVar[tuple[str, ...]] = ("Pathwise",)
 
@@ -70,7 +71,7 @@ class RelaxedCategorical(_Relaxed):
         return (latents, self.categories)
 
     def build(self, event: tuple[int, ...]) -> PosteriorModule:
-        return _Module(OneHot, RelaxedOneHot, event, self)
+        return _Module(Choices(OneHot, event), RelaxedOneHot, self)
 
 
 @dataclass(frozen=True)
@@ -90,28 +91,25 @@ class RelaxedBernoulli(_Relaxed):
     space: ClassVar[Space] = "bits"
 
     def build(self, event: tuple[int, ...]) -> PosteriorModule:
-        return _Module(Bits, RelaxedBits, event, self)
+        return _Module(Choices(Bits, event), RelaxedBits, self)
 
 
 class _Module(Annealed):
-    def __init__(
-        self,
-        discrete: type[OneHot | Bits],
-        relaxed: type[RelaxedOneHot | RelaxedBits],
-        event: tuple[int, ...],
-        spec: _Relaxed,
-    ) -> None:
-        super().__init__(event, math.prod(event))
-        self.discrete, self.relaxed, self.spec = discrete, relaxed, spec
+    def __init__(self, plain: Choices, relax: type[RelaxedOneHot | RelaxedBits], spec: _Relaxed) -> None:
+        super().__init__(plain.event, plain.width)
+        self.plain, self.relax, self.spec, self.scale = plain, relax, spec, plain.scale
 
     @property
     def temperature(self) -> Tensor:
         """T at this point of the run, a scalar on the device."""
         return self.spec.temperature * (self.spec.final / self.spec.temperature) ** self.progress
 
+    def place(self, z: Tensor) -> Tensor:
+        return self.plain.place(z)
+
     def forward(self, params: Tensor) -> Distribution:
-        logits = bounded(params).view(params.shape[0], *self.event)
+        q = self.plain(params)
         if not self.training:
-            return self.discrete(logits)
-        relaxed = self.relaxed(logits, self.temperature)
+            return q
+        relaxed = self.relax(q, self.temperature)
         return StraightThrough(relaxed) if self.spec.straight_through else relaxed

@@ -2,7 +2,7 @@
 
 from taut.priors.autoregressive import AR1, Autoregressive
 from taut.priors.base import EncoderPrior, Prior, Space
-from taut.priors.discrete import Bernoulli, Categorical
+from taut.priors.discrete import AutoregressiveCategorical, Bernoulli, Categorical
 from taut.priors.flows import MAF, NSF, RealNVP
 from taut.priors.locationscale import Cauchy, Laplace, Logistic
 from taut.priors.mixture import Mixture
@@ -15,6 +15,7 @@ __all__ = [
     "MAF",
     "NSF",
     "Autoregressive",
+    "AutoregressiveCategorical",
     "Bernoulli",
     "Categorical",
     "Cauchy",

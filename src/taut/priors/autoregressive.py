@@ -14,11 +14,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from taut import distributions
 from taut.errors import InputError
 from taut.networks.base import Activation, activation, positive
+from taut.networks.masked import Masked
 from taut.priors.base import Prior
 
 __all__ = ["AR1", "Autoregressive"]
@@ -60,10 +60,10 @@ class _Autoregressive(nn.Module):
         layers: list[nn.Module] = []
         for width in spec.hidden:
             degrees = torch.arange(width) % self.size if state else 1 + torch.arange(width) % max(1, self.size - 1)
-            layers += [_Masked(before, degrees), activation(spec.activation)]
+            layers += [Masked(before, degrees), activation(spec.activation)]
             before = degrees
         wanted = torch.arange(self.size).repeat_interleave(3 * self.components)
-        last = _Masked(before, wanted)
+        last = Masked(before, wanted)
         self.network = nn.Sequential(*layers, last)
         with torch.no_grad():
             last.weight.mul_(0.01)
@@ -81,17 +81,6 @@ class _Autoregressive(nn.Module):
 
     def forward(self, h: Tensor) -> distributions.Autoregressive:
         return distributions.Autoregressive(partial(self.conditionals, h), h.shape[0], self.event, h)
-
-
-class _Masked(nn.Linear):
-    """A linear map whose output of degree m reads inputs of degrees up to m alone."""
-
-    def __init__(self, before: Tensor, after: Tensor) -> None:
-        super().__init__(len(before), len(after))
-        self.register_buffer("mask", before <= after.unsqueeze(1), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.mask * self.weight, self.bias)
 
 
 @dataclass(frozen=True)
