@@ -114,7 +114,13 @@ def experiment(row: Row, layers: bool = True) -> tuple[Experiment, Dataset]:
             "estimator": [row.estimator] if layers else [],
             "schedule": "Constant",
         },
-        "training": {"steps": STEPS, "validations": 1, "average": 0.9, "clip": 100.0},
+        "training": {
+            "steps": STEPS,
+            "validations": 1,
+            "average": 0.9,
+            "clip": 100.0,
+            "optimiser": {"part": "Adam", "lr": 3e-3},
+        },
     }
     return resolve(parse(Experiment, tree), data), data
 
