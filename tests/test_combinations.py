@@ -92,7 +92,7 @@ def digits(likelihood: str) -> tuple[Data, Dataset]:
     return spec, open_data(spec)
 
 
-def experiment(row: Row, layers: bool = True) -> tuple[Experiment, Dataset]:
+def experiment(row: Row, steps: int, layers: bool = True) -> tuple[Experiment, Dataset]:
     spec, data = digits(row.likelihood)
     samples = 2 if Estimator.members[row.estimator].least > 1 else 1
     weighs = row.estimator in ("DReG", "VIMCO") and Posterior.members[row.posterior].weighable
@@ -115,7 +115,7 @@ def experiment(row: Row, layers: bool = True) -> tuple[Experiment, Dataset]:
             "schedule": "Constant",
         },
         "training": {
-            "steps": STEPS,
+            "steps": steps,
             "validations": 1,
             "average": 0.9,
             "clip": 100.0,
@@ -126,9 +126,9 @@ def experiment(row: Row, layers: bool = True) -> tuple[Experiment, Dataset]:
 
 
 @cache
-def without_latents(likelihood: str) -> float:
+def without_latents(likelihood: str, steps: int) -> float:
     """The validation bound of the same likelihood and network with no z."""
-    plain, data = experiment(Row("StandardNormal", "DiagonalNormal", likelihood, "Pathwise"), layers=False)
+    plain, data = experiment(Row("StandardNormal", "DiagonalNormal", likelihood, "Pathwise"), steps, layers=False)
     vae, _ = train(plain, data)
     return -examine(vae, Feed(data.valid, data.reading, vae.dequantise))["distortion"]
 
@@ -140,11 +140,14 @@ def score(numbers: dict[str, float]) -> float:
 
 def outcome(row: Row, folder: Path) -> dict[str, float | bool]:
     """Train a row, put it through everything, and say how it went."""
-    plan, data = experiment(row)
-    start = build(plan, data).eval()
-    feed = Feed(data.valid, data.reading, start.dequantise)
-    before = score(examine(start, feed))
-    vae, _ = train(plan, data)
+    for steps in (STEPS, 5 * STEPS):  # the slowest get more
+        plan, data = experiment(row, steps)
+        start = build(plan, data).eval()
+        feed = Feed(data.valid, data.reading, start.dequantise)
+        before = score(examine(start, feed))
+        vae, _ = train(plan, data)
+        if score(examine(vae, feed)) > before:
+            break
     run = Run(vae, plan, data.reading, facts_of(data), {}, None, data)
     after = score(examine(run.vae, feed))
     assert math.isfinite(after), "the bound is no number"
@@ -169,7 +172,8 @@ def outcome(row: Row, folder: Path) -> dict[str, float | bool]:
         for less, more in itertools.pairwise(weighed):
             gain = more - less
             assert gain.mean() > -4 * gain.std() / math.sqrt(len(gain)) - 1e-9, "the bound falls as K grows"
-    return {"before": before, "after": after, "without": without_latents(row.likelihood), "proper": one.proper}
+    without = without_latents(row.likelihood, steps)
+    return {"steps": steps, "before": before, "after": after, "without": without}
 
 
 ROWS = covering()
@@ -201,12 +205,12 @@ def table() -> str:
         "# Every part with every part",
         "",
         f"{len(ROWS)} models that between them hold every pair of prior, posterior, likelihood and gradient estimator that can",
-        f"stand together, each trained {STEPS} steps of 128 on the 8×8 digits with six latents. Validation bounds in nats,",
-        "one draw an example: at the start, at the end, and of the same likelihood without latents, trained as long. A point",
-        "posterior has no bound: its columns hold −distortion + log p(z).",
+        f"stand together, each trained {STEPS} steps of 128 on the 8×8 digits, the slowest {5 * STEPS}, with six latents.",
+        "Validation bounds in nats, one draw an example: at the start, at the end, and of the same likelihood without",
+        "latents, trained as long. A point posterior has no bound: its columns hold −distortion + log p(z).",
         "",
-        "| prior | posterior | likelihood | estimator | start | end | without z | above it |",
-        "|---|---|---|---|---|---|---|---|",
+        "| prior | posterior | likelihood | estimator | steps | start | end | without z | above it |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     above = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -215,7 +219,7 @@ def table() -> str:
             better = result["after"] > result["without"]
             above += better
             numbers = " | ".join(f"{result[key]:.1f}".replace("-", "−") for key in ("before", "after", "without"))
-            lines.append(f"| {' | '.join(row)} | {numbers} | {'yes' if better else 'no'} |")
+            lines.append(f"| {' | '.join(row)} | {result['steps']} | {numbers} | {'yes' if better else 'no'} |")
     lines[6:6] = [
         f"{above} of {len(ROWS)} end above the model without latents; the others have not come so far in so few steps."
     ]

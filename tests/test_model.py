@@ -23,7 +23,7 @@ from taut.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
 from taut.model import VAE, Model, centre, draw, fold, follow, pick_prior
 from taut.networks import MLP, Conv, ResidualMLP, ResNet
 from taut.objectives import ELBO, IWAE, Learner
-from taut.posteriors import Delta
+from taut.posteriors import Delta, Laplace
 from taut.priors import Prior
 from taut.training import SGD, Training, examine, fit
 
@@ -378,6 +378,17 @@ def test_a_point_posterior_has_no_bound():
     torch.testing.assert_close(trace.rate(), -trace.log_prior())
     assert torch.equal(vae(batch).steps[0].z, trace.steps[0].z)
     assert vae.generate(2, pick_prior()).proper
+
+
+def test_what_no_layer_would_use_is_refused():
+    layers = (Plain(latents=3, posterior=Delta()), Plain(latents=4, posterior=Delta()))
+    with pytest.raises(ValueError, match=r"^model.latents: is given, and every layer of model.layers has its own; "):
+        Model(latents=5, layers=layers).resolved((10,), REAL)
+    with pytest.raises(ValueError, match=r"^model.posterior: is given, and every layer"):
+        Model(posterior=Laplace(), layers=layers).resolved((10,), REAL)
+    spec = Model(layers=layers).resolved((10,), REAL)
+    assert (spec.latents, spec.posterior) == (3, Delta())
+    assert spec.resolved((10,), REAL) == spec
 
 
 def test_latents_are_chosen_by_the_size_of_the_data_and_a_layers_own_number_stands():

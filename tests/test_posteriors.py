@@ -581,7 +581,7 @@ def evidence(vae, batch: Batch, points: int = 300) -> torch.Tensor:
     theta = (torch.arange(points, dtype=torch.float64) + 0.5) / points * math.pi - math.pi / 2
     z = torch.cartesian_prod(theta.tan(), theta.tan())
     log_cell = -2 * torch.cartesian_prod(theta.cos().log(), theta.cos().log()).sum(1) + 2 * math.log(math.pi / points)
-    p, likelihood = vae.layers[0].prior(vae.root(len(z))), vae.decoder(z)
+    p, likelihood = vae.layers[0].prior(vae.root(len(z))), vae.decoder(vae.layers[0].merge(vae.root(len(z)), z))
     log_prior = p.log_prob(z) + log_cell
     assert float(log_prior.logsumexp(0)) == pytest.approx(0, abs=1e-2)
     return torch.stack([(likelihood.log_prob(x.expand(len(z), -1)) + log_prior).logsumexp(0) for x in batch.x])
@@ -633,3 +633,11 @@ def test_every_estimator_serves_them_above_and_below(posterior):
         Learner(vae, objective)(batch, 1.0).loss.backward()
         assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in vae.parameters()), name
         assert all(layer.evidence.weight.grad.any() for layer in vae.layers), name
+
+
+def test_more_than_single_precision_holds_is_not_committed():
+    with pytest.raises(
+        InputError, match=r"^model.posterior.delta: is 20 nats for 2 latents; give at most 7 a latent, 14"
+    ):
+        CommittedNormal(delta=20.0).check(2)
+    CommittedNormal(delta=14.0).check(2)

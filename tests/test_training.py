@@ -93,6 +93,24 @@ def test_stages_learn_only_their_own(data):
     assert again == {name for name in start if ".p." in name}
 
 
+def test_a_prior_alone_learns_whatever_beta_is(data):
+    from taut.priors import Mixture
+
+    stages = (Stage("codes"), Stage("prior"))
+    before, _ = fit(build(data, prior=Mixture(4)), ELBO(beta=0.0), data, spec(stages=stages[:1]), 10, 0)
+    after, facts = fit(build(data, prior=Mixture(4)), ELBO(beta=0.0), data, spec(stages=stages), 20, 0)
+    assert facts["best_step"] > 10
+    moved = {name for name, tensor in weights(after).items() if not torch.equal(tensor, weights(before)[name])}
+    assert any(".p." in name for name in moved)
+
+
+def test_a_stage_in_which_nothing_learns_is_refused(data):
+    with pytest.raises(
+        InputError, match=r"^training.stages: has one that learns the prior alone, and there is nothing"
+    ):
+        build(data).learn("prior")
+
+
 def test_stages_follow_one_another_each_with_its_own_learning_rate():
     training = Training(stages=(Stage("codes", 3), Stage("prior", 1)), warmup=0.1)
     assert [training.stage(step, 100)[0].learn for step in (0, 74, 75, 99)] == ["codes", "codes", "prior", "prior"]

@@ -288,7 +288,8 @@ def _train(args: argparse.Namespace) -> int:
         if not (folder / "checkpoint.safetensors").exists():
             return _fail("stopped before anything was worth keeping", 130)
         at = f" at {stopped}" if str(stopped) else ""
-        return _fail(f"stopped{at}; everything is saved. Go on with: taut train --resume {folder}", 130)
+        trust = "".join(f" --trust {module}" for module in args.trust)
+        return _fail(f"stopped{at}; everything is saved. Go on with: taut train --resume {folder}{trust}", 130)
     finally:
         watch.close()
     if not args.quiet:
@@ -307,11 +308,14 @@ def _what(experiment: Any, data: Any) -> list[str]:
     lines += [f"note: {note}" for note in data.notes()]
     model, training = experiment.model, experiment.training
     layers = " → ".join(str(layer.latents) for layer in model.layers) or "no"
+    posteriors = dict.fromkeys(type(layer.posterior).__name__ for layer in model.layers)
     prior = f"{type(model.prior).__name__} prior" + (" at the top" if len(model.layers) > 1 else "")
+    estimators = [type(each).__name__ for each in experiment.objective.estimator]
+    gradient = f" by {', '.join(dict.fromkeys(estimators))}" if set(estimators) - {"Pathwise"} else ""
     objective = " + ".join(type(part).__name__ for part in (experiment.objective, *experiment.objective.penalties))
     lines.append(
-        f"model: {layers} latent{'s'[: layers != '1']}, {prior}, {type(model.posterior).__name__} posterior, "
-        f"{type(model.network).__name__}; {objective} for {training.steps:,} steps of {training.batch}"
+        f"model: {layers} latent{'s'[: layers != '1']}, {prior}, {' → '.join(posteriors) or 'no'} posterior, "
+        f"{type(model.network).__name__}; {objective}{gradient} for {training.steps:,} steps of {training.batch}"
     )
     return lines
 

@@ -113,8 +113,18 @@ def _parse_tuple(kind: Any, value: Any, path: str, trust: Iterable[str]) -> tupl
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = [value]
     if not isinstance(value, (list, tuple)):
-        raise InputError(path, f"is {_show(value)}", "give a list, such as 256,256")
+        raise InputError(path, f"is {_show(value)}", f"give a list, such as {_example(item)}")
     return tuple(parse(item, each, f"{path}.{i}", trust) for i, each in enumerate(value))
+
+
+def _example(item: Any) -> str:
+    """A list of such items, as it is given on the command line."""
+    if inspect.isclass(item) and issubclass(item, Part) and "members" in vars(item):
+        return f"'[{{part: {min(item.members)}}}]'"
+    if dataclasses.is_dataclass(item):
+        first = dataclasses.fields(item)[0]
+        return f"'[{{{first.name}: {_default(first)}}}]'"
+    return "256,256"
 
 
 def _parse_member(family: Any, value: Any, path: str, trust: Iterable[str], default: Any) -> Any:

@@ -63,7 +63,9 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     for layer in experiment.model.layers:
         layer.prior.check(len(data.train))
     training = replace(training, batch=min(training.batch, len(data.train)))
-    build(experiment, data)  # what cannot be built is refused here, before anything is written
+    vae = build(experiment, data)  # what cannot be built is refused here, before anything is written
+    for stage in training.stages:
+        vae.learn(stage.learn)
     per_epoch = steps_per_epoch(data, training)
     if training.minutes is not None and training.steps is None:
         steps = _steps_in(training.minutes, experiment, data, training)

@@ -270,10 +270,22 @@ class VAE(nn.Module):
         return top.posterior(self.root(len(x)), top.evidence(self.encoder((x - self.shift) / self.scale)), None)
 
     def learn(self, which: Literal["all", "prior", "codes"]) -> None:
-        """Let everything learn, the priors of the layers alone, or all but them."""
+        """Let everything learn, the priors of the layers alone, or all but them.
+
+        Raises:
+            InputError: where nothing would learn.
+        """
         priors = {id(weight) for layer in self.layers for weight in layer.p.parameters()}
+        learning = [
+            weight for weight in self.parameters() if which == "all" or (id(weight) in priors) == (which == "prior")
+        ]
+        if not learning:
+            raise InputError("training.stages", f"has one that learns the {which} alone, and there is nothing in it to learn",
+                             "choose a prior with weights, such as Mixture, or leave the stage out")  # fmt: skip
         for weight in self.parameters():
-            weight.requires_grad_(which == "all" or (id(weight) in priors) == (which == "prior"))
+            weight.requires_grad_(False)
+        for weight in learning:
+            weight.requires_grad_(True)
 
     def stamp(self) -> Hashable:
         """A value that changes when a weight is set, averaged or loaded: for what is kept between passes of evaluation."""
@@ -355,14 +367,26 @@ class Model:
         """
         likelihood = self.likelihood or default_likelihood(support)
         require_fit(likelihood, support)
+        self._require_use()
         size = torch.Size(shape).numel()
         latents = self.latents or max(1, min(size // 2, 40 if size < 2000 else 64))
         layers = tuple(
             layer.filled(latents, self.prior, self.posterior, top=i == 0) for i, layer in enumerate(self.layers)
         )
         network = self.network or default_network(shape)
-        prior = layers[0].prior if layers else self.prior
-        return replace(self, latents=latents, prior=prior, likelihood=likelihood, network=network, layers=layers)
+        if layers:  # what the model says is what its top layer has
+            latents, prior, posterior = layers[0].latents, layers[0].prior, layers[0].posterior
+            return replace(self, latents=latents, prior=prior, posterior=posterior, likelihood=likelihood, network=network,
+                           layers=layers)  # fmt: skip
+        return replace(self, latents=latents, likelihood=likelihood, network=network)
+
+    def _require_use(self) -> None:
+        """Refuse latents or a posterior of the model where every layer names another of its own."""
+        for field, blank in (("latents", None), ("posterior", DiagonalNormal())):
+            given, own = getattr(self, field), [getattr(layer, field, None) for layer in self.layers]
+            if given != blank and own and None not in own and given not in own:
+                raise InputError(f"model.{field}", "is given, and every layer of model.layers has its own",
+                                 "leave it out, or change it in the layers")  # fmt: skip
 
     def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> VAE:
         """The module; random initial weights come from torch's default generator."""

@@ -60,7 +60,8 @@ class Objective(Part, family=True):
         given = self.estimator * len(layers) if len(self.estimator) == 1 else self.estimator
         given = given or tuple(self._default(layer) for layer in layers)
         if len(given) != len(layers):
-            raise InputError("objective.estimator", f"names {len(given)}, and the model has {len(layers)} layers",
+            count = f"{len(layers)} layer{'s'[: len(layers) != 1]}"
+            raise InputError("objective.estimator", f"names {len(given)}, and the model has {count}",
                              "name one for all, or one for each")  # fmt: skip
         for layer, estimator in zip(layers, given, strict=True):
             self._require(layer, estimator)

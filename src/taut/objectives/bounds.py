@@ -104,7 +104,7 @@ class ELBO(_Mean):
         return not self.free_bits
 
     def loss(self, distortion: Tensor, trace: Trace, beta: float) -> Tensor:
-        if beta == 0 and distortion.requires_grad:  # else only a prior learns, and the rate is all that it reads
+        if beta == 0:
             return distortion.mean()
         return super().loss(distortion, trace, beta)
 

@@ -37,8 +37,8 @@ class Penalty(Part, family=True):
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.weight):
-            raise InputError("weight", f"is {self.weight:g}", "give a finite number")
+        if not 0 <= self.weight < math.inf:
+            raise InputError("weight", f"is {self.weight:g}", "give 0 or more")
 
     def check(self, posterior: Posterior) -> None:
         """Refuse a posterior that the term does not exist for.

@@ -33,6 +33,8 @@ from taut.posteriors.normal import soft
 
 __all__ = ["CommittedNormal"]
 
+MOST = 7.0  # nats committed for each latent, at most
+
 
 @dataclass(frozen=True)
 class CommittedNormal(Posterior):
@@ -56,6 +58,12 @@ class CommittedNormal(Posterior):
     def __post_init__(self) -> None:
         if not 0 < self.delta < math.inf:
             raise InputError("delta", f"is {self.delta:g}", "give a number of nats above 0, or choose DiagonalNormal")
+
+    def check(self, latents: int) -> None:
+        if self.delta > MOST * latents:  # σ would be lost beside μ in single precision, and with it the bound
+            some = f"{latents} latent{'s'[: latents != 1]}"
+            mend = f"give at most {MOST:g} a latent, {MOST * latents:g}, or more latents"
+            raise InputError("model.posterior.delta", f"is {self.delta:g} nats for {some}", mend)
 
     def build(self, event: tuple[int, ...]) -> PosteriorModule:
         return _Committed(event, self.delta)

@@ -187,10 +187,16 @@ def fit(
             if order is None or place == 0:
                 shuffle = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
                 order = torch.randperm(len(train), generator=shuffle).to(device)
-            if (stage := spec.stage(state.step, steps)[0]) is not learning:
+            stage, begun, _ = spec.stage(state.step, steps)
+            if stage is not learning:
                 learning = stage
                 vae.learn(stage.learn)
-            beta = objective.beta * objective.schedule.factor(state.step, steps, per_epoch)
+            if state.step == begun:  # each stage goes on from the last one's end, and is judged by its own measure
+                state.best_score = math.inf
+            target = 1.0 if stage.learn == "prior" else objective.beta
+            beta = (
+                target if stage.learn == "prior" else target * objective.schedule.factor(state.step, steps, per_epoch)
+            )
             for group in optimiser.param_groups:
                 group["lr"] = spec.lr(state.step, steps)
 
@@ -216,7 +222,7 @@ def fit(
                     numbers = examine(state.average.module, valid)
                     if broken := _broken_weights(state, numbers):
                         _give_up(*broken, good, spec, folder)
-                    better = _keep_best(state, numbers, objective.beta, beta)
+                    better = _keep_best(state, numbers, target, beta)
                 listen(
                     Event(state.step, steps, state.step / per_epoch, state.seconds, speed, beta, state.meter.read(),
                           numbers, better)

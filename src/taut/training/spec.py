@@ -113,6 +113,8 @@ class SGD(Optimiser):
 class Stage:
     """A stretch of a run in which only some of the model learns; each has its own course of the learning rate.
 
+    Where a prior learns alone, the rate is all that there is to lower, so its weight β is 1 there whatever the objective says.
+
     Args:
         learn: everything, the ``prior`` of every layer alone, or all but it: the ``codes``.
         share: how long, in proportion to the other stages.
