@@ -42,6 +42,7 @@ SMALL = {
     "MAF": {"transforms": 2, "hidden": [32]},
     "NSF": {"transforms": 1, "hidden": [32]},
     "Autoregressive": {"components": 2, "hidden": [32]},
+    "IAF": {"hidden": [32], "context": 8},
 }
 COUNTS = ("NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial")
 
@@ -113,7 +114,13 @@ def experiment(row: Row, layers: bool = True) -> tuple[Experiment, Dataset]:
             "estimator": [row.estimator] if layers else [],
             "schedule": "Constant",
         },
-        "training": {"steps": STEPS, "validations": 1, "average": 0.9, "clip": 100.0},
+        "training": {
+            "steps": STEPS,
+            "validations": 1,
+            "average": 0.9,
+            "clip": 100.0,
+            "optimiser": {"part": "Adam", "lr": 3e-3},
+        },
     }
     return resolve(parse(Experiment, tree), data), data
 

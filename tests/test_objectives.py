@@ -10,7 +10,19 @@ import torch
 from taut.distributions import DiagonalNormal
 from taut.errors import InputError
 from taut.model import Step, Trace
-from taut.objectives import DIP, ELBO, IWAE, MMD, Capacity, Constant, Cosine, Cyclical, Linear, TotalCorrelation
+from taut.objectives import (
+    DIP,
+    ELBO,
+    IWAE,
+    MMD,
+    Capacity,
+    Constant,
+    Cosine,
+    Cyclical,
+    Linear,
+    Sigmoid,
+    TotalCorrelation,
+)
 
 
 def trace_of(q: DiagonalNormal, p: DiagonalNormal | None = None, z: torch.Tensor | None = None) -> Trace:
@@ -53,7 +65,7 @@ def test_iwae_with_one_sample_is_the_sampled_elbo() -> None:
     assert IWAE(samples=1).loss(distortion, trace, 1.0) == pytest.approx(-float(weight.mean()))
 
 
-@pytest.mark.parametrize("schedule", [Constant(), Linear(0.3), Cosine(0.3), Cyclical(3, 0.5)])
+@pytest.mark.parametrize("schedule", [Constant(), Linear(0.3), Cosine(0.3), Sigmoid(0.3), Cyclical(3, 0.5)])
 def test_schedules_stay_between_zero_and_one_and_end_at_one(schedule) -> None:
     values = [schedule.factor(step, 300, 10) for step in range(300)]
     assert min(values) >= 0 and max(values) == 1 and values[-1] == 1
@@ -63,7 +75,7 @@ def test_schedules_stay_between_zero_and_one_and_end_at_one(schedule) -> None:
 def test_cyclical_returns_to_zero_and_linear_does_not() -> None:
     cyclical = [Cyclical(3, 0.5).factor(step, 300, 10) for step in range(300)]
     assert [i for i, value in enumerate(cyclical) if value == 0] == [0, 100, 200]
-    for schedule in (Linear(0.5), Cosine(0.5)):
+    for schedule in (Linear(0.5), Cosine(0.5), Sigmoid(0.5)):
         values = [schedule.factor(step, 300, 10) for step in range(300)]
         assert values == sorted(values) and values[0] == 0
     with pytest.raises(InputError, match="cycles"):

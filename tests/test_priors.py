@@ -34,7 +34,11 @@ from taut.training import Training, examine, fit
 
 torch.set_num_threads(1)
 
-OWN = [name for name, prior in sorted(Prior.members.items()) if prior.space == "real" and name != "ConditionalNormal"]
+OWN = [
+    name
+    for name, prior in sorted(Prior.members.items())
+    if prior.space == "real" and prior.alone and not prior.reads_encoder and not prior.heavy
+]
 BINARY = Support("binary", 2)
 
 
@@ -127,7 +131,7 @@ def test_below_the_top_the_state_is_read(name):
     assert both.sample((4,)).shape == (4, 2, 2)
 
 
-@pytest.mark.parametrize("name", [name for name in OWN if name not in ("AR1", "Mixture")])
+@pytest.mark.parametrize("name", ["Autoregressive", "MAF", "NSF", "RealNVP", "StandardNormal"])
 @torch.no_grad()
 def test_they_start_at_or_near_the_standard_normal(name):
     torch.manual_seed(0)
@@ -141,13 +145,13 @@ def test_they_start_at_or_near_the_standard_normal(name):
 # --- temperatures ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["AR1", "Mixture", "RealNVP", "MAF", "NSF"])
+@pytest.mark.parametrize("name", ["AR1", "Laplace", "Logistic", "MAF", "Mixture", "NSF", "RealNVP"])
 @torch.no_grad()
 def test_a_temperature_narrows_and_stays_a_density(name):
     p = density(name, 2)
     cold = tempered(p, 0.5)
     assert tempered(p, 1) is p
-    z, cell = grid(2, 12.0, 501)
+    z, cell = grid(2, 12.0, 801)
     assert (cold.log_prob(z).exp().sum() * cell).item() == pytest.approx(1, abs=1e-3)
     torch.manual_seed(0)
     assert cold.sample((4000,)).std(0).sum() < p.sample((4000,)).std(0).sum()

@@ -393,7 +393,10 @@ def _reconstruct(args: argparse.Namespace) -> int:
 
 
 def _encode_arguments(parser: _Parser) -> None:
-    parser.description = "The posterior means of data, a row an example, with labels where there are any."
+    parser.description = (
+        "The posterior means of data, or what stands for them where z cannot be a mean, a row an example, with labels where "
+        "there are any."
+    )
     _run_arguments(parser)
     parser.add_argument("data", metavar="DATA", help="data, read as the run's were")
     parser.add_argument("--draw", action="store_true", help="draw from the posterior instead of taking its mean")

@@ -110,8 +110,8 @@ class Step:
     def kl(self) -> Divergence:
         """KL(q ‖ p) of this layer, its parts (N, G) nats."""
         if self.density is not None:
-            return sampled(self.density, self.p, self.z, self.log_q)
-        return divergence(self.q, self.p, self.z, self.log_q)
+            return sampled(self.density, self.p, self.z, self.log_q, lambda: self.log_p)
+        return divergence(self.q, self.p, self.z, self.log_q, lambda: self.log_p)
 
     @cached_property
     def log_p(self) -> Tensor:

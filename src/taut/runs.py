@@ -78,11 +78,11 @@ class Run:
         """
         feed = self._feed(x)
         codes = []
-        with torch.no_grad(), seeded(seed):
-            for index in torch.arange(len(feed)).split(1024):
+        with torch.no_grad(), seeded(seed, feed.x.device):
+            for index in torch.arange(len(feed), device=feed.x.device).split(1024):
                 trace = self.vae(feed.still(index)) if sample else self.vae(feed.still(index), pick=centre)
                 codes.append(torch.cat([step.z.flatten(1) for step in trace.steps], 1))
-        return torch.cat(codes).numpy()
+        return torch.cat(codes).cpu().numpy()
 
     def decode(self, z: ArrayLike) -> np.ndarray:
         """E[x|z] for codes (N, latents) as :meth:`encode` gives them, in the user's layout; others are brought to their
@@ -250,7 +250,7 @@ class Run:
 
     def _feed(self, x: ArrayLike | Split) -> Feed:
         split = x if isinstance(x, Split) else Split(self.reading.apply(np.asarray(x)), None)
-        return Feed(split, self.reading, self.vae.dequantise)
+        return Feed(split, self.reading, self.vae.dequantise, self.vae.shift.device)
 
     def _mean_of(self, likelihood: torch.distributions.Distribution) -> Tensor:
         # a dequantised value lies between a whole number and the next: its mean is half a step too high

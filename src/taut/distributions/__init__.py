@@ -8,6 +8,7 @@ from taut.distributions.divergence import Divergence, divergence, register_diver
 from taut.distributions.draws import central, drawn, same_noise
 from taut.distributions.factorised import Affine, Factorised
 from taut.distributions.flow import Flow, import_zuko
+from taut.distributions.inverse import InverseAutoregressive
 from taut.distributions.locationscale import Cauchy, Laplace, Logistic
 from taut.distributions.logistic import DiscretisedLogistic, DiscretisedLogisticMixture
 from taut.distributions.mixture import Mixture
@@ -36,6 +37,7 @@ __all__ = [
     "Factorised",
     "Flow",
     "FullNormal",
+    "InverseAutoregressive",
     "Laplace",
     "Logistic",
     "LowRankNormal",

@@ -22,7 +22,9 @@ Put into Bessel's equation this asks, with h(p) = ½ p² (1 − p²), for
     φ_1 = ⅛ (1 − 5p²),     φ_{k+1} = (h φ_k)' + h Σ_{i+j=k} φ_i φ_j
 
 the logarithmic form of the recurrence for Debye's polynomials U_k (NIST Handbook, 10.41). The constant Γ(ν + 1) needs no
-series of its own: F is 1 at p = 1. Two derivatives of log F_N give r_N and r'_N, in α = ½ + pφ and β = (1 − p²)(2α + pα') − α.
+series of its own: F is 1 at p = 1. Two derivatives are, with α = ½ + pφ and β = (1 − p²)(2α + pα') − α,
+
+    ρ_N = 1/(N + R) − α/R²,     r'_N = N/(R (N + R)) + β/R²
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ ORDER, TERMS = 12, 16  # the least order at which Debye's expansion is used, and
 
 
 def bessel(order: float, kappa: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """log F_ν(κ) − κ, the ratio r_ν(κ) = I_{ν+1}(κ)/I_ν(κ), and 1 − r_ν(κ), each to its own relative precision.
+    """log F_ν(κ) − κ, the ratio r_ν(κ) = I_{ν+1}(κ)/I_ν(κ), and 1 − r_ν(κ), each as exact as its type can hold it.
 
     They are found in float64, where the device has it, and are given in the type of κ; each has a first derivative.
 

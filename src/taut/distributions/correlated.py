@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -164,18 +163,17 @@ class LowRankNormal(_Correlated):
              [1., 2.]]])
     """
 
+    def __init__(self, mean: Tensor, log_scale: Tensor, mixing: Tensor) -> None:
+        super().__init__(mean, log_scale, mixing)
+        with full_precision(mixing):
+            inner = mixing.mT @ mixing
+            self._factor = torch.linalg.cholesky(inner + _eye(inner))  # of C, (N, R, R)
+
     @property
     def correlator(self) -> Tensor:
         with full_precision(self.mixing):
             outer = self.mixing @ self.mixing.mT
             return outer + _eye(outer)
-
-    @cached_property
-    def _factor(self) -> Tensor:
-        """The Cholesky factor of C, (N, R, R)."""
-        with full_precision(self.mixing):
-            inner = self.mixing.mT @ self.mixing
-            return torch.linalg.cholesky(inner + _eye(inner))
 
     def half_log_det(self) -> Tensor:
         return self._factor.diagonal(dim1=1, dim2=2).log().sum(1)

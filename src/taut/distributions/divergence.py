@@ -58,8 +58,12 @@ def closed_form(q: Distribution, p: Distribution) -> Tensor | None:
     return None if known is None else known(q, p)
 
 
-def divergence(q: Distribution, p: Distribution, z: Tensor, log_q: Tensor) -> Divergence:
+def divergence(
+    q: Distribution, p: Distribution, z: Tensor, log_q: Tensor, log_p: Callable[[], Tensor] | None = None
+) -> Divergence:
     """KL(q ‖ p), for z of shape (N, *event) drawn from q with density ``log_q`` (N,).
+
+    Where log p(z) is wanted it is asked of ``log_p`` if that is given: it may be dear, and known.
 
     >>> q = DiagonalNormal(torch.ones(1, 2), torch.zeros(1, 2)); p = DiagonalNormal(torch.zeros(1, 2), torch.zeros(1, 2))
     >>> divergence(q, p, q.mean, q.log_prob(q.mean))
@@ -68,17 +72,19 @@ def divergence(q: Distribution, p: Distribution, z: Tensor, log_q: Tensor) -> Di
     if q is p:
         return Divergence(torch.zeros(z.shape[0], 1, dtype=z.dtype, device=z.device), "closed")
     if not getattr(q, "proper", True):
-        return Divergence(-p.log_prob(z).unsqueeze(1), "improper")
+        return Divergence(-(log_p() if log_p else p.log_prob(z)).unsqueeze(1), "improper")
     if (parts := closed_form(q, p)) is not None:
         return Divergence(parts, "closed")
-    return sampled(q, p, z, log_q)
+    return sampled(q, p, z, log_q, log_p)
 
 
-def sampled(q: Distribution, p: Distribution, z: Tensor, log_q: Tensor) -> Divergence:
+def sampled(
+    q: Distribution, p: Distribution, z: Tensor, log_q: Tensor, log_p: Callable[[], Tensor] | None = None
+) -> Divergence:
     """log q(z) − log p(z), whose mean over z ~ q is KL(q ‖ p); per dimension where both densities factorise."""
     if hasattr(q, "log_prob_parts") and hasattr(p, "log_prob_parts"):
         return Divergence(q.log_prob_parts(z) - p.log_prob_parts(z), "sampled")
-    return Divergence((log_q - p.log_prob(z)).unsqueeze(1), "sampled")
+    return Divergence((log_q - (log_p() if log_p else p.log_prob(z))).unsqueeze(1), "sampled")
 
 
 @register_divergence(DiagonalNormal, DiagonalNormal)

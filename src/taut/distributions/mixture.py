@@ -70,8 +70,15 @@ class Mixture(Distribution):
         if type(p) is DiagonalNormal:
             return DiagonalNormal(p.mu[chosen], p.log_scale[chosen]).sample()
         at_once = max(1, _ELEMENTS // (len(self.log_weights) * max(1, self.event_shape.numel())))
-        drawn = [p.sample((len(some),))[torch.arange(len(some)), some] for some in chosen.split(at_once)]
-        return torch.cat(drawn)
+        return torch.cat([self._draw_together(some) for some in chosen.split(at_once)])
+
+    def _draw_together(self, chosen: Tensor) -> Tensor:
+        """The same, from as many draws of every component as the one that is chosen most often needs."""
+        counts = chosen.bincount(minlength=len(self.log_weights))
+        order = chosen.argsort(stable=True)
+        place = torch.empty_like(chosen)  # the how-manieth choice of its component each is
+        place[order] = torch.arange(len(chosen), device=chosen.device) - (counts.cumsum(0) - counts)[chosen[order]]
+        return self.components.sample((int(counts.max()),))[place, chosen]
 
     def log_prob(self, value: Tensor) -> Tensor:
         batch = value.shape[: value.dim() - len(self.event_shape)]

@@ -4,8 +4,8 @@ The von Mises–Fisher density with mean direction μ, |μ| = 1, and concentrati
 
     q(z) = C_D(κ) e^{κt},     C_D(κ) = κ^ν / ( (2π)^{D/2} I_ν(κ) ),     C_D(0) = 1/|S^{D−1}| = Γ(D/2) / 2 π^{D/2}
 
-(Mardia and Jupp 2000). In F_ν(κ) = |S| C_D(0) / |S| C_D(κ) = Γ(ν + 1) (2/κ)^ν I_ν(κ), which :mod:`taut.distributions.bessel`
-finds, and r = I_{ν+1}/I_ν = d log F_ν/dκ,
+(Mardia and Jupp 2000). With F_ν(κ) = C_D(0)/C_D(κ) = Γ(ν + 1) (2/κ)^ν I_ν(κ), which :mod:`taut.distributions.bessel` finds,
+and r = I_{ν+1}/I_ν = d log F_ν/dκ,
 
     log q(z) = −κ (1 − t) − (log F_ν − κ) − log |S|         1 − t = ½ |z − μ|²
     E[z] = r μ
@@ -18,23 +18,23 @@ Wood (1994) proposes t from a density of heavier tails. With b = (D − 1)/(2κ 
 
     1 − t = w = 2bu/Δ,     Δ = 1 − (1 − b) u,     u ~ Beta( ½(D − 1), ½(D − 1) )
 
-is kept with probability a(φ) = e^{κ(w₀ − w)} ( (1 + b)/2Δ )^{D−1}, which is 1 where φ = ½π, w = w₀ = 2b/(1 + b), and 0.66 or
+is kept with probability a(φ) = e^{κ(w₀ − w)} ( (1 + b)/2Δ )^{D−1}, which is 1 where φ = ½π, w = w₀ = 2b/(1 + b), and 0.65 or
 more on average for every D and κ. So the density of φ ∈ (0, π) is ∝ a(φ) sin^{D−2} φ: smooth in every dimension, of a width
-that κ does not change.
+that hardly depends on κ.
 
-**Gradients.** A draw is moved, not drawn again, when μ or κ change: by the smallest rotation that takes μ to μ + dμ, and along
-the great circle through μ so that its place in the distribution function F(t; κ) of t stays (implicit reparameterisation:
+**Gradients.** When μ or κ change, a draw is moved: with μ by the smallest rotation that takes it to μ + dμ, with κ along the
+great circle through μ so that its place in the distribution function F(t; κ) of t stays (implicit reparameterisation:
 Figurnov, Mohamed and Mnih 2018),
 
     dz = t dμ − (zᵀdμ) μ + (μ − t z) s dκ,     s = (dt/dκ)/(1 − t²),     dt/dκ = −(∂F/∂κ)(t) / f(t)
 
-Both leave ∫ q(z) g(z) dz as a function of μ and κ exactly what it is, so gradients of expectations are unbiased without the
-correction for rejections of Davidson et al. (2018). In the angle of the proposal, with r = E[t],
+Draws so moved follow the density of the new μ and κ, so gradients of expectations are unbiased without the correction for
+rejections of Davidson et al. (2018). In the angle of the proposal, with r = E[t],
 
     s = (1/sin φ) ∫ | r − t(ϕ) | ( a(ϕ) sin^{D−2} ϕ ) / ( a(φ) sin^{D−2} φ ) dϕ
 
 over (0, φ) where t ≥ r and over (φ, π) elsewhere: ∂F/∂κ = ∫_{−1}^t (τ − r) f(τ) dτ = −∫_t^1, and on the side that does not
-hold r nothing cancels. 32 nodes of Gauss and Legendre find it to 1e-8 of itself.
+hold r nothing cancels. 32 nodes of Gauss and Legendre find s to eight digits.
 """
 
 from __future__ import annotations

@@ -23,17 +23,17 @@ S(ζ) = |y| there; in logarithms, with E = −log(1 − |y|/R(|κ|)),
 
     h(ζ) = ζ(ζ/2 + |κ|) + log R(|κ|) − log R(|κ| + ζ) − E = 0,   h′(ζ) = 1/R(|κ| + ζ)
 
-h is convex, so Newton's steps from the right of the root come down to it; a last one, in which κ and E are not constants,
-carries the gradient of z (the implicit reparameterisation of Figurnov, Mohamed and Mnih 2018).
+Two of Halley's steps, for which h″ = h′(h′ − |κ| − ζ) is known too, leave an error below 10⁻⁸; the last is Newton's, which
+squares that, and in which κ and E are not constants, so that it carries the gradient of z (the implicit reparameterisation
+of Figurnov, Mohamed and Mnih 2018).
 
-Where σ ≫ b the density is nearly uniform and S is a small difference: all is in double precision, of which a relative
-(σ/b)³ 10⁻¹⁶ is lost. On devices without it, single precision has to do.
+Where σ ≫ b the density is nearly uniform and S is a small difference: all is in double precision, of which the variance loses
+a relative (σ/b)³ 10⁻¹⁵. On devices without it, single precision has to do.
 """
 
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -42,23 +42,36 @@ from torch.distributions import Distribution
 
 from taut.distributions.autoregressive import AR1
 from taut.distributions.divergence import register_divergence
-from taut.distributions.locationscale import by_moments, open_uniform
+from taut.distributions.locationscale import open_uniform
 from taut.distributions.normal import DiagonalNormal
 from taut.distributions.tempered import log_temperature, tempered
 
 __all__ = ["TruncatedNormal"]
 
-_NEWTON = 8  # steps, after which no digit changes: see the tests
-
 
 class _Cut(NamedTuple):
-    """What the interval leaves of the normal, (N, *event) each: r, σ, κ, S(ℓ₋), N."""
+    """What the interval leaves of the normal, (N, *event) each; the last three of both sides, (2, N, *event)."""
 
-    mode: Tensor
-    scale: Tensor
-    kappa: Tensor
-    left: Tensor
-    mass: Tensor
+    mode: Tensor  # r
+    scale: Tensor  # σ
+    kappa: Tensor  # κ
+    start: Tensor  # R(|κ|)
+    lengths: Tensor  # ℓ₋ and ℓ₊
+    ends: Tensor  # e
+    reaches: Tensor  # R(|κ| + ℓ)
+
+    @classmethod
+    def of(cls, location: Tensor, scale: Tensor, bound: float) -> _Cut:
+        mode = location.clamp(-bound, bound)
+        kappa = (mode - location) / scale
+        lengths = torch.stack([mode + bound, bound - mode]) / scale
+        ends = (-lengths * (lengths / 2 + kappa.abs())).exp()
+        return cls(mode, scale, kappa, _mills(kappa.abs()), lengths, ends, _mills(kappa.abs() + lengths))
+
+    @property
+    def masses(self) -> Tensor:
+        """S(ℓ₋) and S(ℓ₊)."""
+        return self.start - self.ends * self.reaches
 
 
 class TruncatedNormal(Distribution):
@@ -80,37 +93,25 @@ class TruncatedNormal(Distribution):
 
     def __init__(self, location: Tensor, log_scale: Tensor, bound: float) -> None:
         self.location, self.log_scale, self.bound = location, log_scale, bound
+        self._cut = _Cut.of(_wide(location), _wide(log_scale).exp(), bound)
         super().__init__(location.shape[:1], location.shape[1:], validate_args=False)
 
-    @cached_property
-    def _cut(self) -> _Cut:
-        location, scale = _wide(self.location), _wide(self.log_scale).exp()
-        mode = location.clamp(-self.bound, self.bound)
-        kappa = (mode - location) / scale
-        left = _side(kappa.abs(), (mode + self.bound) / scale)[0]
-        right = _side(kappa.abs(), (self.bound - mode) / scale)[0]
-        return _Cut(mode, scale, kappa, left, left + right)
-
-    @cached_property
-    def _moments(self) -> tuple[Tensor, Tensor, Tensor]:
-        """E[z], Var z and H(q(z_d))."""
-        mode, scale, kappa, _, mass = self._cut
-        first, second, surplus = 0, 0, 0
-        for sign in (-1, 1):
-            length = (self.bound - sign * mode) / scale
-            s, end = _side(kappa.abs(), length)
-            reach = kappa.abs() + length
-            t1 = _deficit(kappa.abs()) - end * (_deficit(reach) + length * _mills(reach))
-            first = first + sign * t1 / mass
-            second = second + (s - length * end - kappa.abs() * t1) / mass
-            surplus = surplus + (kappa.abs() * t1 - length * end) / mass
-        mean, variance = mode + scale * first, scale.square() * (second - first.square()).clamp_min(0)
-        entropy = _wide(self.log_scale) + mass.log() + 0.5 * (1 + surplus)
-        return tuple(moment.to(self.location.dtype) for moment in (mean, variance, entropy))
+    def moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """E[z], Var z and H(q(z_d)) of each element, (N, *event) each."""
+        cut, kappa, mass = self._cut, self._cut.kappa.abs(), self._cut.masses.sum(0)
+        beyond = _deficit(kappa + cut.lengths, cut.reaches) + cut.lengths * cut.reaches
+        first = _deficit(kappa, cut.start) - cut.ends * beyond
+        surplus = kappa * first - cut.lengths * cut.ends
+        shift = (first[1] - first[0]) / mass
+        second = (cut.masses - cut.lengths * cut.ends - kappa * first).sum(0) / mass
+        variance = cut.scale.square() * (second - shift.square()).clamp_min(0)
+        entropy = _wide(self.log_scale) + mass.log() + 0.5 * (1 + surplus.sum(0) / mass)
+        moments = cut.mode + cut.scale * shift, variance, entropy
+        return tuple(moment.to(self.location.dtype) for moment in moments)
 
     @property
     def mean(self) -> Tensor:
-        return self._moments[0]
+        return self.moments()[0]
 
     @property
     def mode(self) -> Tensor:
@@ -118,25 +119,22 @@ class TruncatedNormal(Distribution):
 
     @property
     def variance(self) -> Tensor:
-        return self._moments[1]
-
-    def entropy_parts(self) -> Tensor:
-        """H(q(z_d)) of each dimension, (N, D) nats."""
-        return self._moments[2].flatten(1)
+        return self.moments()[1]
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         """z by the inverse of the distribution function: gradients reach μ and σ."""
-        mode, scale, kappa, left, mass = self._cut
-        place = open_uniform((*sample_shape, *mode.shape), mode) * mass - left
-        share = (place.abs() / _mills(kappa.abs())).clamp_max(1 - torch.finfo(mode.dtype).eps)
-        z = mode + place.sign() * scale * _root(kappa.abs(), -torch.log1p(-share))
+        cut, kappa = self._cut, self._cut.kappa.abs()
+        left, right = cut.masses
+        place = open_uniform((*sample_shape, *left.shape), left) * (left + right) - left
+        level = -torch.log1p(-(place.abs() / cut.start).clamp_max(1 - torch.finfo(place.dtype).eps))
+        z = cut.mode + place.sign() * cut.scale * _root(kappa, cut.start, level)
         return z.to(self.location.dtype).clamp(-self.bound, self.bound)
 
     def log_prob_parts(self, value: Tensor) -> Tensor:
         """log q(z_d) of each dimension, (N, D) nats; −∞ outside the interval."""
-        mode, scale, kappa, _, mass = self._cut
-        scaled = (_wide(value) - mode) / scale
-        inside = -scaled * (scaled / 2 + kappa) - _wide(self.log_scale) - mass.log()
+        cut = self._cut
+        scaled = (_wide(value) - cut.mode) / cut.scale
+        inside = -scaled * (scaled / 2 + cut.kappa) - _wide(self.log_scale) - cut.masses.sum(0).log()
         parts = torch.where(value.abs() <= self.bound, inside, -math.inf)
         return parts.to(value.dtype).flatten(-len(self.event_shape))
 
@@ -154,33 +152,28 @@ def _mills(x: Tensor) -> Tensor:
     return math.sqrt(math.pi / 2) * torch.special.erfcx(x / math.sqrt(2))
 
 
-def _deficit(x: Tensor) -> Tensor:
-    """D(x) = 1 − x R(x) for x ≥ 0: x⁻² − 3 x⁻⁴ + 15 x⁻⁶ − …, an alternating series, where x is large."""
+def _deficit(x: Tensor, mills: Tensor) -> Tensor:
+    """D(x) for x ≥ 0 from R(x); x⁻² − 3 x⁻⁴ + 15 x⁻⁶ − 105 x⁻⁸ + …, an alternating series, where x is large."""
     w = x.clamp_min(50.0).pow(-2)
     series = w * (1 - 3 * w * (1 - 5 * w * (1 - 7 * w * (1 - 9 * w))))
-    return torch.where(x > 50, series, 1 - x * _mills(x))
+    return torch.where(x > 50, series, 1 - x * mills)
 
 
-def _side(kappa: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """S(ℓ) and e."""
-    end = (-length * (length / 2 + kappa)).exp()
-    return _mills(kappa) - end * _mills(kappa + length), end
+def _root(kappa: Tensor, start: Tensor, level: Tensor) -> Tensor:
+    """The ζ ≥ 0 with h(ζ) = 0, for |κ|, R(|κ|) and E, differentiable in all."""
 
+    def newton(zeta: Tensor) -> tuple[Tensor, Tensor]:
+        """h/h′, and h′."""
+        reach = _mills(kappa + zeta)
+        return reach * (zeta * (zeta / 2 + kappa) + (start / reach).log() - level), 1 / reach
 
-def _root(kappa: Tensor, level: Tensor) -> Tensor:
-    """The ζ ≥ 0 with h(ζ) = 0 at E = ``level``, differentiable in both."""
     with torch.no_grad():
-        # two bounds from above: the hazard 1/R grows from 1/R(κ), and is never below its argument
-        zeta = torch.minimum(level * _mills(kappa), (kappa.square() + 2 * level).sqrt() - kappa)
-        for _ in range(_NEWTON):
-            zeta = zeta - _newton(zeta, kappa, level)
-    return zeta - _newton(zeta, kappa, level)
-
-
-def _newton(zeta: Tensor, kappa: Tensor, level: Tensor) -> Tensor:
-    """h/h′."""
-    reach = _mills(kappa + zeta)
-    return reach * (zeta * (zeta / 2 + kappa) + (_mills(kappa) / reach).log() - level)
+        # two bounds from above: the hazard h′ grows from 1/R(κ), and is never below κ + ζ
+        zeta = torch.minimum(level * start, (kappa.square() + 2 * level).sqrt() - kappa)
+        for _ in range(2):
+            step, slope = newton(zeta)
+            zeta = zeta - step / (1 - 0.5 * step * (slope - kappa - zeta))
+    return zeta - newton(zeta)[0]
 
 
 @tempered.register
@@ -190,5 +183,9 @@ def _(p: TruncatedNormal, temperature: float) -> Distribution:
     return p if temperature == 1 else TruncatedNormal(p.location, p.log_scale + log_t, p.bound)
 
 
-for _p in (DiagonalNormal, AR1):
-    register_divergence(TruncatedNormal, _p)(by_moments)
+@register_divergence(TruncatedNormal, DiagonalNormal)
+@register_divergence(TruncatedNormal, AR1)
+def _from_normal(q: TruncatedNormal, p: DiagonalNormal | AR1) -> Tensor:
+    """E_q[ −log p(z) ], for which two moments suffice, less the entropy, per dimension."""
+    mean, variance, entropy = q.moments()
+    return p.cross_entropy_parts(mean, variance) - entropy.flatten(1)

@@ -2,7 +2,8 @@
 
 Nothing here enters training: a model never sees a label or a factor. Whatever learns from codes learns from those of
 training examples and is tested on those of the test split; MIG learns nothing and is measured on the test split alone.
-Probe and DCI read posterior means, the codes that a user is given; MIG, which compares single latents, reads draws.
+Probe and DCI read the codes that a user is given, posterior means or what stands for them; MIG, which compares single
+latents, reads draws.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def _probe_in_words(probe: dict[str, Any]) -> tuple[str, str, str, str]:
     if probe["accuracy"] is None:
         return "–", "", "", probe["why"]
     raw = "" if probe["raw"] is None else f"x itself {probe['raw']:.1%}, "
-    text = f"told by posterior means ({raw}majority {probe['majority']:.1%})"
+    text = f"told by the codes ({raw}majority {probe['majority']:.1%})"
     return f"{probe['accuracy']:.1%}", f"± {100 * probe['stderr']:.1f}", "of labels", text
 
 

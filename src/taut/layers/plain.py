@@ -21,7 +21,7 @@ __all__ = ["Plain"]
 
 @dataclass(frozen=True)
 class Plain(Layer):
-    """A vector z_l; the state below it is everything picked so far, (h, z_l), in units of each posterior's ``scale``.
+    """A vector z_l; the state below it is everything picked so far, (h, z_l), as each posterior tells it.
 
     The posterior's parameters are a sum of two parts: one linear in the encoder's features, found once per example, and
     one that reads the layers above, found for each of their samples. The top layer of a model has only the first.
@@ -85,5 +85,5 @@ class _Plain(nn.Module):
         return self.q(params, p) if self.reads_prior else self.q(params)
 
     def merge(self, h: Tensor, z: Tensor) -> Tensor:
-        z = z.flatten(1) / self.q.scale  # the networks below learn fastest from numbers near 1
+        z = self.q.told(z).flatten(1)
         return torch.cat([h, z], 1) if h.shape[1] else z

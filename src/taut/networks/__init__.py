@@ -2,6 +2,8 @@
 
 from taut.networks.base import Network, activation
 from taut.networks.convolutional import Conv, ResNet
+from taut.networks.gated import Gated
+from taut.networks.masked import Masked
 from taut.networks.perceptron import MLP, ResidualMLP
 
-__all__ = ["MLP", "Conv", "Network", "ResNet", "ResidualMLP", "activation"]
+__all__ = ["MLP", "Conv", "Gated", "Masked", "Network", "ResNet", "ResidualMLP", "activation"]

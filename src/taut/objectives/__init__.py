@@ -4,7 +4,7 @@ from taut.objectives.base import Learner, Objective
 from taut.objectives.bounds import ELBO, IWAE, Capacity
 from taut.objectives.estimators import RLOO, STL, VIMCO, DReG, Estimator, Pathwise, Score
 from taut.objectives.penalties import DIP, MMD, Penalty, TotalCorrelation
-from taut.objectives.schedules import Constant, Cosine, Cyclical, Linear, Schedule
+from taut.objectives.schedules import Constant, Cosine, Cyclical, Linear, Schedule, Sigmoid
 
 __all__ = [
     "DIP",
@@ -27,5 +27,6 @@ __all__ = [
     "Penalty",
     "Schedule",
     "Score",
+    "Sigmoid",
     "TotalCorrelation",
 ]

@@ -126,9 +126,9 @@ class DIP(Penalty):
     diagonal: float = 10.0
 
     def check(self, posterior: Posterior) -> None:
-        if posterior.heavy and not self.of_means:
-            name = type(posterior).__name__
-            raise InputError("objective.penalties", f"DIP of the variance of z needs one, and {name} has none",
+        if (posterior.heavy or not posterior.varied) and not self.of_means:
+            name = f"{type(posterior).__name__} {'has' if posterior.heavy else 'knows'} none"
+            raise InputError("objective.penalties", f"DIP of the variance of z needs one, and {name}",
                              "give of_means true, or choose another posterior")  # fmt: skip
 
     def term(self, trace: Trace) -> Tensor:

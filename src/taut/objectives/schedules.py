@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from taut.config import Part
 from taut.errors import InputError
 
-__all__ = ["Constant", "Cosine", "Cyclical", "Linear", "Schedule"]
+__all__ = ["Constant", "Cosine", "Cyclical", "Linear", "Schedule", "Sigmoid"]
 
 
 class Schedule(Part, family=True):
@@ -79,6 +79,28 @@ class Cosine(Linear):
 
     def factor(self, step: int, steps: int, per_epoch: int) -> float:
         return 0.5 * (1 - math.cos(math.pi * super().factor(step, steps, per_epoch)))
+
+
+@dataclass(frozen=True)
+class Sigmoid(Linear):
+    """From 0 to β along a logistic curve, a monotone rise that is steep in its middle (Bowman et al. 2016).
+
+    Args:
+        share: how much of the run the rise takes, below 1.
+        epochs: the same in epochs, instead of a share.
+        steepness: s; the rise is that of the logistic function from −s to s, brought to 0 and 1 at its ends.
+    """
+
+    steepness: float = 6.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.steepness < math.inf:
+            raise InputError("steepness", f"is {self.steepness:g}", "give a number above 0, such as 6")
+
+    def factor(self, step: int, steps: int, per_epoch: int) -> float:
+        half = self.steepness / 2  # σ(x) = ½ (1 + tanh(x/2)), and the halves fall away
+        return 0.5 * (1 + math.tanh(half * (2 * super().factor(step, steps, per_epoch) - 1)) / math.tanh(half))
 
 
 @dataclass(frozen=True)

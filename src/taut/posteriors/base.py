@@ -30,6 +30,9 @@ class Posterior(Part, family=True):
     weighable: ClassVar[bool] = True
     """Whether log q(z) is to be had of what training draws, so that importance weights and mixtures of members exist."""
 
+    varied: ClassVar[bool] = True
+    """Whether its members know the variance of z, where it is finite."""
+
     closed: ClassVar[bool] = False
     """Whether it can be trained only where the divergence from the prior is in closed form."""
 
@@ -82,6 +85,10 @@ class PosteriorModule(nn.Module):
     def place(self, z: Tensor) -> Tensor:
         """The nearest value that z can take to each of those made by hand, (N, *event)."""
         return z
+
+    def told(self, z: Tensor) -> Tensor:
+        """What the layers below are told of z, (N, *event): numbers about 1 wide, from which networks learn fastest."""
+        return z / self.scale
 
     def over(self, p: Distribution) -> Distribution:
         """The prior as a density of this posterior's values; p itself unless z is an embedding of what p is over."""

@@ -54,12 +54,21 @@ class Cauchy(_LocationScale):
 
     It has no mean: the code of an example is the location μ, the median. Its divergence from a prior that has a variance is
     infinite, so it goes with priors of tails as heavy: Cauchy, which stands if none is named, and mixtures of its own kind.
-    The encoder's second output is log s, softly bounded to ±8. The divergence uses this density itself, and so does every
-    bound; from a Cauchy prior it is in closed form (Chyzak and Nielsen 2019).
+    Outputs of a decoder that grow with z would have an infinite expectation as well, so the layers below read asinh z. The
+    encoder's second output is log s, softly bounded to ±8. The divergence uses this density itself, and so does every bound;
+    from a Cauchy prior it is in closed form (Chyzak and Nielsen 2019).
     """
 
     heavy: ClassVar[bool] = True
     density: ClassVar[type[LocationScale]] = distributions.Cauchy
+
+    def build(self, event: tuple[int, ...]) -> PosteriorModule:
+        return _Wild(event, self.density)
+
+
+class _Wild(Scaled):
+    def told(self, z: Tensor) -> Tensor:
+        return z.asinh()
 
 
 @dataclass(frozen=True)

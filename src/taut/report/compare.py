@@ -73,7 +73,7 @@ def publish_comparison(comparison: Comparison, data: Dataset, folder: str | Path
     shown = "shown are means of p(x|z)" if canvas.image else "points are means of p(x|z)"
     caption = (
         f"The same networks, trained alike; left without a rate, right with it. {shown[0].upper() + shown[1:]}, the "
-        f"numbers are of draws of x. Maps: posterior means of {len(split):,} {whose} examples on their principal axes; "
+        f"numbers are of draws of x. Maps: codes of {len(split):,} {whose} examples on their principal axes; "
         "nothing ties the autoencoder's codes to N(0, I), which stands in for its prior."
     )
     return write_report(
@@ -151,8 +151,8 @@ def _tables(comparison: Comparison) -> list[Table]:
         row("Weights kept", lambda side: f"of step {side.run.summary['best_step']:,}"),
     ]
     note = (
-        "Distortion −log p(x|z) at the posterior mean of z, of the weights that did best on validation data, and, to "
-        f"show what that choice has spared, at the end of training. Errors are in {comparison.unit}."
+        f"Distortion −log p(x|z) at the {comparison.vae.run.centre} of z, of the weights that did best on validation data, "
+        f"and, to show what that choice has spared, at the end of training. Errors are in {comparison.unit}."
     )
     tables = [Table("Reconstruction", ("", *names), rows, note)]
     for title, words, text in NEARNESS:
