@@ -70,6 +70,10 @@ class _VectorQuantised(PosteriorModule):
         """e, (K, W)."""
         return _of_length(self.directions)
 
+    @property
+    def values(self) -> Tensor:
+        return self.codebook
+
     def place(self, z: Tensor) -> Tensor:
         codebook = self.codebook
         return distributions.nearest_code(z, codebook) @ codebook
