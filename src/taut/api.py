@@ -33,6 +33,7 @@ IW_SAMPLES, IW_EXAMPLES = 100, 500  # of the report that ends a training; `taut 
 
 def train(
     data: Any,
+    /,
     labels: Any = None,
     factors: Any = None,
     *,

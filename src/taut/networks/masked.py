@@ -19,6 +19,13 @@ class Masked(nn.Linear):
         before: degrees of the inputs.
         after: degrees of the outputs.
         bias: whether it adds one.
+
+    >>> import torch
+    >>> layer = Masked(torch.tensor([1, 2]), torch.tensor([0, 1, 2]))
+    >>> layer.masked.bool().int()
+    tensor([[0, 0],
+            [1, 0],
+            [1, 1]], dtype=torch.int32)
     """
 
     def __init__(self, before: Tensor, after: Tensor, bias: bool = True) -> None:

@@ -82,8 +82,8 @@ class TotalCorrelation(Penalty):
 @dataclass(frozen=True)
 class MMD(Penalty):
     """The squared maximum mean discrepancy between the batch's draws of z and as many from the prior (InfoVAE, Zhao et al.
-    2019; WAE, Tolstikhin et al. 2018), with inverse multiquadric kernels C/(C + ‖a − b‖²) of seven scales. Unbiased, so
-    it may fall below zero.
+    2019; WAE, Tolstikhin et al. 2018), with inverse multiquadric kernels C/(C + ‖a − b‖²) of seven scales about the
+    median squared distance of two draws from the prior. Unbiased, so it may fall below zero.
     """
 
     weight: float = 100.0
@@ -92,14 +92,15 @@ class MMD(Penalty):
         total = torch.zeros((), device=trace.steps[0].z.device)
         for step in trace.steps:
             z, drawn = step.z.flatten(1), step.p.sample().flatten(1)
-            total = total + _mean_off(_kernel(z, z)) + _mean_off(_kernel(drawn, drawn)) - 2 * _kernel(z, drawn).mean()
+            width = torch.cdist(drawn, drawn).square().median().clamp_min(torch.finfo(z.dtype).tiny)
+            alike = [_kernel(one, two, width) for one, two in ((z, z), (drawn, drawn), (z, drawn))]
+            total = total + _mean_off(alike[0]) + _mean_off(alike[1]) - 2 * alike[2].mean()
         return total
 
 
-def _kernel(a: Tensor, b: Tensor) -> Tensor:
+def _kernel(a: Tensor, b: Tensor, width: Tensor) -> Tensor:
     square = (a.unsqueeze(1) - b).square().sum(2)
-    base = 2.0 * a.shape[1]  # the mean squared distance of two draws from N(0, I)
-    return sum(base * scale / (base * scale + square) for scale in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)) / 7
+    return sum(width * scale / (width * scale + square) for scale in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)) / 7
 
 
 def _mean_off(kernel: Tensor) -> Tensor:
