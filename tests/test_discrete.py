@@ -26,6 +26,7 @@ from taut.model import VAE, Model, follow
 from taut.networks import MLP
 from taut.objectives import ELBO, IWAE, RLOO, STL, VIMCO, Capacity, Learner, Objective, Score
 from taut.posteriors import Bernoulli, Categorical, DiagonalNormal
+from taut.priors import AutoregressiveCategorical
 from taut.priors import Bernoulli as BernoulliPrior
 from taut.priors import Categorical as CategoricalPrior
 
@@ -151,6 +152,8 @@ def test_priors_start_uniform():
         for state in (0, 5):
             p = prior.build(event, state)(torch.randn(7, state))
             torch.testing.assert_close(p.mean, torch.full((7, *event), chance))
+    p = AutoregressiveCategorical().build((2, 3), 0)(torch.zeros(9, 0))
+    assert (p.log_prob(rows(2, 3).float()) + math.log(9)).abs().max() < 0.05
 
 
 @torch.no_grad()
@@ -160,6 +163,47 @@ def test_below_the_top_the_state_is_read():
         module.network[-1].weight.normal_()
         p = module(torch.randn(2, 5))
         assert (p.mean[0] - p.mean[1]).abs().max() > 1e-3
+
+
+def in_order(state: int = 0, n: int = 5):
+    """Three variables of three values one after the other, their weights far from their start."""
+    module = AutoregressiveCategorical(hidden=(11, 7)).build((3, 3), state).double()
+    with torch.no_grad():
+        for i, weight in enumerate(module.parameters()):
+            weight.add_(torch.randn(weight.shape, generator=seeded(i), dtype=torch.float64))
+    return module(torch.randn(n, state, generator=seeded(9), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("state", [0, 4])
+def test_variables_in_order_are_a_probability_and_see_what_came_before_them_alone(state):
+    p, z = in_order(state), rows(3, 3)
+    every = z.unsqueeze(1).expand(-1, 5, 3, 3)
+    mass = p.log_prob(every).exp()
+    torch.testing.assert_close(mass.sum(0), torch.ones(5, dtype=torch.float64))
+    assert bool((mass[:, 0] - mass[:, 1]).abs().max() > 1e-3) == bool(state), "below the top the state is read"
+    parts = p.log_prob_parts(every).detach()
+    for i in range(3):  # those that agree up to i agree in the probability of i, and sum to one over its values
+        for seen, same in itertools.groupby(range(27), key=lambda n: n // 3 ** (3 - i)):
+            conditional = parts[list(same), :, i].view(3, -1, 5)
+            torch.testing.assert_close(conditional, conditional[:, :1].expand_as(conditional), msg=f"{i} after {seen}")
+            torch.testing.assert_close(conditional[:, 0].exp().sum(0), torch.ones(5, dtype=torch.float64))
+    assert (parts[0, :, 2] - parts[3, :, 2]).abs().min() > 1e-6, "and do see it"
+
+
+@torch.no_grad()
+def test_draws_in_order_follow_the_probabilities_at_every_temperature():
+    n, z = 50_000, rows(3, 3)
+    for temperature in (1.0, 0.5):
+        p = tempered(in_order(n=1), temperature)
+        mass = p.log_prob(z.unsqueeze(1))[:, 0].exp()
+        torch.manual_seed(0)
+        counts = (p.sample((n,))[:, 0].unsqueeze(1) == z).flatten(2).all(2).double().sum(0)
+        assert counts.sum() == n
+        statistic = ((counts - n * mass).square() / (n * mass).clamp_min(1e-9)).sum()
+        assert statistic < 26 + 5 * math.sqrt(52)
+    plain, cold = in_order(n=1), tempered(in_order(n=1), 0.5)
+    first = plain.log_prob_parts(z.unsqueeze(1))[::9, 0, 0]
+    torch.testing.assert_close(cold.log_prob_parts(z.unsqueeze(1))[::9, 0, 0], (2 * first).log_softmax(0))
 
 
 def test_what_does_not_go_together_is_refused():
@@ -206,6 +250,11 @@ def of_categories() -> VAE:
     return built(latents=2, posterior=Categorical(categories=3))
 
 
+def of_categories_in_order() -> VAE:
+    prior = AutoregressiveCategorical(hidden=(5,))
+    return built(latents=2, posterior=Categorical(categories=3), prior=prior)
+
+
 def of_bits() -> VAE:
     return built(latents=4, posterior=Bernoulli())
 
@@ -215,7 +264,12 @@ def bits_over_bits() -> VAE:
     return built(posterior=Bernoulli(), layers=(Plain(latents=1), below))
 
 
-VALUES = {of_categories: (rows(2, 3),), of_bits: (words(4),), bits_over_bits: (words(1), words(2))}
+VALUES = {
+    of_categories: (rows(2, 3),),
+    of_categories_in_order: (rows(2, 3),),
+    of_bits: (words(4),),
+    bits_over_bits: (words(1), words(2)),
+}
 each_model = pytest.mark.parametrize("make", VALUES, ids=lambda make: make.__name__)
 
 
@@ -244,7 +298,8 @@ def test_the_bounds_are_ordered_and_end_at_the_evidence(make):
     evidence = log_joint.logsumexp(0)
     weights = log_joint - trace.log_posterior()
     torch.testing.assert_close(trace.log_weight(batch), weights)
-    assert all(step.kl.kind == "closed" for step in trace.steps)
+    kinds = {step.kl.kind for step in trace.steps}
+    assert kinds == {"sampled" if make is of_categories_in_order else "closed"}
     elbo = (q * weights).sum(0)
     torch.testing.assert_close(-(q * (trace.distortion(batch) + trace.rate())).sum(0), elbo)
     bounds = [elbo, *(importance(weights, q, k) for k in (2, 3))]
@@ -359,10 +414,12 @@ def test_estimators_are_unbiased_under_importance_weights(make, estimator, beta,
                          ids=["dimension", "layer", "capacity"])  # fmt: skip
 def test_estimators_are_unbiased_where_the_batch_decides_what_a_rate_costs(objective, estimator, monkeypatch):
     """The clamp of free bits, and the sign of an excess, depend on all that is drawn in a batch."""
-    for samples, x in ((2, X[:1]), (1, X), (2, X)):
+    for make, samples, x in (
+        (bits_over_bits, 2, X[:1]), (bits_over_bits, 1, X), (bits_over_bits, 2, X), (of_categories_in_order, 2, X[:1]),
+    ):  # fmt: skip
         if samples >= estimator.least:
-            spec = dataclasses.replace(objective, samples=samples, estimator=(estimator,) * 2)
-            require_unbiased(bits_over_bits, spec, objective.beta, x, monkeypatch)
+            spec = dataclasses.replace(objective, samples=samples, estimator=(estimator,) * len(VALUES[make]))
+            require_unbiased(make, spec, objective.beta, x, monkeypatch)
 
 
 @pytest.mark.parametrize("objective", [ELBO(samples=2, estimator=(RLOO(), Score())), IWAE(samples=3, estimator=(VIMCO(),) * 2)],

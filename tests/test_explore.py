@@ -107,3 +107,10 @@ def test_codes_that_are_not_finite_do_not_break_the_plane():
     means[3, 1] = np.nan
     assert np.isfinite(plane(means).basis).all()
     assert plane(np.zeros((5, 4))).coordinates.shape == (5, 2)
+
+
+def test_traverse_may_move_dimensions_that_stand_side_by_side():
+    codes = traverse(np.array([1.0, 2, 3]), 1, np.array([[0.0, 1], [1, 0]]))
+    np.testing.assert_array_equal(codes, [[1, 0, 1], [1, 1, 0]])
+    with pytest.raises(InputError, match=r"^dimension: is 2; give one from 0 to 1"):
+        traverse(np.zeros(3), 2, np.zeros((1, 2)))

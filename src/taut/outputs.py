@@ -100,12 +100,21 @@ def write_traversal(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
         split = run.test_split(args.data_root)
         _in_range("--example", example, len(split))
         center, start = run.encode(Split(split.x[[example]], None))[0], f"test example {example}"
-    order = np.argsort(-kl)[: args.dimensions] if len(kl) == width else np.arange(min(width, args.dimensions))
-    values = np.linspace(-run.reach, run.reach, args.steps)
-    rows = [traverse(center, int(dimension), values) for dimension in order]
+    variables = run.variables
+    known = len(kl) == len(variables)
+    order = (np.argsort(-kl) if known else np.arange(len(variables)))[: args.dimensions]
+    steps = min(variables[i].places(args.steps) for i in order)
+    courses = [variables[i].course(run.reach, steps) for i in order]
+    rows = [traverse(center, variables[i].start, values) for i, (values, _) in zip(order, courses, strict=True)]
     decoded = run.decode(np.concatenate(rows))
-    what = f"from {start}, latents {', '.join(map(str, order))} moved from −{run.reach:g} to {run.reach:g}"
-    extra = {"values": values, "dimensions": [int(d) for d in order], "kl": kl[order] if len(kl) == width else None}
+    marks = courses[0][1]
+    way = (
+        f"moved from −{run.reach:g} to {run.reach:g}"
+        if variables[order[0]].values is None
+        else f"at {steps} of their values"
+    )
+    what = f"from {start}, latents {', '.join(map(str, order))} {way}"
+    extra = {"values": marks, "dimensions": [int(d) for d in order], "kl": kl[order] if known else None}
     return path, _write_rows(run, path, picture, decoded, len(order), "traversals", what, extra)
 
 

@@ -34,11 +34,36 @@ from taut.model import VAE, centre, follow, pick_prior
 from taut.training import seeded
 from taut.training.checkpoint import read_tensors, write_atomically, write_tensors
 
-__all__ = ["Run", "finite", "load", "read_json", "write_json"]
+__all__ = ["Run", "Variable", "finite", "load", "read_json", "write_json"]
 
 CONFIG, DATA, WEIGHTS, METRICS, SUMMARY = (
     "config.yaml", "data.json", "model.safetensors", "metrics.jsonl", "summary.json",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One latent, as codes hold it.
+
+    Attributes:
+        start: the first of its columns.
+        values: all that it can be, (K, W) in W columns; none where it is a number of a continuum, in one column.
+    """
+
+    start: int
+    values: np.ndarray | None = None
+
+    def places(self, steps: int) -> int:
+        """At how many places it can be looked at, of so many."""
+        return steps if self.values is None else min(steps, len(self.values))
+
+    def course(self, reach: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """So many of its values, (steps, W), and what to call them, (steps,): numbers from −reach to reach, or which of all."""
+        if self.values is None:
+            numbers = np.linspace(-reach, reach, steps)
+            return numbers[:, None], numbers
+        chosen = np.linspace(0, len(self.values) - 1, steps).round().astype(int)
+        return self.values[chosen], chosen
 
 
 @dataclass
@@ -115,6 +140,17 @@ class Run:
     def reach(self) -> float:
         """How far to either side of 0 an element of a code is worth looking at."""
         return 3.0 if self.real else 1.0  # what is not real is a direction or a choice, of elements from −1 to 1
+
+    @property
+    def variables(self) -> list[Variable]:
+        """The latents one by one, in the order of a code's columns; the summary's KL is of each where posterior and prior
+        factorise."""
+        found, start = [], 0
+        for layer, size in zip(self.vae.layers, self._sizes, strict=True):
+            values = None if layer.q.values is None else layer.q.values.detach().cpu().numpy()
+            found += [Variable(start + place, values) for place in range(0, size, layer.q.block)]
+            start += size
+        return found
 
     @property
     def _sizes(self) -> list[int]:

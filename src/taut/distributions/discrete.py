@@ -80,6 +80,11 @@ class OneHot(Distribution):
         """The value nearest to each point."""
         return one_hot(points)
 
+    @staticmethod
+    def values(event: tuple[int, ...]) -> Tensor:
+        """What one variable of an event can be, (K, K)."""
+        return torch.eye(event[-1])
+
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         """The greatest of log π + g, with g Gumbel-distributed, is k with probability π_k."""
@@ -172,6 +177,11 @@ class Bits(Distribution):
     def nearest(points: Tensor) -> Tensor:
         """The value nearest to each point; zero half-way."""
         return (points > 0.5).to(points.dtype)
+
+    @staticmethod
+    def values(event: tuple[int, ...]) -> Tensor:
+        """What one bit of an event can be, (2, 1)."""
+        return torch.tensor([[0.0], [1.0]])
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:

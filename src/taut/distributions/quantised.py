@@ -33,7 +33,7 @@ __all__ = ["Embedded", "Quantised", "nearest_code"]
 
 
 def nearest_code(points: Tensor, codebook: Tensor) -> Tensor:
-    """The code nearest to each point as a one-hot row, (..., W) and (K, W) → (..., K); the first of equals."""
+    """The code nearest to each point as a one-hot row, (..., W) and (K, W) → (..., K)."""
     # ‖y − e‖² = ‖y‖² − 2 (y·e − ½ ‖e‖²)
     return one_hot(points @ codebook.T - 0.5 * codebook.square().sum(1))
 

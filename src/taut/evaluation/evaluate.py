@@ -77,7 +77,9 @@ def evaluate(
     else:
         result["bits_per_dim"], result["why"] = None, DENSITY
     result["active_units"] = active_units(vae, full.means)
-    result["latent_dim"] = sum(mean.shape[1] for mean in full.means)
+    result["latent_dim"] = sum(
+        mean.shape[1] // layer.q.block for mean, layer in zip(full.means, vae.layers, strict=True)
+    )
     result["kl_per_dim"] = [value for part in full.kl for value in part.tolist()]
     return result
 

@@ -74,12 +74,12 @@ def _great_circle(a: np.ndarray, b: np.ndarray, t: np.ndarray, otherwise: np.nda
 
 
 def traverse(center: np.ndarray, dimension: int, values: np.ndarray) -> np.ndarray:
-    """Copies of one code in which a single dimension takes the given values.
+    """Copies of one code in which a single dimension takes the given values, or several that stand side by side.
 
     Args:
         center: (D,), the code to start from.
-        dimension: which of the D dimensions moves; the others stay.
-        values: (S,), what it is set to.
+        dimension: which of the D dimensions moves, or the first of W that do; the others stay.
+        values: (S,) or (S, W), what it is set to.
 
     Returns:
         (S, D).
@@ -89,8 +89,10 @@ def traverse(center: np.ndarray, dimension: int, values: np.ndarray) -> np.ndarr
            [ 0.,  1.,  0.]])
     """
     center, values = np.asarray(center), np.asarray(values)
-    if not 0 <= dimension < len(center):
-        raise InputError("dimension", f"is {dimension}", f"give one from 0 to {len(center) - 1}")
+    values = values.reshape(len(values), -1)
+    last = len(center) - values.shape[1]
+    if not 0 <= dimension <= last:
+        raise InputError("dimension", f"is {dimension}", f"give one from 0 to {last}")
     codes = np.repeat(center[None].astype(np.result_type(center, np.float32)), len(values), axis=0)
-    codes[:, dimension] = values
+    codes[:, dimension : dimension + values.shape[1]] = values
     return codes

@@ -86,6 +86,16 @@ class PosteriorModule(nn.Module):
         """The nearest value that z can take to each of those made by hand, (N, *event)."""
         return z
 
+    @property
+    def values(self) -> Tensor | None:
+        """All values that one latent can take, (K, W), W elements of z each; none where it is a number of a continuum."""
+        return None
+
+    @property
+    def block(self) -> int:
+        """How many elements of z, side by side, are one latent."""
+        return 1 if self.values is None else self.values.shape[1]
+
     def told(self, z: Tensor) -> Tensor:
         """What the layers below are told of z, (N, *event): numbers about 1 wide, from which networks learn fastest."""
         return z / self.scale

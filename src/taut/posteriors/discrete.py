@@ -86,6 +86,10 @@ class Choices(PosteriorModule):
         self.family = family
         self.scale = float(family(torch.zeros(1, *event)).variance.flatten()[0].sqrt())
 
+    @property
+    def values(self) -> Tensor:
+        return self.family.values(self.event)
+
     def place(self, z: Tensor) -> Tensor:
         return self.family.nearest(z)
 

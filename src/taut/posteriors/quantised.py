@@ -12,7 +12,6 @@ from torch.distributions import Distribution
 
 from taut import distributions
 from taut.errors import InputError
-from taut.networks.base import positive
 from taut.posteriors.base import Posterior, PosteriorModule
 from taut.priors import Space
 
@@ -27,12 +26,12 @@ class VectorQuantised(Posterior):
     bound is exact: distortion plus −log p(index). A posterior without spread gives the prior nothing to hold it by, so
     codes are usually learned first and their prior after them, in two ``stages``.
 
-    The codebook is a learned linear map of K fixed random points (Zhu et al. 2024, SimVQ), so that a step moves all codes,
-    the unused ones with the used, and none is left behind.
+    Codes, and what the encoder says, are vectors of length √W, so that only directions are compared and neither can run away
+    from the other; with few dimensions to each all codes come into use (Yu et al. 2022).
 
     Args:
         codes: K, how many there are.
-        width: W, of each.
+        width: W, dimensions of each.
         commitment: the weight of the term that keeps what the encoder says near its code.
     """
 
@@ -41,13 +40,14 @@ class VectorQuantised(Posterior):
     estimators: ClassVar[tuple[str, ...]] = ("Pathwise",)
 
     codes: int = 64
-    width: int = 16
+    width: int = 4
     commitment: float = 0.25
 
     def __post_init__(self) -> None:
         if self.codes < 2:
             raise InputError("codes", f"is {self.codes}", "give 2 or more")
-        positive("width", self.width)
+        if self.width < 2:
+            raise InputError("width", f"is {self.width}, which has two directions", "give 2 or more")
         if not 0 <= self.commitment < math.inf:
             raise InputError("commitment", f"is {self.commitment:g}", "give 0 or more")
 
@@ -63,13 +63,16 @@ class _VectorQuantised(PosteriorModule):
         latents, codes = event
         super().__init__((latents, spec.width), latents * spec.width)
         self.commitment = spec.commitment
-        self.register_buffer("points", torch.randn(codes, spec.width))
-        self.map = nn.Linear(spec.width, spec.width)
+        self.directions = nn.Parameter(torch.randn(codes, spec.width))
 
     @property
     def codebook(self) -> Tensor:
         """e, (K, W)."""
-        return self.map(self.points)
+        return _of_length(self.directions)
+
+    @property
+    def values(self) -> Tensor:
+        return self.codebook
 
     def place(self, z: Tensor) -> Tensor:
         codebook = self.codebook
@@ -79,5 +82,10 @@ class _VectorQuantised(PosteriorModule):
         return distributions.Embedded(p, self.codebook)
 
     def forward(self, params: Tensor) -> distributions.Quantised:
-        points = params.view(params.shape[0], *self.event)
+        points = _of_length(params.view(params.shape[0], *self.event))
         return distributions.Quantised(points, self.codebook, self.commitment)
+
+
+def _of_length(vectors: Tensor) -> Tensor:
+    """Vectors (..., W) in the same directions, √W long: elements near one."""
+    return math.sqrt(vectors.shape[-1]) * distributions.unit(vectors)

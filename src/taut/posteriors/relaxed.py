@@ -104,6 +104,10 @@ class _Module(Annealed):
         """T at this point of the run, a scalar on the device."""
         return self.spec.temperature * (self.spec.final / self.spec.temperature) ** self.progress
 
+    @property
+    def values(self) -> Tensor:
+        return self.plain.values
+
     def place(self, z: Tensor) -> Tensor:
         return self.plain.place(z)
 

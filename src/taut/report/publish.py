@@ -122,7 +122,8 @@ class _Book:
         self.canvas, self.space = Canvas.of(data), Space.of(data)
         self.names = data.reading.columns
         self.pictures: list[tuple[Path, str, str]] = []
-        self.latents = sum(torch.Size(layer.event).numel() for layer in run.vae.layers)
+        self.variables = run.variables
+        self.latents = len(self.variables)
         self.proper = run.summary.get("elbo") is not None
         self.standard = standard(run)
         test = torch.randperm(len(data.test), generator=torch.Generator().manual_seed(0))
@@ -201,7 +202,7 @@ def _reconstructions(book: _Book, metrics: Sequence[dict]) -> None:
 def _map(book: _Book, metrics: Sequence[dict]) -> None:
     if not book.latents:
         return
-    seen = plane(book.codes, book.kl)
+    seen = plane(book.codes, book.kl if book.codes.shape[1] == book.latents else None)
     labels = None if book.split.labels is None else book.split.labels.numpy()
     picture = figures.latent_map(seen.coordinates, labels, book.data.label_names, seen.axes, circles=book.standard)
     caption = f"{book.run.centre.capitalize()}s of {len(book.codes):,} {book.whose} examples in {seen.description}, "
@@ -245,7 +246,7 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
     if not book.latents:
         return
     canvas = book.canvas
-    spread = book.codes.std(0)
+    spread = np.sqrt(np.add.reduceat(book.codes.var(0), [variable.start for variable in book.variables]))
     worth = book.kl if book.kl is not None else spread
     chosen = [d for d in np.argsort(-worth, kind="stable")[:MOVED].tolist() if worth[d] > INFORMATIVE]
     if not chosen:
@@ -254,21 +255,27 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
     codes = book.run.encode(book.test(201))
     # a code of middling length: neither the blandest nor the oddest of examples
     center = codes[np.argsort(np.linalg.norm(codes, axis=1), kind="stable")[len(codes) // 2]]
-    values = np.linspace(-book.run.reach, book.run.reach, PLACES)
-    if not book.run.real:
-        where, words = dict.fromkeys(chosen, values), "is set to values from −1 to 1"
+    moved = [book.variables[i] for i in chosen]
+    places = min(variable.places(PLACES) for variable in moved)
+    courses = [variable.course(book.run.reach, places) for variable in moved]
+    where, values = [values for values, _ in courses], courses[0][1]
+    if moved[0].values is not None:
+        words = f"takes {'all' if places == len(moved[0].values) else places} of its values"
+    elif not book.run.real:
+        words = "is set to values from −1 to 1"
     elif book.proper:
-        where, words = dict.fromkeys(chosen, values), "takes values from −3 to 3, where the prior has its mass"
+        words = "takes values from −3 to 3, where the prior has its mass"
     else:
         means = book.codes.mean(0)
-        where = {d: means[d] + spread[d] * values for d in chosen}
+        where = [means[i] + spread[i] * values for i in chosen]
         words = "goes from −3 to 3 standard deviations of the codes about their mean"
-    rows = np.stack([canvas.draw(book.run.decode(traverse(center, d, where[d]))) for d in chosen])
+    ways = [traverse(center, variable.start, way) for variable, way in zip(moved, where, strict=True)]
+    rows = np.stack([canvas.draw(book.run.decode(way)) for way in ways])
     kl = book.kl[chosen].tolist() if book.kl is not None else None
     picture = figures.traversals(rows, values, chosen, kl=kl, **canvas.style, names=book.names)
     order = "the most informative by KL(q‖p)" if kl is not None else "those along which the codes vary most"
-    caption = f"One dimension at a time {words}, while the others stay at the code of one test example; {order}."
-    caption += "" if book.run.real else f" Codes are {BROUGHT}."
+    caption = f"One latent at a time {words}, while the others stay at the code of one test example; {order}."
+    caption += "" if book.run.real or moved[0].values is not None else f" Codes are {BROUGHT}."
     book.add("traversals", picture, "What single dimensions do", caption)
 
 
@@ -370,7 +377,7 @@ def _notes(book: _Book) -> list[str]:
 
 
 def _kind(run: Run) -> str:
-    latents = sum(torch.Size(layer.event).numel() for layer in run.vae.layers)
+    latents = len(run.variables)
     if not latents:
         return "a model without latents"
     name = "autoencoder" if run.summary.get("elbo") is None else "variational autoencoder"

@@ -55,11 +55,11 @@ def examine(vae: VAE, feed: Feed, batch: int = 1024, seed: int = 0, limit: int |
 
 
 def active_units(vae: VAE, means: Sequence[Tensor]) -> int:
-    """How many latent dimensions are active: Var_x( E_q[z] ) > 0.01 s², for posterior means (N, D) of each layer.
+    """How many latents are active: Var_x( E_q[z] ) > 0.01 s² of any of its elements, for posterior means (N, D) of each layer.
 
     s is the layer's ``q.scale``, 1 for real numbers.
     """
     if any(len(mean) < 2 for mean in means):
         return 0
     active = ((mean / layer.q.scale).var(0) > ACTIVE for mean, layer in zip(means, vae.layers, strict=True))
-    return sum(int(units.sum()) for units in active)
+    return sum(int(units.view(-1, layer.q.block).any(1).sum()) for units, layer in zip(active, vae.layers, strict=True))
