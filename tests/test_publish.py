@@ -15,16 +15,19 @@ from taut.data import Data, Dataset, Split, open_array, open_data
 from taut.errors import InputError
 from taut.evaluation.space import Space
 from taut.experiment import Experiment, resolve, train
+from taut.explore import traverse
 from taut.layers import Plain
 from taut.model import Model
 from taut.networks import MLP
 from taut.objectives import ELBO, Constant
-from taut.posteriors import Delta
+from taut.posteriors import Delta, RelaxedBernoulli, RelaxedCategorical, VectorQuantised
+from taut.report import figures
 from taut.report.compare import publish_comparison
 from taut.report.publish import Canvas, publish
 from taut.runs import Run, facts_of
 from taut.training import Adam, Training
 
+_traversals = figures.traversals
 SMALL = Model(latents=3, network=MLP((16,)))
 FEW = Training(steps=60, batch=32, optimiser=Adam(lr=1e-2), average=0.5)
 METRICS = [
@@ -89,6 +92,35 @@ def test_a_run_of_images(digits, tmp_path):
     assert text.count("data:image/png;base64,") == len(ALL)
     assert digits.what() in text and "means of p(x|z)" in text and "10% test" in text
     assert str(tmp_path) not in text.split("<h2>How to go on</h2>")[0]
+
+
+@pytest.mark.parametrize(
+    ("posterior", "places", "words"),
+    [(RelaxedBernoulli(), 2, "takes all of its values"), (RelaxedCategorical(categories=4), 4, "takes all of its values"),
+     (VectorQuantised(codes=9), 7, "takes 7 of its values")],
+    ids=["bits", "categories", "codes"],
+)  # fmt: skip
+def test_latents_of_few_values_are_set_to_each_of_them(posterior, places, words, digits, tmp_path, monkeypatch):
+    run = trained(digits, replace(SMALL, posterior=posterior))
+    seen = []
+    monkeypatch.setattr(
+        figures, "traversals", lambda rows, *rest, **named: seen.append(rows) or _traversals(rows, *rest, **named)
+    )
+    page = publish(run, digits, tmp_path / "run", METRICS)
+    assert pictures(page.parent) == ALL, "the rate comes by latent"
+    text = page.read_text("utf-8")
+    assert words in text and "3 latent dimensions" in text and "posterior mean " not in text
+    assert run.summary["latent_dim"] == len(run.summary["kl_per_dim"]) == 3
+    (rows,) = seen
+    assert rows.shape[1] == places
+    code = run.encode(digits.test)[:1]
+    for variable in run.variables:
+        values, marks = variable.course(run.reach, places)
+        assert len({tuple(value) for value in values}) == len(set(marks)) == places
+        way = traverse(code[0], variable.start, values)
+        np.testing.assert_allclose(run.place(way), way, atol=1e-6)
+        own = code[0, variable.start : variable.start + values.shape[1]]
+        assert np.abs(variable.values - own).max(1).min() < 1e-6, "what it was is one of all"
 
 
 def test_a_report_is_the_same_each_time_and_leaves_the_generators_alone(digits, tmp_path):

@@ -22,6 +22,7 @@ from taut.posteriors import Categorical, VectorQuantised
 from taut.priors import AutoregressiveCategorical, Prior
 from taut.priors import Categorical as CategoricalPrior
 from taut.runs import load
+from taut.training import Stage, Training
 
 torch.set_num_threads(1)
 
@@ -256,6 +257,16 @@ def test_codes_come_into_use_and_their_prior_shortens_them(tmp_path):
     assert (again.reconstruct(data.test) == run.reconstruct(data.test)).all()
     assert (again.sample(5, seed=1) == run.sample(5, seed=1)).all()
     assert run.sample(3, temperature=0.5, seed=1).shape == (3, 8, 8)
+
+
+def test_beside_it_a_plain_autoencoder_has_no_prior_to_learn():
+    from taut.comparison import plain_autoencoder
+    from taut.experiment import Experiment
+
+    stages = (Stage("codes"), Stage("prior"))
+    model = Model(prior=AutoregressiveCategorical(), posterior=VectorQuantised())
+    plain = plain_autoencoder(Experiment(Data("digits"), model, training=Training(stages=stages)))
+    assert plain.training == Training()
 
 
 def test_what_cannot_be_is_refused():

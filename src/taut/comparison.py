@@ -31,7 +31,7 @@ from taut.objectives import ELBO
 from taut.posteriors import Delta
 from taut.priors import StandardNormal
 from taut.runs import Run, facts_of
-from taut.training import Event, seeded
+from taut.training import Event, Stage, seeded
 
 __all__ = ["PLACES", "Comparison", "Nearness", "Side", "compare", "plain_autoencoder"]
 
@@ -181,10 +181,16 @@ def compare(
 
 
 def plain_autoencoder(experiment: Experiment) -> Experiment:
-    """The same experiment with a point for a posterior, and no weight on the rate nor a prior that is more than a name."""
+    """The same experiment with a point for a posterior, no weight on the rate nor a prior that is more than a name, and so no
+    stage of a prior's own."""
     alike = {"posterior": Delta(), "prior": StandardNormal()}
     layers = tuple(replace(layer, **alike) for layer in experiment.model.layers)
-    return replace(experiment, model=replace(experiment.model, layers=layers, **alike), objective=ELBO(beta=0.0))
+    return replace(
+        experiment,
+        model=replace(experiment.model, layers=layers, **alike),
+        objective=ELBO(beta=0.0),
+        training=replace(experiment.training, stages=(Stage(),)),
+    )
 
 
 def _trained(
