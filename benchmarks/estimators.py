@@ -158,7 +158,9 @@ def picture(rows: list[dict], spread: dict[str, np.ndarray], course: list[dict])
         right.set_yscale("log")
         right.set_xticks(SAMPLES, [str(k) for k in SAMPLES])
         right.set_xlabel("K, samples of IWAE")
-        right.set_title("signal-to-noise ratio of the encoder's gradient")
+        right.set_title("SNR of the encoder's gradient")
+        right.yaxis.set_major_formatter("{x:g}")
+        right.yaxis.set_minor_formatter("")
         return fig
 
 

@@ -515,3 +515,13 @@ def test_a_linear_model_learns_its_evidence():
     covariance = w @ w.T + 0.25 * torch.eye(4)
     truth = MultivariateNormal(torch.zeros(4), covariance).log_prob(held_out).mean().item()
     assert elbo == pytest.approx(truth, abs=0.25)
+
+
+def test_without_latents_there_are_no_codes():
+    import taut
+
+    run = taut.train("digits", model={"layers": []}, training={"steps": 2})
+    for use in (lambda: run.encode(run.dataset().test), lambda: run.decode(torch.zeros(1, 2))):
+        with pytest.raises(ValueError, match=r"^model.layers: is empty, so the run has no latents and no codes; "):
+            use()
+    assert "quality" not in run.summary

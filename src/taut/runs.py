@@ -101,6 +101,7 @@ class Run:
         Returns:
             (N, latents), the layers of a hierarchy side by side, top first. Means are the same at each call.
         """
+        self._require_latents()
         feed = self._feed(x)
         codes = []
         with torch.no_grad(), seeded(seed, feed.x.device):
@@ -156,7 +157,14 @@ class Run:
     def _sizes(self) -> list[int]:
         return [torch.Size(layer.event).numel() for layer in self.vae.layers]
 
+    def _require_latents(self) -> None:
+        if not self.vae.layers:
+            raise InputError(
+                "model.layers", "is empty, so the run has no latents and no codes", "evaluate it, or sample"
+            )
+
     def _codes(self, z: ArrayLike) -> Tensor:
+        self._require_latents()
         codes, width = torch.as_tensor(np.asarray(z), dtype=torch.float32), sum(self._sizes)
         if codes.ndim != 2 or codes.shape[1] != width:
             raise InputError("z", f"has shape {tuple(codes.shape)}", f"give codes of shape (N, {width})")

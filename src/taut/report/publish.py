@@ -110,7 +110,7 @@ def publish(run: Run, data: Dataset, folder: str | Path, metrics: Sequence[dict[
         book.notes,
         lead=f"{data.what()}: {run.experiment.model.likelihood.in_words(run.reading.support)}; {data.splits()}",
         config=write_yaml(to_tree(run.experiment)),
-        commands=_commands(folder),
+        commands=_commands(run, folder),
     )
 
 
@@ -407,11 +407,14 @@ def _time(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else f"{minutes} min {rest} s"
 
 
-def _commands(folder: Path) -> list[tuple[str, str]]:
-    run = os.fspath(folder)
-    return [
-        (f"taut evaluate {run} --samples 1000", "A tighter bound"),
-        (f"taut sample {run} -n 64 -o samples.png", "More new data"),
-        (f"taut interpolate {run} 3 14 -o between.png", "Between two test examples of your choice"),
-        (f"taut traverse {run} -o traverse.png", "What single dimensions do"),
+def _commands(run: Run, folder: Path) -> list[tuple[str, str]]:
+    place = os.fspath(folder)
+    always = [
+        (f"taut evaluate {place} --samples 1000", "A tighter bound"),
+        (f"taut sample {place} -n 64 -o samples.png", "More new data"),
     ]
+    coded = [
+        (f"taut interpolate {place} 3 14 -o between.png", "Between two test examples of your choice"),
+        (f"taut traverse {place} -o traverse.png", "What single dimensions do"),
+    ]
+    return always + coded if run.vae.layers else always
