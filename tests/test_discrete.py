@@ -165,6 +165,20 @@ def test_below_the_top_the_state_is_read():
         assert (p.mean[0] - p.mean[1]).abs().max() > 1e-3
 
 
+@torch.no_grad()
+def test_bounds_stay_in_single_precision_whatever_the_networks_compute_in():
+    for prior, event, z in (
+        (CategoricalPrior(), (2, 3), rows(2, 3).float()), (BernoulliPrior(), (4,), words(4).float()),
+        (AutoregressiveCategorical(), (2, 3), rows(2, 3).float()),
+    ):  # fmt: skip
+        module = prior.build(event, 5)
+        with torch.autocast("cpu", torch.bfloat16):
+            p = module(torch.randn(len(z), 5))
+            log_prob = p.log_prob(z)
+        assert log_prob.dtype == torch.float32
+        assert (log_prob - p.log_prob(z)).abs().max() < 1e-6
+
+
 def in_order(state: int = 0, n: int = 5):
     """Three variables of three values one after the other, their weights far from their start."""
     module = AutoregressiveCategorical(hidden=(11, 7)).build((3, 3), state).double()

@@ -39,7 +39,7 @@ class _Relaxed(Distribution):
 
     def __init__(self, discrete: OneHot | Bits, temperature: Tensor | float) -> None:
         self.discrete = discrete
-        self.temperature = torch.as_tensor(temperature, dtype=discrete.mean.dtype, device=discrete.mean.device)
+        self.temperature = torch.as_tensor(temperature)
         super().__init__(discrete.batch_shape, discrete.event_shape, validate_args=False)
 
     @property
