@@ -348,13 +348,13 @@ def test_a_model_starts_near_half_a_nat_on_the_sphere_of_any_size():
 
 
 def test_layers_below_the_top_lie_on_spheres_too():
-    vae, batch = model(layers=(Plain(latents=3), Plain(latents=5)))
+    vae, batch = model(layers=(Plain(), Plain(latents=5)))
     for trace in (vae(batch, 2), vae(batch, pick=centre), vae.generate(4, pick_prior())):
         for step in trace.steps:
             torch.testing.assert_close(step.z.norm(dim=-1), torch.ones(len(step.z), dtype=torch.float64))
     trace = vae(batch, 2)
     assert (trace.rate() > 0).all()
-    assert vae.layers[0].q.width == 4 and vae.layers[1].state == 8
+    assert vae.layers[0].q.width == 5 and vae.layers[1].state == 9
 
 
 def gradients(vae, batch, objective, tries: int) -> torch.Tensor:
