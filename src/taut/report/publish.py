@@ -285,8 +285,8 @@ def _factors(book: _Book, metrics: Sequence[dict]) -> None:
         return
     caption = (
         "The share of each factor, in percent of its entropy, that a single latent tells: mutual information of the "
-        "factor and a draw from the posterior, over the test examples. Latents that tell little are left out. Where each "
-        "factor has one dark field in a column of its own, latents stand for factors."
+        "factor and a draw from the posterior, over the test examples. Latents that tell little are left out, and numbers "
+        "below 5. Where each factor has one dark field in a column of its own, latents stand for factors."
     )
     book.add("factors", figures.factor_matrix(shares), "What single dimensions tell of the factors", caption)
 
