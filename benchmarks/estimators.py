@@ -44,6 +44,7 @@ CASES: dict[str, Objective] = {
     "IWAE, K = 5 · VIMCO": IWAE(samples=5, estimator=(VIMCO(),)),
 }
 SAMPLES = (1, 4, 16, 64)
+TICKS = (0.05, 0.1, 0.2, 0.5, 1.0)
 BASE = {"ELBO, K = 1": "pathwise", "ELBO, K = 5": "pathwise", "IWAE, K = 5": "pathwise"}
 
 
@@ -153,14 +154,14 @@ def picture(rows: list[dict], spread: dict[str, np.ndarray], course: list[dict])
             )
         start = next(row["snr"] for row in course if row["estimator"] == "pathwise" and row["k"] == SAMPLES[0])
         right.plot(SAMPLES, [start / math.sqrt(k) for k in SAMPLES], "--", color=FAINT, lw=0.8)
-        right.annotate("1/√K", (SAMPLES[1], start / 2), (0, -10), textcoords="offset points", color=GREY)
+        right.annotate("1/√K", (SAMPLES[1], start / 2), (6, 4), textcoords="offset points", color=GREY)
         right.set_xscale("log", base=2)
         right.set_yscale("log")
         right.set_xticks(SAMPLES, [str(k) for k in SAMPLES])
         right.set_xlabel("K, samples of IWAE")
-        right.set_title("SNR of the encoder's gradient")
-        right.yaxis.set_major_formatter("{x:g}")
-        right.yaxis.set_minor_formatter("")
+        right.set_title("the encoder's SNR")
+        right.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
+        right.minorticks_off()
         return fig
 
 
