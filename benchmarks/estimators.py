@@ -1,6 +1,6 @@
 """Variance and signal-to-noise ratio of every gradient estimator, per parameter, on a trained MNIST model.
 
-    TAUT_DATA=DIR python benchmarks/estimators.py [--steps 4000] [--repeats 300] [--out benchmarks/estimators]
+    TAUT_DATA=DIR python benchmarks/estimators.py [--steps 4000] [--latents 50] [--repeats 300] [--out benchmarks/estimators]
 
 One model is trained first (pathwise ELBO, tanh perceptrons of 200-200 units, 50 latents, dynamic binarisation). At its
 weights, and on one fixed batch, each estimator's gradient is drawn ``repeats`` times; only the draws of z differ. For the
@@ -168,6 +168,7 @@ def picture(rows: list[dict], spread: dict[str, np.ndarray], course: list[dict])
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--latents", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=300)
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(""))
@@ -175,7 +176,7 @@ def main() -> None:
     run = taut.train(
         "mnist",
         data={"binarize": "dynamic"},
-        model={"latents": 50, "network": {"part": "MLP", "hidden": [200, 200], "activation": "tanh"}},
+        model={"latents": args.latents, "network": {"part": "MLP", "hidden": [200, 200], "activation": "tanh"}},
         objective={"part": "ELBO", "schedule": "Constant"},
         training={"steps": args.steps},
     )
