@@ -15,7 +15,7 @@ ROOMS = [
     "errors", "config", "data", "distributions", "networks", "priors", "posteriors", "likelihoods", "layers", "model",
     "objectives", "training", "evaluation", "experiment", "runs", "comparison", "recipes", "explore", "report",
     "folders", "api", "parts",
-    "files", "outputs", "console", "cli",
+    "files", "outputs", "console", "commands", "cli",
 ]  # fmt: skip
 
 

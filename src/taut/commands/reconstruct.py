@@ -1,0 +1,23 @@
+"""taut reconstruct: data through the code and back."""
+
+from __future__ import annotations
+
+import argparse
+
+from taut.commands.shared import Parser, output, run_arguments, say
+
+__all__ = ["arguments", "run"]
+
+
+def arguments(parser: Parser) -> None:
+    parser.description = "E[x|z] at the posterior mean: of the test split, or of other data."
+    run_arguments(parser)
+    parser.add_argument("data", metavar="DATA", nargs="?", help="other data, read as the run's were")
+    output(parser, "a picture (.png) or numbers (.npy, .npz, .csv, .parquet); a picture in RUN otherwise")
+
+
+def run(args: argparse.Namespace) -> int:
+    from taut.outputs import write_reconstructions
+    from taut.runs import load
+
+    return say(write_reconstructions(load(args.run, args.trust), args), args)

@@ -1,0 +1,80 @@
+"""taut train: a model, its evaluation and its report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from taut.commands.shared import Parser, experiment_of, fail, training_arguments, what
+from taut.errors import InputError
+
+__all__ = ["arguments", "run"]
+
+
+def arguments(parser: Parser) -> None:
+    parser.description = "Train a model, evaluate it on the test split, and write a run folder with a report."
+    training_arguments(parser)
+    parser.add_argument("--resume", metavar="RUN", help="go on with a stopped run; nothing else need be given")
+    parser.add_argument("--print_config", action="store_true", help="print the resolved configuration and stop")
+
+
+def run(args: argparse.Namespace) -> int:
+    from taut.api import carry_out, resumable
+    from taut.config import to_tree, write_yaml
+    from taut.console import Watch, console, result_lines
+    from taut.data import open_data
+    from taut.experiment import resolve
+    from taut.folders import new_folder, refuse_foreign
+    from taut.training import Stopped
+
+    out = console()
+    if args.resume:
+        if args.data or args.recipe or args.config or args.overrides or args.epochs or args.minutes or args.out:
+            raise InputError("--resume", "goes on with the run as it was, so it takes no DATA and no options",
+                             f"say taut train --resume {args.resume}")  # fmt: skip
+        folder = Path(args.resume)
+        experiment, unfinished = resumable(folder, tuple(args.trust))
+        if not unfinished:
+            out.print(f"{folder} is finished: there is nothing to resume")
+            return 0
+    else:
+        experiment, folder = experiment_of(args), None
+    data = open_data(experiment.data)
+    if not args.resume:
+        if args.out and Path(args.out).exists() and not args.print_config:
+            refuse_foreign(Path(args.out), args.force)
+        experiment = resolve(experiment, data)
+    if args.print_config:
+        print(write_yaml(to_tree(experiment)), end="")
+        return 0
+    folder = folder or (Path(args.out) if args.out else new_folder(data.reading.name))
+    if not args.quiet:
+        for line in what(experiment, data):
+            out.print(line)
+    watch = Watch(out, args.quiet)
+    stages = {"evaluating": "evaluating on the test split …", "reporting": "drawing the report …"}
+
+    def stage(name: str) -> None:
+        if name in stages:
+            watch.close()
+            if not args.quiet:
+                out.print(stages[name], style="dim")
+
+    try:
+        trained = carry_out(experiment, data, folder, args.force, bool(args.resume), watch, stage)
+    except (Stopped, KeyboardInterrupt) as stopped:
+        watch.close()
+        if not (folder / "checkpoint.safetensors").exists():
+            return fail("stopped before anything was worth keeping", 130)
+        at = f" at {stopped}" if str(stopped) else ""
+        trust = "".join(f" --trust {module}" for module in args.trust)
+        return fail(f"stopped{at}; everything is saved. Go on with: taut train --resume {folder}{trust}", 130)
+    finally:
+        watch.close()
+    if not args.quiet:
+        out.print()
+        out.print(f"test split, {trained.summary['n']:,} examples", style="dim")
+    for line in result_lines(trained.summary):
+        out.print(line)
+    out.print(f"\nrun     {folder}\nreport  {folder / 'report.html'}", soft_wrap=True)
+    return 0
