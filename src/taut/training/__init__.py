@@ -2,6 +2,7 @@
 
 from taut.training.loop import CHECKPOINT, Diverged, Event, Stopped, fit, measure_pace, steps_per_epoch
 from taut.training.spec import SGD, Adam, Adamax, AdamW, Optimiser, Stage, Training
+from taut.training.start import Start
 from taut.training.validation import active_units, examine, seeded
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Event",
     "Optimiser",
     "Stage",
+    "Start",
     "Stopped",
     "Training",
     "active_units",

@@ -13,6 +13,7 @@ from torch import nn
 
 from taut.config import Part
 from taut.errors import InputError
+from taut.training.start import Start
 
 __all__ = ["SGD", "Adam", "AdamW", "Adamax", "Optimiser", "Stage", "Training"]
 
@@ -148,6 +149,7 @@ class Training:
         device: where to train.
         checkpoint: minutes between checkpoints.
         stages: stretches of the run, one after the other; a single one in which everything learns if left open.
+        start: a run whose weights training begins with (training.start.run); seeded ones if left open.
     """
 
     epochs: float | None = None
@@ -165,6 +167,7 @@ class Training:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     checkpoint: float = 2.0
     stages: tuple[Stage, ...] = (Stage(),)
+    start: Start | None = None
 
     def __post_init__(self) -> None:
         if not self.stages:
