@@ -39,8 +39,7 @@ class Point:
 
     @property
     def name(self) -> str:
-        """What it is called, and its folder: ``objective.beta=0.1``, or with two options ``objective.beta=0.1,model.latents=4``.
-        """
+        """What it is called, and its folder: ``objective.beta=0.1``, or ``objective.beta=1,model.latents=4``."""
         return ",".join(f"{option}={written(value)}" for option, value in self.values.items())
 
 
@@ -99,8 +98,8 @@ def split(
 ) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
     """Tell the options that are swept from those that are not.
 
-    An option is swept where its text is a list with commas that is no value of its own, and its value is a number. So a list for
-    an option of lists, ``--model.network.hidden 200,200``, is its value.
+    An option is swept where its text is a list with commas that is no value of its own, and its value is a number. So a list
+    for an option of lists, ``--model.network.hidden 200,200``, is its value.
 
     Args:
         tree: a configuration, without the options.
@@ -124,8 +123,8 @@ def split(
         else:
             swept[name] = _numbers(base, name, text, trust)
     if not swept:
-        own = f"; {text} is one value of --{name}, which takes lists" if (name := next(iter(lists), "")) and (text := lists[name]) else ""
-        raise InputError("taut sweep", f"no option has several values{own}",
+        own = "".join(f", and {text} is one value of {name}" for name, text in lists.items())
+        raise InputError("taut sweep", f"no option has several values to sweep{own}",
                          "say which to sweep and where, such as --objective.beta 0.1,0.3,1,3,10")  # fmt: skip
     if len(swept) > 2:
         raise InputError(f"--{list(swept)[2]}", f"is the third option that is swept, after {' and '.join(list(swept)[:2])}",
@@ -198,13 +197,16 @@ def lay_out(
         experiment = parse(Experiment, overridden(base, combination), trust=trust)
         values = {name: _value(experiment, name) for name in names}
         if values in [point.values for point in points]:
-            raise InputError(names[0], f"{', '.join(map(written, values.values()))} is given twice", "give each value once")
+            raise InputError(
+                names[0], f"{', '.join(map(written, values.values()))} is given twice", "give each value once"
+            )
         after = i - 1 if warm and i % len(swept[names[0]]) else None
         resolved = resolve(experiment, shelf.open(experiment.data))
         point = Point(values, resolved if after is None else _warmed(resolved), after)
         if after is not None:
             _require_fit(points[after], point, shelf, experiment.data)
         points.append(point)
+    base["data"]["source"] = points[0].experiment.data.source  # it may be gone on with from another folder
     options = {name: tuple(dict.fromkeys(point.values[name] for point in points)) for name in names}
     return Plan(base, options, tuple(points), data)
 
