@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-PER_LATENT = ("kl_per_dim", "information", "importance")  # long rows of numbers, which pictures show
+PER_LATENT = ("kl_per_dim", "mean", "std", "shares", "importance")  # long rows of numbers, which pictures show
 
 
 def _without(result: dict[str, Any], *keys: str) -> dict[str, Any]:

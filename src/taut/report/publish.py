@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from taut.advice import remedies
 from taut.config import to_tree, write_yaml
 from taut.data import Dataset, Reading, Split
 from taut.data.reading import channel_axis
@@ -280,7 +281,7 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
 
 
 def _factors(book: _Book, metrics: Sequence[dict]) -> None:
-    shares = ((book.run.summary.get("quality") or {}).get("mig") or {}).get("information")
+    shares = ((book.run.summary.get("quality") or {}).get("mig") or {}).get("shares")
     if not shares:
         return
     caption = (
@@ -303,7 +304,7 @@ def _codes(summary: dict[str, Any]) -> list[Table]:
 
 def _of_factors(found: dict[str, Any]) -> list[Table]:
     """For each factor the latent that tells most of it, and how well all do together."""
-    shares = found.get("mig", {}).get("information")
+    shares = found.get("mig", {}).get("shares")
     if not shares:
         return []
     gaps, told = found["mig"]["factors"], found["dci"].get("factors", {})
@@ -364,8 +365,7 @@ def _notes(book: _Book) -> list[str]:
     if book.proper and book.latents >= 4 and active is not None and active < book.latents / 4:
         notes.append(
             f"Only {active} of {book.latents} latent dimensions are in use; the others have collapsed to the prior. "
-            "That does no harm where the data need no more; if reconstructions lack detail, try a longer warm-up "
-            "(`--objective.schedule.share 0.5`) or a smaller weight of the rate (`--objective.beta 0.5`)"
+            f"That does no harm where the data need no more; if reconstructions lack detail: {remedies(book.run.experiment)}"
         )
     best, steps = summary.get("best_step"), summary.get("steps")
     if best and steps and best < steps / 2:
