@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from taut.evaluation import in_words
+from taut.evaluation import draws, in_words
 
 __all__ = ["Progress", "Watch", "console", "number", "result_lines"]
 
@@ -154,7 +154,7 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
         rows.append(("active", active, "", "latents", "that carry something"))
     if held := (summary.get("aggregate") or {}).get("information"):
         rows += _information(held, summary["aggregate"]["mismatch"])
-    rows += in_words(summary.get("quality", {}))
+    rows += in_words(summary.get("quality", {})) + draws.in_words(summary.get("draws", {}))
     return _aligned(rows, "<><<<")
 
 

@@ -30,7 +30,7 @@ from taut import __version__
 from taut.config import parse, read_yaml, to_tree, write_yaml
 from taut.data import Dataset, Feed, Reading, Split, Statistics, open_data, read_like
 from taut.errors import InputError
-from taut.evaluation import Ledger, Subject, evaluate, quality
+from taut.evaluation import Ledger, Space, Subject, evaluate, judge, quality
 from taut.experiment import Experiment
 from taut.model import VAE, centre, follow, pick_prior
 from taut.training import seeded
@@ -41,6 +41,9 @@ __all__ = ["Run", "Variable", "finite", "load", "read_json", "write_json"]
 CONFIG, DATA, WEIGHTS, METRICS, SUMMARY = (
     "config.yaml", "data.json", "model.safetensors", "metrics.jsonl", "summary.json",
 )  # fmt: skip
+
+
+POOL = 20_000  # training examples among which copies are sought, at most
 
 
 @dataclass(frozen=True)
@@ -236,6 +239,29 @@ class Run:
             split, name = read_like(self.reading, data, root), str(data)
         kept = Ledger(None if self.folder is None else self.folder / "evaluations")
         return Subject(self.vae, split, self.reading, name, seed, kept, {"taut": __version__})
+
+    def judge(self, n: int = 1000, seed: int = 0, root: str | None = None) -> dict[str, Any]:
+        """Draws x ~ p(x) beside training and test examples: are they new, true to the data, and varied?
+
+        See :mod:`taut.evaluation.draws` for what is returned; empty for a model with codes and no distribution of them.
+
+        Args:
+            n: how many draws.
+            seed: of the draws, of dynamic binarisation, and of which training examples are looked at.
+            root: where named data lie.
+        """
+        if any(not layer.posterior.proper for layer in self.experiment.model.layers):
+            return {}
+        data = self.dataset(root)
+        space = Space.of(data)
+        generator = torch.Generator().manual_seed(seed)
+        some = torch.randperm(len(data.train), generator=generator)[:POOL]
+        with seeded(seed):
+            train, test = (
+                space.points(self.reading.restore(Feed(split, self.reading).batch(index).x))
+                for split, index in ((data.train, some), (data.test, torch.randperm(len(data.test), generator=generator)[:n]))
+            )
+        return judge(space.points(self.sample(n, seed=seed)), test, train)
 
     def _comparable(self, data: Dataset) -> Split:
         """The test split of a data set, without labels and factors that are not the run's."""

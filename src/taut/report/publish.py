@@ -15,6 +15,7 @@ from taut.advice import remedies
 from taut.config import to_tree, write_yaml
 from taut.data import Dataset, Reading, Split
 from taut.data.reading import channel_axis
+from taut.evaluation import draws
 from taut.evaluation.neighbours import nearest
 from taut.evaluation.quality import in_words
 from taut.evaluation.space import Space
@@ -106,7 +107,7 @@ def publish(run: Run, data: Dataset, folder: str | Path, metrics: Sequence[dict[
         folder,
         f"taut: {data.reading.name} — {_kind(run)}",
         key_numbers(summary),
-        [*_codes(summary), Table("The run", ("", ""), _facts(run, data))],
+        [*_codes(summary), *_draws(summary), Table("The run", ("", ""), _facts(run, data))],
         book.pictures,
         book.notes,
         lead=f"{data.what()}: {run.experiment.model.likelihood.in_words(run.reading.support)}; {data.splits()}",
@@ -300,6 +301,20 @@ def _codes(summary: dict[str, Any]) -> list[Table]:
         return []
     note = "Measured on test examples. No label and no factor had a part in training the model."
     return [Table("The codes", ("", "", ""), rows, note), *_of_factors(found)]
+
+
+def _draws(summary: dict[str, Any]) -> list[Table]:
+    """Whether draws are new, true and varied."""
+    found = summary.get("draws") or {}
+    rows = [(name, f"{value} {error} {unit}".strip(), text) for name, value, error, unit, text in draws.in_words(found)]
+    if not rows:
+        return []
+    note = (
+        f"Of {found['n']:,} draws of x and as many test examples, by the {found['neighbours']} nearest neighbours. In brackets "
+        "what unseen examples reach in place of draws. A copy lies less than half as far from a training example as that "
+        "one's own nearest fellow."
+    )
+    return [Table("The draws", ("", "", ""), rows, note)]
 
 
 def _of_factors(found: dict[str, Any]) -> list[Table]:
