@@ -16,7 +16,7 @@ from rich.table import Table
 
 from taut.evaluation import draws, in_words
 
-__all__ = ["Progress", "Watch", "console", "number", "result_lines"]
+__all__ = ["Progress", "Watch", "console", "difference_lines", "number", "result_lines"]
 
 
 def console(stderr: bool = False) -> Console:
@@ -196,6 +196,17 @@ def comparison_lines(comparison: Any) -> list[str]:
     data = _shares(comparison.data)
     rows.append(("  test examples themselves", data, data))
     return _aligned(rows, "<>>")
+
+
+def difference_lines(found: Any, names: Sequence[str]) -> list[str]:
+    """Two runs in a bound, and their difference, in aligned columns."""
+    n = f"{len(found.differences):,} test examples"
+    rows = [(name, number(mean), "", "nats", found.what) for name, mean in zip(names, found.means, strict=True)]
+    rows.append(
+        ("difference", number(found.mean), f"± {number(found.stderr)}", "nats", f"paired, {n}: {found.verdict()}")
+    )
+    rows.append(("wins", f"{found.wins:.1%}", "", "", f"of examples are better under {names[0]}"))
+    return _aligned(rows, "<><<<")
 
 
 def _shares(near: Any) -> str:

@@ -259,7 +259,10 @@ class Run:
         with seeded(seed):
             train, test = (
                 space.points(self.reading.restore(Feed(split, self.reading).batch(index).x))
-                for split, index in ((data.train, some), (data.test, torch.randperm(len(data.test), generator=generator)[:n]))
+                for split, index in (
+                    (data.train, some),
+                    (data.test, torch.randperm(len(data.test), generator=generator)[:n]),
+                )
             )
         return judge(space.points(self.sample(n, seed=seed)), test, train)
 

@@ -7,6 +7,18 @@ from taut.evaluation.ledger import Ledger
 from taut.evaluation.neighbours import nearest
 from taut.evaluation.quality import in_words, quality
 from taut.evaluation.space import Space
-from taut.evaluation.subject import Subject
+from taut.evaluation.subject import Progress, Subject
 
-__all__ = ["Bounds", "Ledger", "Space", "Subject", "bounds", "evaluate", "in_words", "judge", "nearest", "quality"]
+__all__ = [
+    "Bounds",
+    "Ledger",
+    "Progress",
+    "Space",
+    "Subject",
+    "bounds",
+    "evaluate",
+    "in_words",
+    "judge",
+    "nearest",
+    "quality",
+]
