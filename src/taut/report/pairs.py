@@ -41,9 +41,11 @@ def draw_difference(found: Paired, examples: Tensor, run: Run, names: tuple[str,
         fig = figure(WIDTH, 3.3 if count else 2.2)
         rows = fig.add_gridspec(2 if count else 1, 2, height_ratios=[2.2, 1] if count else [1])
         panel = fig.add_subplot(rows[0, :])
-        low, high = np.quantile(differences, [0.002, 0.998])
-        room = 0.05 * max(high - low, 1e-6)
-        bins = np.linspace(low - room, high + room, int(np.clip(np.sqrt(len(differences)), 8, 60)))
+        low, high = np.quantile(np.append(differences, 0), [0.002, 0.998])
+        step = max(high - low, 1e-6) / np.clip(np.sqrt(len(differences)), 8, 60)
+        bins = step * np.arange(
+            np.floor(low / step) - 1, np.ceil(high / step) + 2
+        )  # so that none lies on both sides of 0
         bars = panel.hist(np.clip(differences, bins[0], bins[-1]), bins, lw=0)[2]
         for bar in bars:
             bar.set_facecolor(ACCENT if bar.get_x() + bar.get_width() / 2 > 0 else FAINT)
@@ -66,11 +68,12 @@ def draw_difference(found: Paired, examples: Tensor, run: Run, names: tuple[str,
             )
             shown = to_rgb(canvas.draw(raw), canvas.vmin, canvas.vmax)
             for i, (title, colour) in enumerate(
-                [(f"better under {names[1]}", GREY), (f"better under {names[0]}", ACCENT)]
+                [(f"most in favour of {names[1]}", GREY), (f"most in favour of {names[0]}", ACCENT)]
             ):
                 ends = fig.add_subplot(rows[1, i])
                 bare(ends)
-                ends.imshow(np.concatenate(list(shown[i * count : (i + 1) * count]), 1), interpolation="nearest")
+                row = np.pad(shown[i * count : (i + 1) * count], ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255)
+                ends.imshow(np.concatenate(list(row), 1), interpolation="nearest")
                 ends.set_title(title, color=colour)
     save(fig, path)
 
