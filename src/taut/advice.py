@@ -40,7 +40,7 @@ class Advice:
             return None
         if words := died(event.valid, self.most):
             self.said = True
-            return f"{words} (posterior collapse). {remedies(self.experiment)}"
+            return f"{words} (posterior collapse). {remedies(self.experiment)}".replace("`", "")
         self.most = max(self.most, active)
         return None
 
@@ -55,7 +55,8 @@ def died(numbers: dict[str, Any], most: int) -> str | None:
 
 
 def remedies(experiment: Experiment) -> str:
-    """What would help against latents that carry nothing, the likeliest first; only what the run does not do already."""
+    """What would help against latents that carry nothing, the likeliest first, options in `backticks`; only what the run does not
+    do already."""
     objective, model = experiment.objective, experiment.model
     found = []
     if model.likelihood.weaker:
@@ -63,11 +64,13 @@ def remedies(experiment: Experiment) -> str:
     if objective.beta > 1:
         found.append(f"a smaller weight of the rate (--objective.beta {min(1.0, objective.beta / 4):g})")
     if getattr(objective, "free_bits", None) == 0:
-        found.append("free bits (--objective.free_bits 0.25)")
+        found.append("free bits (`--objective.free_bits 0.25`)")
     if isinstance(objective.schedule, Constant):
-        found.append("annealing (--objective.schedule Linear)")
+        found.append("annealing (`--objective.schedule Linear`)")
     elif hasattr(objective.schedule, "share") and objective.schedule.share < 0.5:
-        found.append("a longer warm-up (--objective.schedule.share 0.5)")
+        found.append("a longer warm-up (`--objective.schedule.share 0.5`)")
     if all(isinstance(layer.posterior, DiagonalNormal) for layer in model.layers):
-        found.append("a posterior whose rate cannot fall below δ (--model.posterior CommittedNormal --model.prior AR1)")
+        found.append(
+            "a posterior whose rate cannot fall below δ (`--model.posterior CommittedNormal --model.prior AR1`)"
+        )
     return f"What helps: {', or '.join(found[:3])}." if found else "What helps: a weaker decoder."
