@@ -55,14 +55,14 @@ def died(numbers: dict[str, Any], most: int) -> str | None:
 
 
 def remedies(experiment: Experiment) -> str:
-    """What would help against latents that carry nothing, the likeliest first, options in `backticks`; only what the run does not
-    do already."""
+    """What would help against latents that carry nothing, the likeliest first, and only what the run does not do already;
+    options stand in `backticks`."""
     objective, model = experiment.objective, experiment.model
     found = []
     if model.likelihood.weaker:
         found.append(model.likelihood.weaker)
     if objective.beta > 1:
-        found.append(f"a smaller weight of the rate (--objective.beta {min(1.0, objective.beta / 4):g})")
+        found.append(f"a smaller weight of the rate (`--objective.beta {min(1.0, objective.beta / 4):g}`)")
     if getattr(objective, "free_bits", None) == 0:
         found.append("free bits (`--objective.free_bits 0.25`)")
     if isinstance(objective.schedule, Constant):
