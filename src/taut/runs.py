@@ -125,6 +125,14 @@ class Run:
                 images.append(self._mean_of(self.vae.generate(len(chunk), follow(self._placed(chunk))).likelihood))
         return self.reading.restore(torch.cat(images))
 
+    def draw_codes(self, n: int, seed: int = 0) -> np.ndarray:
+        """Draws z ~ p(z), (n, latents), the layers side by side."""
+        self._require_latents()
+        with torch.no_grad(), seeded(seed):
+            chunks = [self.vae.walk(self.vae.root(len(some)), [None] * len(self.vae.layers), pick_prior())[0]
+                      for some in torch.arange(n).split(1024)]  # fmt: skip
+        return torch.cat([torch.cat([step.z.flatten(1) for step in steps], 1) for steps in chunks]).numpy()
+
     def place(self, z: ArrayLike) -> np.ndarray:
         """The nearest code that the latents can take to each of those made by hand, (N, latents).
 

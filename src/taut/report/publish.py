@@ -100,7 +100,7 @@ def publish(run: Run, data: Dataset, folder: str | Path, metrics: Sequence[dict[
     folder = Path(folder)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     book = _Book(run, data, folder)
-    for draw in (_samples, _reconstructions, _map, _interpolations, _traversals, _factors, _kl, _curves):
+    for draw in (_samples, _reconstructions, _map, _interpolations, _traversals, _factors, _kl, _aggregate, _curves):
         draw(book, metrics)
     summary = run.summary
     return write_report(
@@ -344,6 +344,25 @@ def _kl(book: _Book, metrics: Sequence[dict]) -> None:
         return
     caption = "KL(q‖p) of each dimension, mean over the test examples. Dimensions near zero carry no information on x."
     book.add("kl", figures.kl_bars(book.kl), "Where the rate goes", caption)
+
+
+def _aggregate(book: _Book, metrics: Sequence[dict]) -> None:
+    if book.kl is None or not book.latents or not book.run.real:
+        return
+    chosen = np.argsort(-book.kl, kind="stable")[:MOVED]
+    drawn = book.run.encode(book.split, sample=True)[:, chosen]
+    prior = book.run.draw_codes(len(drawn))[:, chosen]
+    names = [f"z{i}" for i in chosen]
+    picture = figures.vector_marginals(prior, drawn, names, ("prior", "aggregate posterior"))
+    caption = (
+        f"Draws from the posteriors of {len(drawn):,} {book.whose} examples, all together, and as many from the prior, "
+        "along the latents that say most. Where the two differ, draws from the prior meet codes that no example has."
+    )
+    if held := (book.run.summary.get("aggregate") or {}).get("mismatch"):
+        caption += (
+            f" The difference, KL(q(z) ‖ p(z)), costs {max(0, held['low']):.1f} to {held['high']:.1f} nats of the rate."
+        )
+    book.add("aggregate", picture, "The aggregate posterior and the prior", caption)
 
 
 def _curves(book: _Book, metrics: Sequence[dict]) -> None:
