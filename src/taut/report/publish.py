@@ -351,11 +351,11 @@ def _aggregate(book: _Book, metrics: Sequence[dict]) -> None:
         return
     chosen = np.argsort(-book.kl, kind="stable")[:MOVED]
     drawn = book.run.encode(book.split, sample=True)[:, chosen]
-    prior = book.run.draw_codes(len(drawn))[:, chosen]
+    prior = book.run.draw_codes(4 * CODES)[:, chosen]
     names = [f"z{i}" for i in chosen]
     picture = figures.vector_marginals(prior, drawn, names, ("prior", "aggregate posterior"))
     caption = (
-        f"Draws from the posteriors of {len(drawn):,} {book.whose} examples, all together, and as many from the prior, "
+        f"Draws from the posteriors of {len(drawn):,} {book.whose} examples, all together, and draws from the prior, "
         "along the latents that say most. Where the two differ, draws from the prior meet codes that no example has."
     )
     if held := (book.run.summary.get("aggregate") or {}).get("mismatch"):
