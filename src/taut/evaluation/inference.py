@@ -1,31 +1,34 @@
 """Inference without an encoder: a q of its own for each example, found by gradient ascent while the model stands still.
 
-All that a layer's q(z_l | z_<l, x) knows of x are the numbers e_l that the encoder gives for it, its evidence. So the family has for
-each x as many members as there are e, and the best of them is
+All that a layer's q(z_l | z_<l, x) knows of x are the numbers e_l that the encoder gives for it, its evidence. So for each x
+the family has as many members as there are e, and the best of them is
 
     e* = argmax_e L(e),   L(e) = E_q(z|e)[ log p(x, z) − log q(z|e) ]
 
-Bounds of different examples have no number in common, and Adam treats each number by itself: many examples are climbed with at
-once, and no one matters to another. The climb goes in rounds. In each the step falls to zero, so that what noise there is
-is averaged out; after each the new q is kept for those examples alone for which it is better, by draws that no step has seen, and
-the next begins with half the step. It ends when a round no longer raises the mean by more than ``enough``.
+Bounds of different examples have no number in common, and Adam treats each number by itself: many examples climb at once,
+and no one matters to another. They climb in rounds. In each the step falls to zero, so that noise is averaged out; after
+it the new q is kept for those examples alone for which it is better, by draws that no step has seen, and the next begins
+with half the step. The climb is over when a round does not raise the mean by more than ``enough``.
 
-A family that is richer in any case has its members bent by maps with weights of their own (:mod:`taut.networks.bend`); it begins at
-the members that it bends, so that it can only rise.
+The gradient is the path's without the score (STL), whose noise vanishes as q nears the posterior: of the two pathwise ones it
+gets as far in a quarter of the steps. Where z has no path it is that of the score function (RLOO).
+
+A family that is richer whatever the model's is: its members bent by maps with weights of their own
+(:mod:`taut.networks.bend`). It begins at the members that it bends.
 
 How good several q's are together. With K draws from each of J of them,
 
     log p̂(x) = log (1/JK) Σ_j Σ_k p(x, z_jk) / (1/J) Σ_i q_i(z_jk)
 
-is a lower bound of log p(x) in the mean, whatever the q's are, as the weights' mean is p(x) (the balance heuristic: Veach and Guibas 1995).
-Nothing is chosen by its result, and no choice can flatter it.
+has a mean of at most log p(x) whatever the q's are, since p(x) is the mean of what the logarithm is taken of (the balance
+heuristic: Veach and Guibas 1995). Nothing is chosen by its result, so that no choice can flatter it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -35,18 +38,18 @@ from torch.distributions import Distribution
 
 from taut.data import Batch
 from taut.distributions import Bent, drawn
+from taut.errors import InputError
+from taut.evaluation.subject import Tick
 from taut.model import VAE, Pick, Site, Step, Trace, draw, fold
 from taut.networks import Bend
-from taut.objectives import ELBO, Estimator, Learner, Pathwise
+from taut.objectives import ELBO, RLOO, STL, Estimator, Learner
 from taut.training import seeded
 
-__all__ = ["Bending", "Climb", "Local", "Weighed", "climb", "still", "weigh"]
+__all__ = ["Bending", "Climb", "Local", "Weighed", "climb", "estimators", "require_local", "still", "weigh"]
 
 ELEMENTS = 2**20  # of decoder output at once: about what a processor's cache holds
 ROWS = 4096  # samples at once, at most
 JUDGED = 100  # draws an example by which a round is judged
-
-Tick = Callable[[float], None]
 
 
 class Local(nn.Module):
@@ -147,11 +150,11 @@ class Climb(NamedTuple):
 def climb(
     local: Local,
     batch: Batch,
-    estimator: Estimator = Pathwise(),
+    gradient: Sequence[Estimator],
     rate: float = 0.05,
     samples: int = 8,
-    steps: int = 200,
-    rounds: int = 5,
+    steps: int = 100,
+    rounds: int = 4,
     enough: float = 0.02,
     tick: Tick = lambda share: None,
 ) -> Climb:
@@ -160,7 +163,7 @@ def climb(
     Args:
         local: where it starts.
         batch: the B examples.
-        estimator: of the gradient, in every layer.
+        gradient: its estimator in each layer.
         rate: step size of Adam at the start of the first round; that of each next begins at half of the one before.
         samples: draws an example and step.
         steps: in a round.
@@ -168,7 +171,7 @@ def climb(
         enough: nats; a round that raises the mean over the batch by no more is the last.
         tick: told the share of the most that may be done.
     """
-    learner = Learner(local, ELBO(samples=samples, estimator=(estimator,) * len(local.layers)))
+    learner = Learner(local, ELBO(samples=samples, estimator=tuple(gradient)))
     for done in range(rounds):
         before, seed = local.numbers(), int(torch.randint(2**62, ()))
         level = _judged(local, batch, seed)
@@ -256,6 +259,38 @@ def _shares(batch: Batch, samples: int) -> list[int]:
     """K in as many parts as memory asks for."""
     at_once = max(1, min(ROWS, ELEMENTS // batch.x[0].numel()) // len(batch.x))
     return [min(at_once, samples - done) for done in range(0, samples, at_once)]
+
+
+def estimators(vae: VAE, batch: Batch) -> tuple[Estimator, ...]:
+    """The gradient that each layer's q can be found by."""
+    return tuple(STL() if step.q.has_rsample else RLOO() for step in vae(batch).steps)
+
+
+def require_local(vae: VAE, batch: Batch, field: str) -> None:
+    """Refuse a model in which no q can be found for an example, or whose importance weights would be none.
+
+    Args:
+        vae: the model.
+        batch: some examples.
+        field: what asks for it.
+
+    Raises:
+        InputError: with the reason.
+    """
+    if not vae.layers:
+        raise InputError(field, "needs latents, and the model has none", "leave it out: its ELBO is log p(x) itself")
+    trace = vae(batch)
+    for layer, step in zip(vae.layers, trace.steps, strict=True):
+        name = type(step.q).__name__
+        if not getattr(step.q, "proper", True):
+            raise InputError(field, "needs a q with a density, and the model's is a point", "train another posterior")
+        if layer.q.values is not None and step.q.has_rsample:
+            raise InputError(field, f"needs a q with a spread, and all mass of {name} is on one value of z",
+                             "leave it out: the ELBO is exact for that value")  # fmt: skip
+    for density in (trace.likelihood, *(each for step in trace.steps for each in (step.p, step.q))):
+        if getattr(density, "exactness", "exact") != "exact":
+            name = type(density).__name__
+            raise InputError(field, f"weighs draws by exact densities, and {name} is not", "read its ELBO instead")
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Invertible maps of vectors, with weights of their own for each of B examples: u → z.
 
-Many densities are fitted side by side, one for each example, and none has a say in another's. A map first moves and stretches its
-vectors by fixed numbers of each example, so that y = (u − c)/s is about one wide; then
+Many densities are fitted side by side, one for each example, and none has a say in another's. A map first moves and
+stretches its vectors by fixed numbers of each example, so that y = (u − c)/s is about one wide; then
 
     y ← (I + A) y,   A strictly lower triangular                       all correlations
     y_b ← y_b exp(a) + t,   (a, t) = θ(y_a, h),   y = (y_a, y_b)       couplings (Dinh, Sohl-Dickstein and Bengio 2017)

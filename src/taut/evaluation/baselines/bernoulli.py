@@ -7,7 +7,8 @@ With a Beta(1 + a, 1 + a) prior of every μ_kd the two steps, each of which rais
     E   r_nk ∝ π_k p_k(x_n)
     M   π_k = Σ_n r_nk / N,   μ_kd = ( a + Σ_n r_nk x_nd ) / ( 2a + Σ_n r_nk )
 
-are coordinate ascent on a bound of it (Neal and Hinton 1998). With one component the first step is the last: independent elements.
+are coordinate ascent on a bound of it (Neal and Hinton 1998). With one component the elements are independent, and one step
+of each is all.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ class BernoulliMixture:
         """
         chosen = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:components]
         mean = x.mean(0)
-        mixture = cls._of(torch.full_like(x[chosen, 0], 1 / len(chosen)), 0.25 * x[chosen] + 0.75 * mean, len(x) / len(chosen))
+        mixture = cls._of(
+            torch.full_like(x[chosen, 0], 1 / len(chosen)), 0.25 * x[chosen] + 0.75 * mean, len(x) / len(chosen)
+        )
         level = -math.inf
         for _ in range(rounds):
             joint = mixture._joint(x)
