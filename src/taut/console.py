@@ -15,8 +15,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from taut.evaluation import draws, in_words
+from taut.evaluation.gaps import in_words as gaps_in_words
 
-__all__ = ["Progress", "Watch", "console", "difference_lines", "number", "result_lines"]
+__all__ = ["Progress", "Watch", "baseline_lines", "console", "difference_lines", "number", "result_lines"]
 
 
 def console(stderr: bool = False) -> Console:
@@ -155,6 +156,7 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
     if held := (summary.get("aggregate") or {}).get("information"):
         rows += _information(held, summary["aggregate"]["mismatch"])
     rows += in_words(summary.get("quality", {})) + draws.in_words(summary.get("draws", {}))
+    rows += gaps_in_words(summary.get("gaps", {}))
     return _aligned(rows, "<><<<")
 
 
@@ -172,6 +174,21 @@ def _information(held: dict[str, Any], mismatch: dict[str, Any]) -> list[tuple[s
 def _between(sides: dict[str, Any]) -> str:
     low, high = number(max(0.0, sides["low"]), 1), number(max(0.0, sides["high"]), 1)
     return low if low == high else f"{low}–{high}"
+
+
+def baseline_lines(found: dict[str, Any]) -> list[str]:
+    """A model beside simpler ones, each with its distance from the model's ELBO and its time, in aligned columns."""
+    if not found:
+        return []
+    rows = [("", "nats", "", "− ELBO", "", "n", "time", "")]
+    for row in found["rows"]:
+        if row["value"] is None:
+            rows.append((row["name"], "–", "", "", "", "", "", row["what"]))
+            continue
+        value, error, gap, its = (row[key] for key in ("value", "stderr", "difference", "difference_stderr"))
+        rows.append((row["name"], number(value), f"± {number(error)}", number(gap), f"± {number(its)}" if gap else "",
+                     f"{row['n']:,}", duration(row["seconds"]), row["what"]))  # fmt: skip
+    return ["", *_aligned(rows, "<><><>><")]
 
 
 def comparison_lines(comparison: Any) -> list[str]:

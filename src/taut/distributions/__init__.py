@@ -1,6 +1,7 @@
 """Densities that torch and zuko lack, and the one divergence between any two."""
 
 from taut.distributions.autoregressive import AR1, Autoregressive
+from taut.distributions.bent import Bent
 from taut.distributions.correlated import FullNormal, LowRankNormal
 from taut.distributions.counts import BetaBinomial, Binomial, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from taut.distributions.discrete import AutoregressiveOneHot, Bits, OneHot, one_hot
@@ -24,6 +25,7 @@ __all__ = [
     "Affine",
     "Autoregressive",
     "AutoregressiveOneHot",
+    "Bent",
     "BetaBinomial",
     "Binomial",
     "Bits",

@@ -1,8 +1,10 @@
 """How good a trained model is, on data it has not seen: bounds of log p(x), in nats, and the use of its codes."""
 
+from taut.evaluation.baselines import baselines
 from taut.evaluation.bounds import Bounds, bounds
 from taut.evaluation.draws import judge
 from taut.evaluation.evaluate import evaluate
+from taut.evaluation.gaps import gaps
 from taut.evaluation.ledger import Ledger
 from taut.evaluation.neighbours import nearest
 from taut.evaluation.quality import in_words, quality
@@ -15,8 +17,10 @@ __all__ = [
     "Progress",
     "Space",
     "Subject",
+    "baselines",
     "bounds",
     "evaluate",
+    "gaps",
     "in_words",
     "judge",
     "nearest",
