@@ -184,7 +184,7 @@ def test_collapse_is_said_with_its_cure(digits, tmp_path):
     run = trained(digits, replace(SMALL, latents=8))
     run.summary["active_units"] = 1
     text = publish(run, digits, tmp_path, []).read_text("utf-8")
-    assert "Only 1 of 8 latent dimensions" in text and "<code>--objective.beta 0.5</code>" in text
+    assert "Only 1 of 8 latent dimensions" in text and "<code>--objective.free_bits 0.25</code>" in text
 
 
 def test_distances_in_a_table_are_in_standard_deviations(tmp_path):

@@ -39,6 +39,9 @@ class Likelihood(Part, family=True):
     continuous: ClassVar[bool] = False
     """True for densities: whole-numbered data are dequantised for them, and values are standardised first."""
 
+    weaker: ClassVar[str | None] = None
+    """How a decoder that can do without z is made to need it, as advice that names the option; None where it cannot."""
+
     shared: ClassVar[int] = 0
     """How many learned numbers there are that no example changes."""
 
