@@ -8,11 +8,12 @@ from taut.distributions.discrete import AutoregressiveOneHot, Bits, OneHot, one_
 from taut.distributions.divergence import Divergence, divergence, register_divergence, sampled
 from taut.distributions.draws import central, drawn, same_noise
 from taut.distributions.factorised import Affine, Factorised
-from taut.distributions.flow import Flow, import_zuko
+from taut.distributions.flow import Coupling, Flow, import_zuko
 from taut.distributions.inverse import InverseAutoregressive
 from taut.distributions.locationscale import Cauchy, Laplace, Logistic
 from taut.distributions.logistic import DiscretisedLogistic, DiscretisedLogisticMixture
 from taut.distributions.mixture import Mixture
+from taut.distributions.noise import NonCentred
 from taut.distributions.normal import Delta, DiagonalNormal
 from taut.distributions.quantised import Embedded, Quantised, nearest_code
 from taut.distributions.relaxed import RelaxedBits, RelaxedOneHot, StraightThrough
@@ -30,6 +31,7 @@ __all__ = [
     "Binomial",
     "Bits",
     "Cauchy",
+    "Coupling",
     "Delta",
     "DiagonalNormal",
     "DiscretisedLogistic",
@@ -45,6 +47,7 @@ __all__ = [
     "LowRankNormal",
     "Mixture",
     "NegativeBinomial",
+    "NonCentred",
     "OneHot",
     "Poisson",
     "Quantised",

@@ -160,6 +160,19 @@ class AR1(Distribution):
             z.append(self.alpha * z[-1] + step if z else step)
         return torch.stack(z, -len(self.event_shape))
 
+    def from_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """z_t = Σ_s α^{t−s} s_s ε_s: the recursion written out, one product."""
+        steps = self.log_steps
+        place = torch.arange(len(steps), device=noise.device)
+        lag = place[:, None] - place
+        carried = torch.where(lag >= 0, noise.new_tensor(self.alpha) ** lag.clamp_min(0), 0.0)
+        z = torch.einsum("ts,ns...->nt...", carried, noise * steps.exp())
+        terms = 0.5 * (noise.square() + _LOG_2PI) + steps
+        return z, -terms.flatten(1).sum(1)
+
+    def to_noise(self, value: Tensor) -> Tensor:
+        return (value - self.alpha * self.before(value)) * (-self.log_steps).exp()
+
     def log_prob_parts(self, value: Tensor) -> Tensor:
         """log p(z_t | z_{t−1}), (N, D) nats."""
         log_steps = self.log_steps

@@ -55,6 +55,11 @@ class _Correlated(Distribution):
     def correlator(self) -> Tensor:
         """K, (N, D, D)."""
 
+    @property
+    @abstractmethod
+    def factor(self) -> Tensor:
+        """F, lower triangular with F Fᵀ = K, (N, D, D)."""
+
     @abstractmethod
     def half_log_det(self) -> Tensor:
         """½ log |K|, (N,)."""
@@ -91,6 +96,20 @@ class _Correlated(Distribution):
         size = self.event_shape.numel()
         return self.log_scale.flatten(1).sum(1) + self.half_log_det() + 0.5 * size * (1 + _LOG_2PI)
 
+    def from_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """z = μ + σ ⊙ F ε."""
+        flat = noise.flatten(1)
+        with full_precision(flat):
+            y = torch.einsum("nde,ne->nd", self.factor, flat)
+        z = torch.addcmul(self.mu, self.log_scale.exp(), y.unflatten(1, self.event_shape))
+        return z, 0.5 * (flat.shape[1] - flat.square().sum(1)) - self.entropy()
+
+    def to_noise(self, value: Tensor) -> Tensor:
+        y = ((value - self.mu) * (-self.log_scale).exp()).flatten(1)
+        with full_precision(y):
+            noise = torch.linalg.solve_triangular(self.factor, y.unsqueeze(2), upper=False)
+        return noise.squeeze(2).unflatten(1, self.event_shape)
+
     def log_prob(self, value: Tensor) -> Tensor:
         y = ((value - self.mu) * (-self.log_scale).exp()).flatten(-len(self.event_shape))
         with full_precision(y):
@@ -126,10 +145,13 @@ class FullNormal(_Correlated):
     """
 
     @property
+    def factor(self) -> Tensor:
+        return self.mixing + _eye(self.mixing)
+
+    @property
     def correlator(self) -> Tensor:
         with full_precision(self.mixing):
-            factor = self.mixing + _eye(self.mixing)
-            return factor @ factor.mT
+            return self.factor @ self.factor.mT
 
     def half_log_det(self) -> Tensor:
         return self.mixing.new_zeros(self.batch_shape)
@@ -167,7 +189,12 @@ class LowRankNormal(_Correlated):
         super().__init__(mean, log_scale, mixing)
         with full_precision(mixing):
             inner = mixing.mT @ mixing
-            self._factor = torch.linalg.cholesky(inner + _eye(inner))  # of C, (N, R, R)
+            self._inner = torch.linalg.cholesky(inner + _eye(inner))  # of C, (N, R, R)
+
+    @property
+    def factor(self) -> Tensor:
+        with full_precision(self.mixing):
+            return torch.linalg.cholesky(self.correlator)
 
     @property
     def correlator(self) -> Tensor:
@@ -176,11 +203,11 @@ class LowRankNormal(_Correlated):
             return outer + _eye(outer)
 
     def half_log_det(self) -> Tensor:
-        return self._factor.diagonal(dim1=1, dim2=2).log().sum(1)
+        return self._inner.diagonal(dim1=1, dim2=2).log().sum(1)
 
     def square(self, y: Tensor) -> Tensor:
         y = y.permute(1, 2, 0)
-        eta = torch.cholesky_solve(self.mixing.mT @ y, self._factor)
+        eta = torch.cholesky_solve(self.mixing.mT @ y, self._inner)
         return ((y - self.mixing @ eta).square().sum(1) + eta.square().sum(1)).T
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:

@@ -63,6 +63,14 @@ class DiagonalNormal(Distribution):
         noise = torch.randn((*sample_shape, *self.mu.shape), dtype=self.mu.dtype, device=self.mu.device)
         return torch.addcmul(self.mu, self.log_scale.exp(), noise)
 
+    def from_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        scale = self.log_scale.expand_as(noise)
+        terms = noise.square().mul(0.5).add(scale).flatten(1).sum(1)
+        return torch.addcmul(self.mu, self.log_scale.exp(), noise), -(terms + 0.5 * _LOG_2PI * noise[0].numel())
+
+    def to_noise(self, value: Tensor) -> Tensor:
+        return (value - self.mu) * (-self.log_scale).exp()
+
     def log_prob(self, value: Tensor) -> Tensor:
         scaled = (value - self.mu) * (-self.log_scale).exp()
         terms = scaled.square().mul(0.5).add(self.log_scale)

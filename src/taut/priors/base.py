@@ -67,7 +67,7 @@ class EncoderPrior(nn.Module):
     def bind(
         self,
         infer: Callable[[Tensor], Distribution],
-        stamp: Callable[[], Hashable],
+        stamp: Callable[[], Hashable | None],
         statistics: Statistics,
         bounds: tuple[float, float] | None,
     ) -> None:
@@ -75,7 +75,7 @@ class EncoderPrior(nn.Module):
 
         Args:
             infer: x (K, *shape) in the data's units → q(z|x) of the top layer, batch shape (K,).
-            stamp: a value that changes whenever a weight of the model does.
+            stamp: a value that changes whenever a weight of the model does; None while they are learning.
             statistics: of the training data, mean and standard deviation, (*shape) each.
             bounds: the smallest and the largest value that x can take; none for real numbers.
 

@@ -72,7 +72,7 @@ class _Vamp(EncoderPrior):
     def bind(
         self,
         infer: Callable[[Tensor], Distribution],
-        stamp: Callable[[], Hashable],
+        stamp: Callable[[], Hashable | None],
         statistics: Statistics,
         bounds: tuple[float, float] | None,
     ) -> None:
@@ -117,10 +117,10 @@ class _Vamp(EncoderPrior):
 
     def posteriors(self) -> Distribution:
         """q(z|u_k), batch shape (K,); found once for a pass, and kept from pass to pass while nothing learns."""
-        if self.training or torch.is_grad_enabled():
-            self.kept = None  # a step may follow, and fused optimisers leave no mark on what they change
+        stamp = None if self.training else self.stamp()
+        if stamp is None:
+            self.kept = None
             return self.infer(self.pseudo_inputs)
-        stamp = self.stamp()
         if self.kept is None or self.kept[0] != stamp:
             self.kept = stamp, self.infer(self.pseudo_inputs)
         return self.kept[1]
