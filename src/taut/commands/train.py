@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet:
         for line in what(experiment, data):
             out.print(line)
-    watch = Watch(out, args.quiet)
+    watch = Watch(out, args.quiet, bool(experiment.model.layers))
     stages = {"evaluating": "evaluating on the test split …", "reporting": "drawing the report …"}
 
     def stage(name: str) -> None:

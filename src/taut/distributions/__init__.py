@@ -1,6 +1,7 @@
 """Densities that torch and zuko lack, and the one divergence between any two."""
 
 from taut.distributions.autoregressive import AR1, Autoregressive
+from taut.distributions.chain import Chain
 from taut.distributions.correlated import FullNormal, LowRankNormal
 from taut.distributions.counts import BetaBinomial, Binomial, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from taut.distributions.discrete import AutoregressiveOneHot, Bits, OneHot, one_hot
@@ -28,6 +29,7 @@ __all__ = [
     "Binomial",
     "Bits",
     "Cauchy",
+    "Chain",
     "Delta",
     "DiagonalNormal",
     "DiscretisedLogistic",

@@ -31,7 +31,8 @@ def evaluate(
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Lower bounds of log p(x), mean over a split, in nats per example.
+    """Lower bounds of log p(x), mean over a split, in nats per example; without latents there is nothing to bound, and what
+    stands for the ELBO is log p(x) itself.
 
     Args:
         vae: the model.
@@ -51,6 +52,7 @@ def evaluate(
     for field, value in (("samples", samples), ("limit", limit), ("iw_limit", iw_limit)):
         if value is not None and value < 1:
             raise InputError(field, f"is {value}", "give 1 or more")
+    samples = samples if vae.layers else 1
     feed = Feed(split, reading, vae.dequantise, vae.shift.device)
     n = min(len(feed), limit or len(feed))
     everyone = torch.arange(n)

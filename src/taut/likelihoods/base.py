@@ -39,6 +39,9 @@ class Likelihood(Part, family=True):
     continuous: ClassVar[bool] = False
     """True for densities: whole-numbered data are dequantised for them, and values are standardised first."""
 
+    averaged: ClassVar[bool] = True
+    """Whether E[x|z] can be had: else a draw stands for it, always the same."""
+
     shared: ClassVar[int] = 0
     """How many learned numbers there are that no example changes."""
 

@@ -5,5 +5,17 @@ from taut.networks.convolutional import Conv, ResNet
 from taut.networks.gated import Gated
 from taut.networks.masked import Masked
 from taut.networks.perceptron import MLP, ResidualMLP
+from taut.networks.pixels import GatedPixels, WithinPixel
 
-__all__ = ["MLP", "Conv", "Gated", "Masked", "Network", "ResNet", "ResidualMLP", "activation"]
+__all__ = [
+    "MLP",
+    "Conv",
+    "Gated",
+    "GatedPixels",
+    "Masked",
+    "Network",
+    "ResNet",
+    "ResidualMLP",
+    "WithinPixel",
+    "activation",
+]
