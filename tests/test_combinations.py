@@ -22,7 +22,7 @@ import torch
 
 from taut.config import parse
 from taut.data import Data, Dataset, Feed, open_data
-from taut.evaluation import bounds
+from taut.evaluation import Subject, bounds
 from taut.experiment import Experiment, build, resolve, train
 from taut.layers import fits
 from taut.likelihoods import Likelihood
@@ -168,7 +168,8 @@ def outcome(row: Row, folder: Path) -> dict[str, float | bool]:
     assert torch.isfinite(torch.as_tensor(drawn, dtype=torch.float64)).all()
     if one.proper:
         few = torch.arange(40)
-        weighed = [bounds(again.vae, feed, k, few, seed=2).importance for k in (1, 10, 100)]
+        subject = Subject(again.vae, data.valid, data.reading, seed=2)
+        weighed = [bounds(subject, k, few).importance for k in (1, 10, 100)]
         for less, more in itertools.pairwise(weighed):
             gain = more - less
             assert gain.mean() > -4 * gain.std() / math.sqrt(len(gain)) - 1e-9, "the bound falls as K grows"

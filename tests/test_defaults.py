@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from taut.data import Data, Dataset, open_data
-from taut.evaluation import evaluate
+from taut.evaluation import Subject, evaluate
 from taut.experiment import Experiment, build, resolve, train
 from taut.training import Training
 
@@ -60,9 +60,9 @@ def test_a_short_run_beats_the_marginal_by_far(name: str, data_root: Path, tmp_p
     """Training starts at the marginal of each element; a short run must use the code to do much better."""
     data: Dataset = open_data(SETS[name](data_root, tmp_path))
     experiment = resolve(Experiment(Data("array"), training=Training(steps=120)), data)
-    before = evaluate(build(experiment, data), data.test, data.reading, samples=1, limit=200)["elbo"]
+    before = evaluate(Subject(build(experiment, data), data.test, data.reading), samples=1, limit=200)["elbo"]
     vae, _ = train(experiment, data)
-    after = evaluate(vae, data.test, data.reading, samples=1, limit=200)
+    after = evaluate(Subject(vae, data.test, data.reading), samples=1, limit=200)
     assert after["elbo"] > before + 0.5 * abs(after["rate"]) > before
     assert after["rate"] > 0.1 and after["active_units"] >= 1
 

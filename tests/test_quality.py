@@ -307,7 +307,7 @@ def test_a_run_says_what_its_codes_are_worth(run):
     found = run.summary["quality"]
     assert found["probe"]["n_train"] == 500 and found["probe"]["n"] == found["mig"]["n"] == 1000
     assert list(found["mig"]["factors"]) == ["x", "y", "size", "angle", "kind"]
-    bounds = evaluate(run.vae, run.dataset().test, run.reading, samples=2)
+    bounds = evaluate(run.subject(), samples=2)
     again = run.evaluate(samples=2)
     assert again.pop("quality") == found and again == bounds, "the bounds are as they were"
     assert run.evaluate(samples=1, limit=100)["quality"]["probe"]["n"] == 100

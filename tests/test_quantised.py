@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from taut.data import Batch, Data, Feed, Statistics, Support, open_array, open_data
+from taut.data import Batch, Data, Statistics, Support, open_array, open_data
 from taut.distributions import Embedded, Mixture, OneHot, Quantised, divergence, nearest_code, tempered
 from taut.errors import InputError
-from taut.evaluation import bounds, evaluate
+from taut.evaluation import Subject, bounds, evaluate
 from taut.likelihoods import Bernoulli as Pixels
 from taut.model import VAE, Model, follow
 from taut.networks import MLP
@@ -205,11 +205,11 @@ def test_the_terms_are_of_the_loss_and_of_no_bound(prior):
 def test_more_samples_say_nothing_more():
     vae = built(CategoricalPrior()).float()
     data = open_array(X.numpy())
-    feed = Feed(data.train, data.reading)
-    found = bounds(vae, feed, 20)
+    subject = Subject(vae, data.train, data.reading)
+    found = bounds(subject, 20)
     torch.testing.assert_close(found.importance, -found.distortion - found.rate, rtol=0, atol=1e-5)
     torch.testing.assert_close(found.ess, torch.full_like(found.ess, 20.0))
-    assert evaluate(vae, data.train, data.reading)["kl_per_dim"] == pytest.approx(found.kl[0].tolist(), rel=1e-4)
+    assert evaluate(subject)["kl_per_dim"] == pytest.approx(found.kl[0].tolist(), rel=1e-4)
 
 
 def test_stages_learn_codes_and_then_their_prior():
@@ -241,7 +241,7 @@ def test_codes_come_into_use_and_their_prior_shortens_them(tmp_path):
     model = Model(latents=8, prior=AutoregressiveCategorical(), posterior=VectorQuantised(codes=32), network=MLP())
     training = {"steps": 400, "stages": [{"learn": "codes"}, {"learn": "prior"}]}
     run = train("digits", model=model, objective={"schedule": "Constant"}, training=training)
-    bound = evaluate(run.vae, data.valid, data.reading, samples=1)
+    bound = evaluate(Subject(run.vae, data.valid, data.reading), samples=1)
     assert bound["distortion"] < 100  # 255 at the start
     assert bound["rate"] < 8 * math.log(32) - 4
     codes = run.encode(data.train)

@@ -11,7 +11,7 @@ from torch import distributions as td
 from taut.data import Batch, Data, Feed, Statistics, Support, open_array, open_data
 from taut.distributions import Bits, OneHot, RelaxedBits, RelaxedOneHot, StraightThrough, central, divergence
 from taut.errors import InputError
-from taut.evaluation import bounds
+from taut.evaluation import Subject, bounds
 from taut.model import Model
 from taut.networks import MLP
 from taut.objectives import ELBO, IWAE, MMD, RLOO, Learner
@@ -189,8 +189,7 @@ def test_out_of_training_it_is_the_discrete_model(relaxed, discrete):
     for straight_through in (False, True):
         vae, plain = built(relaxed(straight_through=straight_through)), built(discrete())
         plain.load_state_dict(vae.state_dict())
-        feed = Feed(data.train, data.reading)
-        one, two = (bounds(model, feed, 50, seed=3) for model in (vae, plain))
+        one, two = (bounds(Subject(model, data.train, data.reading, seed=3), 50) for model in (vae, plain))
         assert torch.equal(one.importance, two.importance)
         assert torch.equal(one.rate, two.rate)
         assert torch.equal(one.distortion, two.distortion)

@@ -13,7 +13,7 @@ from taut.errors import InputError
 __all__ = ["claimed", "new_folder"]
 
 OURS = ("config.yaml", "data.json", "model.safetensors", "metrics.jsonl", "summary.json", "checkpoint.safetensors",
-        "comparison.json", "report.html", "figures")  # fmt: skip
+        "comparison.json", "report.html", "figures", "evaluations")  # fmt: skip
 
 
 def new_folder(name: str, root: Path = Path("runs")) -> Path:

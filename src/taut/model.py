@@ -305,11 +305,17 @@ class VAE(nn.Module):
             pick: chooses the value at a site.
             samples: K, by which the trace unfolds.
         """
-        steps, zero = [], h.new_zeros(len(h))
+        zero = h.new_zeros(len(h))
+        steps, h = self.walk(h, evidence, pick)
+        return Trace(steps, self.decoder(h), samples, zero)
+
+    def walk(self, h: Tensor, evidence: Sequence[Tensor | None], pick: Pick) -> tuple[list[Step], Tensor]:
+        """The same as far as the decoder: the steps, and the state that it would be given."""
+        steps = []
         for i, (layer, e) in enumerate(zip(self.layers, evidence, strict=True)):
             steps.append(pick(Site(i, layer, h, e, layer.prior(h))))
             h = layer.merge(h, steps[-1].z)
-        return Trace(steps, self.decoder(h), samples, zero)
+        return steps, h
 
     def forward(self, batch: Batch, samples: int = 1, pick: Pick = draw) -> Trace:
         """The pass with evidence: K samples of each of B examples."""

@@ -5,6 +5,7 @@
         model.safetensors       the weights
         metrics.jsonl           a line for each validation, for training and for validation data
         summary.json            the bounds on the test split
+        evaluations/            what was measured of each example, kept so that it need not be measured again
         figures/  report.html   to look at
         checkpoint.safetensors  while training only: everything needed to go on
 
@@ -25,11 +26,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from taut import __version__
 from taut.config import parse, read_yaml, to_tree, write_yaml
 from taut.data import Dataset, Feed, Reading, Split, Statistics, open_data, read_like
 from taut.distributions import central
 from taut.errors import InputError
-from taut.evaluation import evaluate, quality
+from taut.evaluation import Ledger, Subject, evaluate, quality
 from taut.experiment import Experiment
 from taut.model import VAE, centre, follow, pick_prior
 from taut.training import seeded
@@ -230,15 +232,24 @@ class Run:
 
         Where these data have labels or factors that the run's have, ``quality`` says what the codes tell of them.
         """
+        subject = self.subject(data, seed, root)
+        result = evaluate(subject, samples, limit, iw_limit, progress)
+        found = self._quality(subject.split.take(slice(limit)), root)
+        return result | {"quality": found} if found else result
+
+    def subject(self, data: Dataset | str | None = None, seed: int = 0, root: str | None = None) -> Subject:
+        """This model and the examples on which it is measured: the test split, or other data read the same way.
+
+        Results are kept in the folder ``evaluations`` of the run.
+        """
         if data is None:
             split, name = self.test_split(root), "test"
         elif isinstance(data, Dataset):
             split, name = self._comparable(data), "test"
         else:
             split, name = read_like(self.reading, data, root), str(data)
-        result = evaluate(self.vae, split, self.reading, name, samples, limit, iw_limit, seed, progress)
-        found = self._quality(split.take(slice(limit)), root)
-        return result | {"quality": found} if found else result
+        kept = Ledger(None if self.folder is None else self.folder / "evaluations")
+        return Subject(self.vae, split, self.reading, name, seed, kept, {"taut": __version__})
 
     def _comparable(self, data: Dataset) -> Split:
         """The test split of a data set, without labels and factors that are not the run's."""

@@ -2,7 +2,9 @@
 
 from taut.evaluation.bounds import Bounds, bounds
 from taut.evaluation.evaluate import evaluate
+from taut.evaluation.ledger import Ledger
 from taut.evaluation.neighbours import nearest
 from taut.evaluation.quality import in_words, quality
+from taut.evaluation.subject import Subject
 
-__all__ = ["Bounds", "bounds", "evaluate", "in_words", "nearest", "quality"]
+__all__ = ["Bounds", "Ledger", "Subject", "bounds", "evaluate", "in_words", "nearest", "quality"]

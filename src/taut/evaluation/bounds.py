@@ -12,24 +12,24 @@ Samples are taken a few at a time and folded into running sums, so memory does n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from taut.data import Batch, Feed
+from taut.data import Batch
+from taut.evaluation.subject import Progress, Subject, Tick, require_positive
 from taut.model import VAE, draw, fold
-from taut.training import seeded
 
 __all__ = ["Bounds", "bounds"]
 
-EXAMPLES = 64  # that share one pass of the encoder
 ELEMENTS = 2**20  # of decoder output at once: about what a processor's cache holds
 ROWS = 4096  # samples at once, at most
 
 
-class Bounds(NamedTuple):
+@dataclass(frozen=True)
+class Bounds:
     """Per example, in the order asked for, on the host; nats.
 
     Attributes:
@@ -37,72 +37,65 @@ class Bounds(NamedTuple):
         rate: (N,) likewise.
         importance: (N,) the IW-K bound.
         ess: (N,) effective sample size, 1 to K.
-        kl: a (D_l,) mean divergence per latent dimension for each layer, over examples.
-        means: (N, D_l) posterior means of each layer.
         proper: whether the ELBO exists.
+        kl: a (G_l,) mean divergence per latent dimension for each layer, over examples; one group where it does not come apart.
+        variance: a (D_l,) variance of the posterior means over examples, for each layer.
     """
 
     distortion: Tensor
     rate: Tensor
     importance: Tensor
     ess: Tensor
-    kl: list[Tensor]
-    means: list[Tensor]
     proper: bool
+    kl: list[Tensor]
+    variance: list[Tensor]
+
+    @property
+    def elbo(self) -> Tensor:
+        """(N,)"""
+        return -self.distortion - self.rate
 
 
 @torch.no_grad()
 def bounds(
-    vae: VAE,
-    feed: Feed,
+    subject: Subject,
     samples: int,
     index: Tensor | None = None,
-    seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> Bounds:
-    """The bounds of the examples of a feed.
+    """The bounds of the examples of a subject.
 
     Args:
-        vae: the model.
-        feed: the examples.
+        subject: model and examples.
         samples: K ≥ 1.
-        index: which examples; all if left open.
-        seed: of the draws, of dynamic binarisation and of dequantisation too.
-        progress: called with the number of examples done and in all.
+        index: which examples, in order; all if left open.
+        progress: told the number of examples done and in all.
     """
-    device = feed.x.device
-    index = torch.arange(len(feed), device=device) if index is None else index
-    size = feed.x[0].numel() * getattr(vae.decoder.head, "outputs", 1)
-    at_once = max(1, min(ROWS, ELEMENTS // size) // EXAMPLES)
-    weighed: list[Bounds] = []
-    done = 0
-    was_training = vae.training
-    vae.eval()
-    with seeded(seed, device):
-        chunks = index.split(EXAMPLES)
-        # a seed of its own for the data of each chunk: the same binarisation whatever K
-        seeds = torch.randint(2**62, (len(chunks), 2)).tolist()
-        for chunk, (data_seed, sample_seed) in zip(chunks, seeds, strict=True):
-            torch.manual_seed(data_seed)
-            batch = feed.batch(chunk)
-            torch.manual_seed(sample_seed)
-            weighed.append(_weigh(vae, batch, samples, at_once))
-            done += len(chunk)
-            progress(done, len(index))
-    vae.train(was_training)
-    columns = list(zip(*weighed, strict=True))
-    per_example = [torch.cat(column).double().cpu() for column in columns[:4]]
-    kl = [torch.stack(layer).sum(0).cpu() / len(index) for layer in zip(*columns[4], strict=True)]
-    means = [torch.cat(layer).cpu() for layer in zip(*columns[5], strict=True)]
-    return Bounds(*per_example, kl, means, all(columns[6]))
+    require_positive("samples", samples)
+    index = subject.first(None) if index is None else index
+    vae = subject.vae
+    found = subject.measure("iw", {"k": samples}, partial(_weigh, vae, samples), index, progress)
+    layers = range(len(vae.layers))
+    n = len(index)
+    mean = [found[f"mean.{i}"].sum(0) / n for i in layers]
+    square = [found[f"square.{i}"].sum(0) / n for i in layers]
+    variance = [(s - m.square()) * n / max(1, n - 1) for s, m in zip(square, mean, strict=True)]
+    return Bounds(
+        *(found[name] for name in ("distortion", "rate", "importance", "ess")),
+        proper=bool(found["proper"].all()),
+        kl=[found[f"kl.{i}"].sum(0) / n for i in layers],
+        variance=variance,
+    )
 
 
-def _weigh(vae: VAE, batch: Batch, samples: int, at_once: int) -> Bounds:
-    """The bounds of one batch, with ``kl`` summed over its examples."""
-    evidence = vae.evidence(batch)
+def _weigh(vae: VAE, samples: int, batch: Batch, tick: Tick) -> dict[str, Tensor]:
+    """The bounds of one batch; divergences and means summed over its examples, (1, …)."""
     n = len(batch.x)
+    size = batch.x[0].numel() * getattr(vae.decoder.head, "outputs", 1)
+    at_once = max(1, min(ROWS, ELEMENTS // size) // n)
+    evidence = vae.evidence(batch)
     first = second = torch.full((n,), -math.inf, device=batch.x.device, dtype=torch.float64)
-    sums: list[Tensor] | None = None
+    sums: dict[str, Tensor] = {}
     done, proper = 0, True
     while done < samples:
         k = min(at_once, samples - done)
@@ -113,13 +106,17 @@ def _weigh(vae: VAE, batch: Batch, samples: int, at_once: int) -> Bounds:
             log_weight = log_likelihood + (trace.log_prior() - trace.log_posterior()).double()
         first = torch.logaddexp(first, log_weight.logsumexp(0))
         second = torch.logaddexp(second, (2 * log_weight).logsumexp(0))
-        here = [-log_likelihood.sum(0), trace.rate().double().sum(0)]
-        here += [trace.unfold(step.kl.parts).double().sum((0, 1)) for step in trace.steps]
-        here += [trace.unfold(step.q.mean.flatten(1)).sum(0) for step in trace.steps]
-        sums = here if sums is None else [a + b for a, b in zip(sums, here, strict=True)]
+        here = {"distortion": -log_likelihood.sum(0), "rate": trace.rate().double().sum(0)}
+        for i, step in enumerate(trace.steps):
+            here[f"kl.{i}"] = trace.unfold(step.kl.parts).double().sum((0, 1))[None]
+            here[f"mean.{i}"] = trace.unfold(step.q.mean.flatten(1)).double().sum(0)
+        sums = {key: sums[key] + value if sums else value for key, value in here.items()}
         proper = proper and trace.proper
         done += k
-    distortion, rate, *layers = (total / samples for total in sums)
-    depth = len(layers) // 2
-    importance, ess = first - math.log(samples), (2 * first - second).exp()
-    return Bounds(distortion, rate, importance, ess, layers[:depth], layers[depth:], proper)
+        tick(done / samples)
+    found = {key: value / samples for key, value in sums.items()}
+    for i in range(len(vae.layers)):
+        means = found[f"mean.{i}"]
+        found[f"mean.{i}"], found[f"square.{i}"] = means.sum(0)[None], means.square().sum(0)[None]
+    found["importance"], found["ess"] = first - math.log(samples), (2 * first - second).exp()
+    return found | {"proper": torch.full((n,), proper)}

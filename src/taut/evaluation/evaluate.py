@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from taut.data import Feed, Reading, Split
-from taut.errors import InputError
 from taut.evaluation.bounds import Bounds, bounds
+from taut.evaluation.subject import Progress, Subject, require_positive
 from taut.model import VAE
 from taut.training import active_units
 
@@ -21,55 +19,47 @@ DENSITY = "the likelihood is a density of real numbers, which has no code length
 
 
 def evaluate(
-    vae: VAE,
-    split: Split,
-    reading: Reading,
-    name: str = "test",
+    subject: Subject,
     samples: int = 100,
     limit: int | None = None,
     iw_limit: int | None = None,
-    seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Lower bounds of log p(x), mean over a split, in nats per example; without latents there is nothing to bound, and what
     stands for the ELBO is log p(x) itself.
 
     Args:
-        vae: the model.
-        split: the examples.
-        reading: how they were read.
-        name: what the split is called.
+        subject: model and examples.
         samples: K of the importance-weighted bound; the ELBO averages over the same samples.
         limit: use only the first so many examples.
         iw_limit: take the importance-weighted bound on so many random examples only. Its value is then the ELBO of all
             of them plus the mean gain IW − ELBO on those few: the gain varies much less than the bounds do.
-        seed: of all draws, dynamic binarisation included.
-        progress: called with the number of examples done and in all.
+        progress: told the number of examples done and in all.
 
     Raises:
         InputError: for samples or limits below one.
     """
-    for field, value in (("samples", samples), ("limit", limit), ("iw_limit", iw_limit)):
-        if value is not None and value < 1:
-            raise InputError(field, f"is {value}", "give 1 or more")
+    require_positive("samples", samples)
+    require_positive("iw_limit", iw_limit)
+    everyone = subject.first(limit)
+    vae, reading, n = subject.vae, subject.reading, len(everyone)
     samples = samples if vae.layers else 1
-    feed = Feed(split, reading, vae.dequantise, vae.shift.device)
-    n = min(len(feed), limit or len(feed))
-    everyone = torch.arange(n)
     result: dict[str, Any] = {
         "data": reading.name,
-        "split": name,
+        "split": subject.name,
         "n": n,
         "likelihood": likelihood_name(vae),
         "support": str(reading.support),
     }
     few = iw_limit is not None and iw_limit < n and samples > 1
     if few:
-        chosen = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:iw_limit].sort().values
-        full = bounds(vae, feed, 1, everyone, seed, lambda done, total: progress(done, total + iw_limit))
-        part = bounds(vae, feed, samples, chosen, seed + 1, lambda done, total: progress(n + done, n + total))
+        chosen = everyone[
+            torch.randperm(n, generator=torch.Generator().manual_seed(subject.seed))[:iw_limit].sort().values
+        ]
+        full = bounds(subject, 1, everyone, lambda done, total: progress(done, total + iw_limit))
+        part = bounds(subject, samples, chosen, lambda done, total: progress(n + done, n + total))
     else:
-        full = part = bounds(vae, feed, samples, everyone, seed, progress)
+        full = part = bounds(subject, samples, everyone, progress)
     result |= _numbers(full, part, samples, few)
     size = math.prod(reading.shape)
     if result["elbo"] is None:
@@ -78,11 +68,12 @@ def evaluate(
         result["bits_per_dim"] = -result["elbo"] / (size * math.log(2))
     else:
         result["bits_per_dim"], result["why"] = None, DENSITY
-    result["active_units"] = active_units(vae, full.means)
+    result["active_units"] = active_units(vae, full.variance)
     result["latent_dim"] = sum(
-        mean.shape[1] // layer.q.block for mean, layer in zip(full.means, vae.layers, strict=True)
+        len(variance) // layer.q.block for variance, layer in zip(full.variance, vae.layers, strict=True)
     )
     result["kl_per_dim"] = [value for part in full.kl for value in part.tolist()]
+    result["kl_per_layer"] = [float(part.sum()) for part in full.kl]
     return result
 
 
@@ -97,11 +88,11 @@ def _numbers(full: Bounds, part: Bounds, samples: int, few: bool) -> dict[str, A
     if not full.proper:
         numbers["rate"] = None
         return numbers
-    elbo = -full.distortion - full.rate
+    elbo = full.elbo
     numbers["elbo"], numbers["elbo_stderr"] = float(elbo.mean()), _stderr(elbo)
     numbers["iw"]["ess"] = float(part.ess.mean())
     if few:
-        gain = part.importance + part.distortion + part.rate
+        gain = part.importance - part.elbo
         numbers["iw"]["value"] = float(elbo.mean() + gain.mean())
         numbers["iw"]["stderr"] = math.hypot(_stderr(elbo), _stderr(gain))
         numbers["iw"]["gain_stderr"] = _stderr(gain)

@@ -8,16 +8,17 @@ a model that was trained anew finds none of the old one's results.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from taut.errors import InputError
 from taut.training.checkpoint import read_tensors, write_tensors
@@ -29,10 +30,14 @@ EVERY = 10.0  # seconds between two writings
 Part = TypeVar("Part")
 
 
-def digest_of(module: nn.Module) -> str:
-    """A short digest of all weights and buffers of a module: equal for equal numbers, on any device."""
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """A short digest of named tensors: equal for equal numbers, on any device.
+
+    >>> digest_of({"a": torch.zeros(2)})
+    'a27de784de7dab36'
+    """
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
@@ -107,8 +112,11 @@ class Ledger:
     def _write(self, path: Path | None, settings: dict[str, Any], done: int, found: dict[str, Tensor]) -> None:
         if path is None:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_tensors(path, found, {"settings": settings, "done": done})
+        with contextlib.suppress(
+            OSError, InputError
+        ):  # a folder that takes no file keeps nothing: the result is as good
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_tensors(path, found, {"settings": settings, "done": done})
 
 
 def _joined(pieces: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

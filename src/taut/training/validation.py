@@ -46,20 +46,19 @@ def examine(vae: VAE, feed: Feed, batch: int = 1024, seed: int = 0, limit: int |
             means.append([step.q.mean.flatten(1) for step in trace.steps])
             proper = proper and trace.proper
     distortion, rate = float(distortion) / n, float(rate) / n
+    variances = [torch.cat(layer).var(0, correction=min(1, n - 1)) for layer in zip(*means, strict=True)]
     return {
         "elbo": -distortion - rate if proper else None,
         "distortion": distortion,
         "rate": rate,
-        "active_units": active_units(vae, [torch.cat(layer) for layer in zip(*means, strict=True)]),
+        "active_units": active_units(vae, variances),
     }
 
 
-def active_units(vae: VAE, means: Sequence[Tensor]) -> int:
-    """How many latents are active: Var_x( E_q[z] ) > 0.01 s² of any of its elements, for posterior means (N, D) of each layer.
+def active_units(vae: VAE, variances: Sequence[Tensor]) -> int:
+    """How many latents are active: Var_x( E_q[z] ) > 0.01 s² of any of its elements, for those variances (D,) of each layer.
 
-    s is the layer's ``q.scale``, 1 for real numbers.
+    s is the layer's ``q.scale``, 1 for real numbers. What is no number is not active: a variance of one example.
     """
-    if any(len(mean) < 2 for mean in means):
-        return 0
-    active = ((mean / layer.q.scale).var(0) > ACTIVE for mean, layer in zip(means, vae.layers, strict=True))
+    active = (variance > ACTIVE * layer.q.scale**2 for variance, layer in zip(variances, vae.layers, strict=True))
     return sum(int(units.view(-1, layer.q.block).any(1).sum()) for units, layer in zip(active, vae.layers, strict=True))
