@@ -90,12 +90,15 @@ class Watch:
 
     def _numbers(self, event: Any) -> str:
         shown = self.last_valid or {"elbo": -event.train["distortion"] - event.train["rate"], **event.train}
+        pace = f"  {event.rate_of_work:,.0f}/s"
+        if not shown.get("kl", shown["rate"]):  # without latents log p(x) is all that there is to say
+            return f"log p(x) {number(-shown['distortion'])} nats{pace}"
         units = shown.get("active_units")
         text = f"distortion {number(shown['distortion'])}"
         if shown["elbo"] is not None:  # a point posterior has neither bound nor rate
             text = f"ELBO {number(shown['elbo'])}  {text}  rate {number(shown['rate'])}"
         text += " nats" + (f"  active {units}" if units is not None else "")
-        return text + (f"  β {event.beta:.2f}" if event.beta != 1 else "") + f"  {event.rate_of_work:,.0f}/s"
+        return text + (f"  β {event.beta:.2f}" if event.beta != 1 else "") + pace
 
     def _row(self, event: Any, left: str) -> Table:
         row = Table.grid(padding=(0, 2))
@@ -136,17 +139,21 @@ class Progress:
 def result_lines(summary: dict[str, Any]) -> list[str]:
     """The numbers of a model, each with its error, its unit and what it is, in aligned columns."""
     rows: list[tuple[str, str, str, str, str]] = []
+    latent = summary["latent_dim"] > 0
     if summary["elbo"] is None:
         rows.append(("ELBO", "–", "", "", summary.get("why", "")))
     else:
         iw = summary["iw"]
-        rows.append(("ELBO", number(summary["elbo"]), f"± {number(summary['elbo_stderr'])}", "nats", "≤ log p(x)"))
+        name, what = ("ELBO", "≤ log p(x)") if latent else ("log p(x)", "exact: there are no latents")
+        rows.append((name, number(summary["elbo"]), f"± {number(summary['elbo_stderr'])}", "nats", what))
         if iw["k"] > 1:
             on = "" if iw["n"] == summary["n"] else f", gain on {iw['n']:,}"
             what = f"≤ log p(x), tighter (ESS {number(iw['ess'], 1)}{on})"
             rows.append((f"IW-{iw['k']}", number(iw["value"]), f"± {number(iw['stderr'])}", "nats", what))
         if summary["bits_per_dim"] is not None:
-            rows.append(("", number(summary["bits_per_dim"], 4), "", "bits/dim", "−ELBO, per element of x"))
+            rows.append(("", number(summary["bits_per_dim"], 4), "", "bits/dim", f"−{name}, per element of x"))
+    if not latent:
+        return _aligned(rows + draws.in_words(summary.get("draws", {})), "<><<<")
     rows.append(("distortion", number(summary["distortion"]), "", "nats", "−log p(x|z): what the code leaves out"))
     if summary["rate"] is not None:
         rows.append(("rate", number(summary["rate"]), "", "nats", "KL(q(z|x) ‖ p(z)): what the code says"))

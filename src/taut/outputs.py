@@ -21,7 +21,7 @@ __all__ = ["write_codes", "write_interpolation", "write_reconstructions", "write
 def write_samples(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     """New data; pictures show means unless draws are asked for, numbers are draws unless means are."""
     path, picture = _target(run, args, "samples")
-    means = not args.draw if picture else args.mean
+    means = run.averaged and (not args.draw if picture else args.mean)
     x = run.sample(args.n, args.temperature, args.seed, means)
     what = f"{args.n:,} {'means of p(x|z)' if means else 'draws of x'}, z from the prior"
     what += f" at temperature {args.temperature:g}" if args.temperature != 1 else ""
@@ -39,13 +39,13 @@ def write_samples(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
 
 
 def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
-    """E[x|z] at the posterior mean."""
+    """The decodings of posterior means."""
     path, picture = _target(run, args, "reconstructions")
     split = _split(run, args)
     if not picture:
         x = run.reconstruct(split)
         write_array(path, x, run.reading.columns, _labels(run, split))
-        return path, f"{len(x):,} reconstructions, E[x|z] at the {run.centre}"
+        return path, f"{len(x):,} reconstructions, {run.decodings} at the {run.centre}"
     from taut.report import figures
 
     image = run.reading.layout == "image"
@@ -56,7 +56,7 @@ def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str
     else:
         figure = figures.reconstructions(x, rebuilt, "vector", names=run.reading.columns)
     figures.save(figure, path)
-    return path, f"{len(x)} examples and their reconstructions at the {run.centre}"
+    return path, f"{len(x)} examples and their reconstructions, {run.decodings} at the {run.centre}"
 
 
 def write_codes(run: Run, args: argparse.Namespace) -> tuple[Path, str]:

@@ -2,6 +2,7 @@
 
 from taut.distributions.autoregressive import AR1, Autoregressive
 from taut.distributions.bent import Bent
+from taut.distributions.chain import Chain
 from taut.distributions.correlated import FullNormal, LowRankNormal
 from taut.distributions.counts import BetaBinomial, Binomial, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from taut.distributions.discrete import AutoregressiveOneHot, Bits, OneHot, one_hot
@@ -32,6 +33,7 @@ __all__ = [
     "Bits",
     "Cauchy",
     "Coupling",
+    "Chain",
     "Delta",
     "DiagonalNormal",
     "DiscretisedLogistic",

@@ -124,7 +124,8 @@ class _Levels(td.Categorical):
         return super().sample(sample_shape).to(self.logits.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return self.logits.gather(-1, value.long().unsqueeze(-1)).squeeze(-1)
+        value, logits = torch.broadcast_tensors(value.long().unsqueeze(-1), self.logits)
+        return logits.gather(-1, value[..., :1]).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ class DiscretisedLogisticMixture(Likelihood):
 
     The decoder gives location, log-scale and log-weight of each component: 3 numbers a component and element. The edge
     bins take the tails. The channels of a colour image are independent given z; PixelCNN++ also makes green depend on
-    red and blue on both, which this one does not.
+    red and blue on both, which this one does not by itself, and under ``PixelCNN`` does.
 
     Args:
         components: how many logistics there are.
