@@ -3,6 +3,7 @@
 from taut.distributions.autoregressive import AR1, Autoregressive
 from taut.distributions.correlated import FullNormal, LowRankNormal
 from taut.distributions.counts import BetaBinomial, Binomial, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from taut.distributions.course import Choose, Conditional, Continuum, Course, Position, draw_levels
 from taut.distributions.discrete import AutoregressiveOneHot, Bits, OneHot, one_hot
 from taut.distributions.divergence import Divergence, divergence, register_divergence, sampled
 from taut.distributions.draws import central, drawn, same_noise
@@ -28,6 +29,10 @@ __all__ = [
     "Binomial",
     "Bits",
     "Cauchy",
+    "Choose",
+    "Conditional",
+    "Continuum",
+    "Course",
     "Delta",
     "DiagonalNormal",
     "DiscretisedLogistic",
@@ -45,6 +50,7 @@ __all__ = [
     "NegativeBinomial",
     "OneHot",
     "Poisson",
+    "Position",
     "Quantised",
     "RelaxedBits",
     "RelaxedOneHot",
@@ -55,6 +61,7 @@ __all__ = [
     "ZeroInflatedNegativeBinomial",
     "central",
     "divergence",
+    "draw_levels",
     "drawn",
     "import_zuko",
     "nearest_code",

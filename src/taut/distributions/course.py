@@ -64,11 +64,12 @@ def draw_levels(log_probs: Tensor, position: Position = 0) -> Tensor:
 class Course:
     """A density whose conditionals are functions of what was chosen before; its first axis is the batch.
 
-    What is chosen are ``elements`` (N, E): the real numbers of the flattened event, or the numbers of levels.
+    What is chosen are ``elements`` (N, E): the real numbers of the flattened event, or the numbers of levels. Every position
+    is a slice, also that of a single element.
     """
 
     @property
-    def steps(self) -> Sequence[Position]:
+    def steps(self) -> Sequence[slice]:
         """The positions in the order in which they are chosen: all at once where elements are independent."""
         return (slice(None),)
 
@@ -76,7 +77,7 @@ class Course:
         """Elements of which none is chosen yet, zeros (N, E)."""
         raise NotImplementedError
 
-    def conditional(self, elements: Tensor, position: Position) -> Conditional:
+    def conditional(self, elements: Tensor, position: slice) -> Conditional:
         """That of the elements at a position; of ``elements``, only those before it have a say."""
         raise NotImplementedError
 

@@ -39,6 +39,9 @@ class Likelihood(Part, family=True):
     continuous: ClassVar[bool] = False
     """True for densities: whole-numbered data are dequantised for them, and values are standardised first."""
 
+    codable: ClassVar[bool] = False
+    """Whether x given z can be walked through, element by element, each one of finitely many levels."""
+
     shared: ClassVar[int] = 0
     """How many learned numbers there are that no example changes."""
 

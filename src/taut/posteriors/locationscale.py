@@ -19,6 +19,7 @@ __all__ = ["Cauchy", "Laplace", "Logistic", "TruncatedNormal"]
 
 @dataclass(frozen=True)
 class _LocationScale(Posterior):
+    codable: ClassVar[bool] = True
     factorised: ClassVar[bool] = True
     density: ClassVar[type[LocationScale]]
 
@@ -84,6 +85,7 @@ class TruncatedNormal(Posterior):
         bound: b.
     """
 
+    codable: ClassVar[bool] = True
     factorised: ClassVar[bool] = True
 
     bound: float = 4.0

@@ -22,6 +22,7 @@ __all__ = ["Cauchy", "Laplace", "Logistic"]
 
 @dataclass(frozen=True)
 class _Standard(Prior):
+    codable: ClassVar[bool] = True
     density: ClassVar[type[LocationScale]]
 
     def build(self, event: tuple[int, ...], state: int) -> nn.Module:
