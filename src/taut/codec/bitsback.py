@@ -95,7 +95,7 @@ Progress = Callable[[int, int], None]
 
 def compress(vae: VAE, x: Tensor, levels: int, seed: int = 0, progress: Progress = lambda done, total: None) -> Message:
     """The examples x (N, *shape), whole numbers from 0 to levels − 1, on a stack."""
-    coder = Coder(random=np.random.default_rng(seed))
+    coder = Coder(random=np.random.default_rng(seed) if vae.layers else None)
     most = max(1, min(MOST, NUMBERS // (levels * x[0].numel())))
     plan = Plan(len(x), most, 0.0 if vae.layers else None)
     nats, taken, done = 0.0, 0, 0

@@ -29,7 +29,7 @@ def require_codable(model: Model, support: Support, size: int) -> None:
     for layer in model.layers:
         _require(layer.prior, Prior, "model.prior", _why_not(layer.prior))
         _require(layer.posterior, Posterior, "model.posterior", _why_not(layer.posterior))
-    why = "real numbers have no finite code" if support.levels else f"{support} have no greatest value"
+    why = f"{support} have no greatest value" if support.kind == "counts" else "real numbers have no finite code"
     _require(model.likelihood, Likelihood, "model.likelihood", why, support)
     if size * (support.levels or 1) > MOST_LEVELS:
         problem = f"of {size:,} elements with {support.levels:,} levels each have too many probabilities to code by"

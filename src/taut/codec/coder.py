@@ -64,6 +64,8 @@ class Coder:
         self._new, self._family = stream.stack.AnsCoder, stream.model.Categorical(perfect=False)
         self._stack = self._new() if words is None else self._new(words)
         self.random, self.lent = random, 0
+        if random is not None:
+            self._borrow(LEAST)
 
     @property
     def bits(self) -> int:
@@ -95,10 +97,12 @@ class Coder:
                 return levels
             share = rows / rows.sum(1, keepdims=True)
             expected = -float((share * np.log2(share, where=share > 0, out=np.zeros_like(share))).sum())
-            missing = max(0, math.ceil((expected - self.bits) / WORD)) + LEAST // WORD
-            under = self.random.integers(1, 2**WORD, missing, dtype=np.uint32)
-            self._stack = self._new(np.concatenate([under, self.words()]))
-            self.lent += WORD * missing
+            self._borrow(max(0.0, expected - self.bits) + LEAST)
+
+    def _borrow(self, bits: float) -> None:
+        under = self.random.integers(1, 2**WORD, math.ceil(bits / WORD), dtype=np.uint32)
+        self._stack = self._new(np.concatenate([under, self.words()]))
+        self.lent += WORD * len(under)
 
 
 def _rows(weights: Tensor) -> np.ndarray:

@@ -105,7 +105,7 @@ def unpack(content: bytes, name: str) -> tuple[Header, np.ndarray]:
     if len(content) < size:
         raise InputError(name, f"is cut short: {len(content):,} of {size:,} bytes", mend)
     rest = content[START.size :]
-    if _digest(len(content), length, rest) != digest:
+    if len(content) != size or _digest(size, length, rest) != digest:
         raise InputError(name, "is damaged: its checksum is wrong", mend)
     try:
         return Header(**json.loads(rest[:length])), np.frombuffer(rest[length:], "<u4").astype(np.uint32)

@@ -60,6 +60,8 @@ class Cauchy(_LocationScale):
     from a Cauchy prior it is in closed form (Chyzak and Nielsen 2019).
     """
 
+    codable: ClassVar[bool] = False
+    codable: ClassVar[bool] = False
     heavy: ClassVar[bool] = True
     density: ClassVar[type[LocationScale]] = distributions.Cauchy
 

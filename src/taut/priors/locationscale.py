@@ -70,5 +70,6 @@ class Cauchy(_Standard):
     scale is multiplied; below the top it is the same whatever the layers above say.
     """
 
+    codable: ClassVar[bool] = False
     heavy: ClassVar[bool] = True
     density: ClassVar[type[LocationScale]] = distributions.Cauchy
