@@ -165,9 +165,7 @@ class _Walk:
         ways: how many walks are to follow the pilot, for ``tick``.
     """
 
-    def __init__(
-        self, vae: VAE, how: Annealing, batch: Batch, tick: Callable[[float], None], ways: int = 1
-    ) -> None:
+    def __init__(self, vae: VAE, how: Annealing, batch: Batch, tick: Callable[[float], None], ways: int = 1) -> None:
         self.how, self.tick, self.examples = how, tick, len(batch.x)
         self.coordinates = Coordinates.of(vae, batch, how.chains, how.start)
         self.betas = how.betas()

@@ -118,7 +118,10 @@ def on_grid(vae: VAE, example: Batch, log_p: float, limits: list[tuple[float, fl
             n = len(some)
             sizes = [math.prod(layer.event) for layer in wide.layers]
             values = [z.view(n, *layer.event) for z, layer in zip(some.split(sizes, 1), wide.layers, strict=True)]
-            many = Batch(example.x.expand(n, *example.x.shape[1:]), None if example.mask is None else example.mask.expand(n, *example.mask.shape[1:]))
+            many = Batch(
+                example.x.expand(n, *example.x.shape[1:]),
+                None if example.mask is None else example.mask.expand(n, *example.mask.shape[1:]),
+            )
             trace = wide.descend(wide.root(n), [e.expand(n, *e.shape[1:]) for e in evidence], follow(values))
             log_prior = trace.log_prior()[0]
             found[0].append(trace.log_likelihood(many)[0] + log_prior - log_p)

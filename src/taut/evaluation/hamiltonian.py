@@ -65,9 +65,7 @@ def at(terms: Terms, u: Tensor) -> Position:
     return Position(u.detach(), values.detach(), torch.stack(slopes))
 
 
-def trajectory(
-    terms: Terms, here: Position, c: Tensor, step: Tensor, leapfrogs: int = 10
-) -> tuple[Position, Tensor]:
+def trajectory(terms: Terms, here: Position, c: Tensor, step: Tensor, leapfrogs: int = 10) -> tuple[Position, Tensor]:
     """One trajectory of every chain, and whether to follow it.
 
     Args:

@@ -62,7 +62,9 @@ class PixelCNN(Likelihood):
         positive("maps", self.maps)
         require_kernels(self.kernels)
         if isinstance(self.conditional, PixelCNN):
-            raise InputError("conditional", "is itself autoregressive", "name the likelihood of one element, such as Bernoulli")
+            raise InputError(
+                "conditional", "is itself autoregressive", "name the likelihood of one element, such as Bernoulli"
+            )
 
     def each(self, support: Support) -> Likelihood:
         """The likelihood of one element."""
