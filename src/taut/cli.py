@@ -35,6 +35,7 @@ taut: variational autoencoders with the bound pulled tight
   taut traverse RUN              what each latent does
   taut compare DATA              a plain autoencoder and a VAE on the same data
   taut diff RUN1 RUN2            is one better than the other? In pairs, or not at all
+  taut sweep DATA                the same model at several values of an option
   taut recipes                   published models, ready to train
 
 Sets by name: digits and shapes; mnist, fashion-mnist and binarized-mnist under --data-root or TAUT_DATA.
@@ -44,7 +45,7 @@ Sets by name: digits and shapes; mnist, fashion-mnist and binarized-mnist under 
 
 COMMANDS = (
     "train", "evaluate", "sample", "reconstruct", "encode", "compress", "decompress", "interpolate", "traverse", "compare",
-    "diff", "recipes",
+    "diff", "sweep", "recipes",
 )  # fmt: skip
 
 OUT_OF_MEMORY = "memory: not enough; try a smaller --training.batch, a smaller model, or fewer examples (--data.limit)"

@@ -36,13 +36,11 @@ from taut.evaluation import Ledger, Space, Subject, evaluate, judge, quality
 from taut.experiment import Experiment
 from taut.model import VAE, centre, follow, pick_prior
 from taut.training import seeded
-from taut.training.checkpoint import read_tensors, write_atomically, write_tensors
+from taut.training.checkpoint import WEIGHTS, read_tensors, write_atomically, write_tensors
 
 __all__ = ["Run", "Variable", "finite", "load", "read_json", "write_json"]
 
-CONFIG, DATA, WEIGHTS, METRICS, SUMMARY = (
-    "config.yaml", "data.json", "model.safetensors", "metrics.jsonl", "summary.json",
-)  # fmt: skip
+CONFIG, DATA, METRICS, SUMMARY = "config.yaml", "data.json", "metrics.jsonl", "summary.json"
 
 
 POOL = 20_000  # training examples among which copies are sought, at most
