@@ -55,7 +55,9 @@ def rows(p: Chain, x: torch.Tensor) -> torch.Tensor:
 def order(shape: tuple[int, ...]) -> torch.Tensor:
     """When each element of (C, H, W) comes, by its place in the flattened event."""
     channels, height, width = shape
-    return torch.tensor([(i * width + j) * channels + k for k in range(channels) for i in range(height) for j in range(width)])
+    return torch.tensor(
+        [(i * width + j) * channels + k for k in range(channels) for i in range(height) for j in range(width)]
+    )
 
 
 # --- who sees whom -----------------------------------------------------------------------------------------------
@@ -152,7 +154,9 @@ def test_the_walk_tells_what_one_pass_tells(shape, support, options):
     places, numbers = told(p, x)
     assert places == order(shape).argsort().tolist()
     assert numbers.shape == (x[0].numel(), 3, support.levels)
-    torch.testing.assert_close(numbers.exp().sum(2), torch.ones(numbers.shape[:2], dtype=x.dtype), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        numbers.exp().sum(2), torch.ones(numbers.shape[:2], dtype=x.dtype), rtol=1e-9, atol=1e-12
+    )
     each = p.conditionals(x).log_prob(x).flatten(1)[:, places].T
     chosen = x.flatten(1)[:, places].T.long().unsqueeze(2)
     torch.testing.assert_close(numbers.gather(2, chosen)[..., 0], each, rtol=1e-10, atol=1e-12)
@@ -180,7 +184,9 @@ def test_the_walk_cannot_know_what_is_to_come():
     y = x.clone()
     y[:, :, 2, 1:] = 1 - y[:, :, 2, 1:]
     (_, one), (_, two) = told(p, x), told(p, y)
-    assert torch.equal(one[:10], two[:10]), "the tenth element is the first that differs, and is told before it is known"
+    assert torch.equal(one[:10], two[:10]), (
+        "the tenth element is the first that differs, and is told before it is known"
+    )
     assert not torch.equal(one[10:], two[10:])
     assert torch.equal(told(p, x)[1], one), "the same choices are told the same numbers"
 
@@ -238,7 +244,9 @@ def test_the_centre_is_one_draw_for_every_row():
     head = shaken(PixelCNN(channels=4, kernels=(3, 3), maps=2).build((1, 4, 4), BINARY, statistics))
     out = torch.randn(3, head.outputs, 1, 4, 4, dtype=torch.float64)
     for i in range(3):
-        assert torch.equal(central(head(out[i : i + 1])), central(head(out))[i : i + 1]), "a row does not know the others"
+        assert torch.equal(central(head(out[i : i + 1])), central(head(out))[i : i + 1]), (
+            "a row does not know the others"
+        )
     same = central(head(out[:1].expand(3, -1, -1, -1, -1)))
     assert (same == same[:1]).all()
 
@@ -264,11 +272,17 @@ def test_missing_cells_are_refused():
 
 
 def test_vectors_are_refused_with_what_fits():
-    with pytest.raises(InputError, match=r"^model.likelihood: PixelCNN goes through images.*30.*--data.shape.*Bernoulli$"):
-        Model(likelihood=PixelCNN(), network=MLP(hidden=(4,))).build((30,), BINARY, Statistics(torch.zeros(30), torch.ones(30)))
+    with pytest.raises(
+        InputError, match=r"^model.likelihood: PixelCNN goes through images.*30.*--data.shape.*Bernoulli$"
+    ):
+        Model(likelihood=PixelCNN(), network=MLP(hidden=(4,))).build(
+            (30,), BINARY, Statistics(torch.zeros(30), torch.ones(30))
+        )
 
 
-@pytest.mark.parametrize("support", [Support("real"), Support("unit"), Support("counts"), Support("real", whole=True)], ids=str)
+@pytest.mark.parametrize(
+    "support", [Support("real"), Support("unit"), Support("counts"), Support("real", whole=True)], ids=str
+)
 def test_it_is_no_likelihood_of_values_that_cannot_be_counted_out(support):
     with pytest.raises(InputError, match=r"^model.likelihood: PixelCNN is no likelihood of "):
         Model(likelihood=PixelCNN()).resolved((1, 4, 4), support)
@@ -279,6 +293,10 @@ def test_conditionals_must_fit():
     assert not PixelCNN(conditional=Gaussian()).fits(BINARY)
     assert isinstance(PixelCNN().each(Support("integers", 17)), Categorical)
     assert isinstance(PixelCNN().each(Support("integers", 256)), DiscretisedLogisticMixture)
+    with pytest.raises(
+        InputError, match=r"^model.likelihood: PixelCNN of Gaussian is no likelihood of values \{0, 1\}; "
+    ):
+        Model(likelihood=PixelCNN(conditional=Gaussian())).resolved((1, 4, 4), BINARY)
     with pytest.raises(InputError, match=r"^conditional: is itself autoregressive; name "):
         PixelCNN(conditional=PixelCNN())
 

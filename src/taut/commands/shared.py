@@ -159,10 +159,13 @@ def what(experiment: Any, data: Any) -> list[str]:
     estimators = [type(each).__name__ for each in experiment.objective.estimator]
     gradient = f" by {', '.join(dict.fromkeys(estimators))}" if set(estimators) - {"Pathwise"} else ""
     objective = " + ".join(type(part).__name__ for part in (experiment.objective, *experiment.objective.penalties))
-    latents = f"{layers} latent{'s'[: layers != '1']}, {prior}, {' → '.join(posteriors)} posterior" if layers else "no latents"
-    lines.append(
-        f"model: {latents}, {type(model.network).__name__}; {objective}{gradient} for {training.steps:,} steps of {training.batch}"
+    latents = (
+        f"{layers} latent{'s'[: layers != '1']}, {prior}, {' → '.join(posteriors)} posterior"
+        if layers
+        else "no latents"
     )
+    length = f"{training.steps:,} steps of {training.batch}"
+    lines.append(f"model: {latents}, {type(model.network).__name__}; {objective}{gradient} for {length}")
     return lines
 
 

@@ -182,7 +182,12 @@ def _samples(book: _Book, metrics: Sequence[dict]) -> None:
         f"{_drawn(book)} With each, the nearest of {among} training examples (distance in {book.space.unit}): "
         "a sample that equals its neighbour would be a copy."
     )
-    book.add("samples", picture, f"New data{' from the prior' if book.latents else ''}, and the nearest training examples", caption)
+    book.add(
+        "samples",
+        picture,
+        f"New data{' from the prior' if book.latents else ''}, and the nearest training examples",
+        caption,
+    )
 
 
 def _drawn(book: _Book) -> str:
@@ -231,7 +236,9 @@ def _interpolations(book: _Book, metrics: Sequence[dict]) -> None:
     rows = np.stack([canvas.draw(book.run.decode(interpolate(codes[i], codes[j], STEPS))) for i, j in pairs])
     ends = canvas.draw(book.space.still(some, pairs.ravel()))
     ends = ends.reshape(len(pairs), 2, *ends.shape[1:])
-    caption = f"On straight lines between the {book.run.centre}s of two test examples, in equal steps: {book.run.decodings}."
+    caption = (
+        f"On straight lines between the {book.run.centre}s of two test examples, in equal steps: {book.run.decodings}."
+    )
     caption += "" if book.run.real else f" Codes are {BROUGHT}."
     picture = figures.interpolations(rows, **canvas.style, ends=ends, names=book.names)
     book.add("interpolations", picture, "Between two examples", caption)
@@ -342,7 +349,11 @@ def _curves(book: _Book, metrics: Sequence[dict]) -> None:
     if not metrics:
         return
     caption = "Nats per example, on validation data"
-    caption += " with one sample of z; the ELBO is always at β = 1." if book.latents else "; without latents the ELBO is log p(x)."
+    caption += (
+        " with one sample of z; the ELBO is always at β = 1."
+        if book.latents
+        else "; without latents the ELBO is log p(x)."
+    )
     book.add("curves", figures.curves(metrics), "Training", caption)
 
 
