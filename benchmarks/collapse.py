@@ -2,10 +2,10 @@
 
     TAUT_DATA=DIR python benchmarks/collapse.py [--warm 2000] [--steps 500] [--only ROW …] [--out benchmarks/collapse]
 
-A PixelCNN is first trained without latents, for ``warm`` steps. Each row is a VAE whose decoder starts as that PixelCNN, with weight
-zero on what z says: a decoder that knows how to do without z, which is where a strong one arrives anyway and where a
-posterior that says nothing is a local optimum. It is then trained for ``steps`` steps. The row without latents goes on as
-long as the others. All numbers are nats, of the same 2,000 test images drawn at random:
+A PixelCNN is first trained without latents, for ``warm`` steps. Each row is a VAE whose decoder starts as that PixelCNN,
+with weight zero on what z says: a decoder that knows how to do without z, where a posterior that says nothing costs
+nothing. It is then trained for ``steps`` steps. The row without latents goes on as long as the others. All numbers are
+nats, of the same 2,000 test images drawn at random:
 
     NLL        −IW-64: the ELBO of all 2,000 and the mean gain IW − ELBO of 128 of them; without latents −log p(x) itself
     least      the least rate of any of these images, and of the mean over a validation or 100 training steps
@@ -31,13 +31,14 @@ import numpy as np
 import torch
 
 import taut
+from taut.cli import main as main_of_taut
 from taut.config import merge, parse
 from taut.data import Split, open_data
 from taut.evaluation import Subject, bounds, evaluate
 from taut.evaluation.collapse import aggregate
 from taut.experiment import Experiment, build, resolve
 from taut.report.style import ACCENT, GREY, INK, WIDTH, figure, save, style
-from taut.training import fit
+from taut.training import CHECKPOINT, fit
 
 WIDE, NARROW = (7, 5, 5, 5, 5), (3, 1, 1, 1, 1)
 LATENTS, DELTA = 16, 8.0
@@ -57,7 +58,9 @@ ROWS = {
     "linear annealing": Row({"objective": {"schedule": {"part": "Linear", "share": 0.5}}}),
     "cyclical annealing": Row({"objective": {"schedule": {"part": "Cyclical", "cycles": 4}}}),
     "free bits": Row({"objective": {"free_bits": DELTA / LATENTS}}),
-    "δ-VAE": Row({"model": {"prior": {"part": "AR1", "alpha": 0.9}, "posterior": {"part": "CommittedNormal", "delta": DELTA}}}),
+    "δ-VAE": Row(
+        {"model": {"prior": {"part": "AR1", "alpha": 0.9}, "posterior": {"part": "CommittedNormal", "delta": DELTA}}}
+    ),
     "β = 0.3": Row({"objective": {"beta": 0.3}}),
     "aggressive updates of q": Row({"training": {"aggressive": 5}}),
     "weaker decoder": Row(kernels=NARROW),
@@ -75,7 +78,13 @@ def tree(row: Row, **training: Any) -> dict[str, Any]:
             "network": {"part": "Conv", "channels": [16, 32], "hidden": 128},
         },
         "objective": {"part": "ELBO", "schedule": "Constant"},
-        "training": {"batch": 32, "validations": 1, "optimiser": {"part": "Adam", "lr": 1e-3}, "average": 0.99, **training},
+        "training": {
+            "batch": 32,
+            "validations": 1,
+            "optimiser": {"part": "Adam", "lr": 1e-3},
+            "average": 0.99,
+            **training,
+        },
     }
     return merge(base, row.change)
 
@@ -83,7 +92,9 @@ def tree(row: Row, **training: Any) -> dict[str, Any]:
 def warm(row: Row, steps: int, folder: Path) -> taut.Run:
     """The decoder without latents that a row starts from, trained if it is not there."""
     place = folder / f"collapse-{'-'.join(map(str, row.kernels))}-{steps}"
-    if not place.exists():
+    if (place / CHECKPOINT).exists():
+        main_of_taut(["train", "--resume", str(place)])
+    elif not place.exists():
         alone = tree(Row({"model": {"layers": [], "network": {"part": "MLP", "hidden": []}}}, row.kernels),
                      steps=steps, optimiser={"part": "Adam", "lr": 3e-3})  # fmt: skip
         source = alone.pop("data").pop("source")
@@ -107,7 +118,10 @@ def trained(row: Row, start: taut.Run, steps: int) -> tuple[Any, Any, list[dict[
 
     def listen(event: Any) -> None:
         course.append({"step": event.step, **event.train, "valid": event.valid and event.valid["rate"]})
-        print(f"  {event.step:5d}  distortion {event.train['distortion']:7.2f}  rate {event.train['rate']:6.2f}", flush=True)
+        print(
+            f"  {event.step:5d}  distortion {event.train['distortion']:7.2f}  rate {event.train['rate']:6.2f}",
+            flush=True,
+        )
 
     vae, _ = fit(vae, experiment.objective, data, experiment.training, steps, 0, listen=listen)
     return vae, data, course
@@ -137,7 +151,10 @@ def measure(name: str, steps: int, start: taut.Run) -> dict[str, Any]:
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """The rows that are there, as Markdown."""
-    lines = ["| | NLL | ELBO | distortion | rate | least rate | active | I(x; z) |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| | NLL | ELBO | distortion | rate | least rate | active | I(x; z) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for name in ROWS:
         if name not in rows:
             continue

@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import taut
+from taut.cli import main
 from taut.data import Batch, Statistics, Support
 from taut.distributions import Chain, central
 from taut.errors import InputError
+from taut.evaluation import Subject, bounds
 from taut.likelihoods import Bernoulli, Binomial, Categorical, DiscretisedLogisticMixture, Gaussian, PixelCNN
 from taut.model import Model, draw
 from taut.networks import MLP, GatedPixels, WithinPixel
@@ -293,6 +296,10 @@ def test_conditionals_must_fit():
     assert not PixelCNN(conditional=Gaussian()).fits(BINARY)
     assert isinstance(PixelCNN().each(Support("integers", 17)), Categorical)
     assert isinstance(PixelCNN().each(Support("integers", 256)), DiscretisedLogisticMixture)
+    with pytest.raises(
+        InputError, match=r"^model.likelihood: PixelCNN of Gaussian is no likelihood of values \{0, 1\}; "
+    ):
+        Model(likelihood=PixelCNN(conditional=Gaussian())).resolved((1, 4, 4), BINARY)
     with pytest.raises(InputError, match=r"^conditional: is itself autoregressive; name "):
         PixelCNN(conditional=PixelCNN())
 
@@ -353,3 +360,48 @@ def test_decodings_are_draws_and_the_report_says_so(tmp_path):
     text = (tmp_path / "run" / "report.html").read_text()
     assert "draws from p(x|z) by the same random numbers" in text
     assert "means of p(x|z)" not in text
+
+
+def test_the_terminal_speaks_of_log_p_where_there_are_no_latents(tmp_path, capsys):
+    argv = ["train", "digits", "--model.layers", "[]", "--model.likelihood", "PixelCNN", "--training.steps", "3"]
+    assert main([*argv, "--model.likelihood.channels", "4", "--out", str(tmp_path / "run")]) == 0
+    assert main(["evaluate", str(tmp_path / "run"), "--samples", "7"]) == 0
+    assert main(["sample", str(tmp_path / "run"), "-n", "4"]) == 0
+    said = capsys.readouterr().out
+    assert "Categorical given what is before it, by PixelCNN" in said
+    assert "model: no latents, MLP;" in said
+    assert "exact: there are no latents" in said
+    assert "4 draws of x\n" in said
+    for word in ("rate ", "active", "ELBO ", "IW-", "prior"):
+        assert word not in said.replace("ELBO for 3 steps", "")
+
+
+def test_a_committed_rate_is_kept_under_a_decoder_that_needs_no_latents():
+    model = {
+        "latents": 4,
+        "likelihood": {"part": "PixelCNN", "channels": 4, "kernels": [5, 3]},
+        "prior": {"part": "AR1", "alpha": 0.8},
+        "posterior": {"part": "CommittedNormal", "delta": 3.0},
+    }
+    rates = []
+
+    def listen(event) -> None:
+        rates.append(event.train["rate"])
+        if event.valid:
+            rates.append(event.valid["rate"])
+
+    run = taut.train("digits", model=model, training={"steps": 60, "validations": 4}, listen=listen)
+    rates.append(run.summary["rate"])
+    subject = Subject(run.vae, run.dataset().test, run.reading)
+    rates.append(float(bounds(subject, 2).rate.min()))
+    assert min(rates) >= 3.0 - 1e-5
+    assert len(rates) > 5
+
+
+def test_colour_images_come_back_as_they_went_in():
+    x = np.random.default_rng(0).integers(0, 256, (40, 5, 4, 3)).astype(np.uint8)
+    run = taut.train(x, model={"latents": 2, "likelihood": {"part": "PixelCNN", "channels": 4}}, training={"steps": 2})
+    for made in (run.reconstruct(x[:3]), run.sample(3, seed=0)):
+        assert made.shape == (3, 5, 4, 3)
+        assert made.min() >= 0
+        assert made.max() <= 255

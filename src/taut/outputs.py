@@ -26,7 +26,7 @@ def write_samples(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     path, picture = _target(run, args, "samples")
     means = run.averaged and (not args.draw if picture else args.mean)
     x = run.sample(args.n, args.temperature, args.seed, means)
-    what = f"{args.n:,} {'means of p(x|z)' if means else 'draws of x'}, z from the prior"
+    what = f"{args.n:,} {'means of p(x|z)' if means else 'draws of x'}{', z from the prior' if run.vae.layers else ''}"
     what += f" at temperature {args.temperature:g}" if args.temperature != 1 else ""
     if not picture:
         write_array(path, x, run.reading.columns)

@@ -119,8 +119,8 @@ class Run:
         """E[x|z] for codes (N, latents) as :meth:`encode` gives them, in the user's layout; others are brought to their
         :meth:`place`.
 
-        Where x|z has no mean that could be had, as when it is autoregressive, a draw stands for it, of the same random numbers for
-        every code and at each call.
+        Where x|z has no mean that could be had, as when it is autoregressive, a draw stands for it, of the same random
+        numbers for every code and at each call.
         """
         images = []
         with torch.no_grad():

@@ -174,9 +174,8 @@ def what(experiment: Any, data: Any) -> list[str]:
         if layers
         else "no latents"
     )
-    lines.append(
-        f"model: {latents}, {type(model.network).__name__}; {objective}{gradient} for {training.steps:,} steps of {training.batch}"
-    )
+    length = f"{training.steps:,} steps of {training.batch}"
+    lines.append(f"model: {latents}, {type(model.network).__name__}; {objective}{gradient} for {length}")
     return lines
 
 

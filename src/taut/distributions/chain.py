@@ -2,18 +2,18 @@
 
     log p(x) = Σ_d log p(x_d | x_<d)        (N,) nats, exact
 
-There are two ways through it. Where x is known, all conditionals are one pass of a network. Where it is not, they come one after the
-other, and each x_d is chosen before the next is asked for: :meth:`Chain.walk`. To draw, to encode and to decode is the same walk,
-and differs only in how a value is chosen:
+There are two ways through it. Where x is known, all conditionals are one pass of a network. Where it is not, they come
+one after the other, and each x_d is chosen before the next is asked for: :meth:`Chain.walk`. To draw, to encode and to
+decode is the same walk, and differs only in how a value is chosen:
 
     draw      x_d = F_d^{−1}(u_d),   u_d ~ U[0, 1),   F_d the distribution function of p(x_d | x_<d)
     encode    x_d is what it is; its probability goes to an entropy coder
     decode    x_d is what the coder says, told the same probabilities
 
-**What stands for it.** E[x] is a sum over all x that nobody can do, and the most probable x is a rare one: for strokes on paper it
-is the blank sheet. So the one point that stands for p, :attr:`Chain.centre`, is a draw: that of one fixed u, the same for
-every density and row. It is a function of p, so that a picture is the same at each look, and two pictures differ only
-by what the two densities differ by.
+**What stands for it.** E[x] is a sum over all x that nobody can do, and the most probable x is a rare one: for strokes
+on paper it is the blank sheet. So the one point that stands for p, :attr:`Chain.centre`, is a draw: that of one fixed u,
+the same for every density and row. It is a function of p, so that a picture is the same at each look, and two pictures
+differ only by what the two densities differ by.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Chain(Distribution):
 
     Args:
         conditionals: x (N, *event) → the elementwise distribution whose element d is p(x_d | x_<d).
-        course: x (N, *event) → p(x_d | x_<d), of batch shape (N,), with the place of x_d in the flattened event, for one d after
-            the other; of x it reads what lies before d in this order, and the rest may be filled in on the way.
+        course: x (N, *event) → the place of x_d in the flattened event with p(x_d | x_<d), of batch shape (N,), for one d
+            after the other; of x it reads what lies before d in this order, and the rest may be filled in on the way.
         event: shape of one x.
         levels: L.
         like: a tensor of N rows whose device and precision samples have.
@@ -78,8 +78,8 @@ class Chain(Distribution):
             mask: must be left open: that of some elements alone would be a sum over all values of the others.
         """
         if mask is not None:
-            raise InputError("mask", "leaves elements out, and each element of an autoregressive likelihood is told all before it",
-                             "fill them in, or choose a likelihood of independent elements")  # fmt: skip
+            why = "leaves elements out, and in an autoregressive likelihood each element is told all before it"
+            raise InputError("mask", why, "fill them in, or choose a likelihood of independent elements")
         return self.conditionals(value).log_prob(value).flatten(1).sum(1)
 
     @torch.no_grad()
@@ -89,8 +89,8 @@ class Chain(Distribution):
         The same choices are offered the same numbers, to the last bit, on the same machine.
 
         Args:
-            choose: called in the order of the chain with log p(x_d = l | x_<d) for every level, (N, L) nats, and the place of x_d
-                in the flattened event; gives x_d, (N,).
+            choose: called in the order of the chain with log p(x_d = l | x_<d) for every level, (N, L) nats, and the
+                place of x_d in the flattened event; gives x_d, (N,).
         """
         x = self.like.new_zeros(*self.batch_shape, *self.event_shape)
         flat, levels = x.flatten(1), torch.arange(self.levels, device=x.device, dtype=x.dtype).unsqueeze(1)

@@ -49,6 +49,11 @@ class Likelihood(Part, family=True):
     shared: ClassVar[int] = 0
     """How many learned numbers there are that no example changes."""
 
+    @property
+    def name(self) -> str:
+        """What it is called where it is refused."""
+        return type(self).__name__
+
     @abstractmethod
     def fits(self, support: Support) -> bool:
         """Whether this is a probability or density of such values."""
@@ -76,8 +81,9 @@ class Likelihood(Part, family=True):
 
     def in_words(self, support: Support) -> str:
         """What the line about the data calls it."""
-        name = type(self).__name__
-        return f"{name} (values dequantised by uniform noise)" if self.continuous and support.discrete else name
+        return (
+            f"{self.name} (values dequantised by uniform noise)" if self.continuous and support.discrete else self.name
+        )
 
     def units(self, support: Support, statistics: Statistics) -> tuple[Tensor, Tensor]:
         """(a, b) with x = a + b·y, for y in the units of :meth:`elementwise`; only densities use it."""

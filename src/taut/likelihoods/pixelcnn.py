@@ -2,13 +2,13 @@
 
     p(x|z) = Π_d p(x_d | x_<d, c_d),   c = the decoder's maps
 
-In raster order and, within a pixel, channel after channel. Each conditional is another likelihood's distribution of one element,
-its parameters a function of what a gated PixelCNN makes of x_<d and of c (:mod:`taut.networks.pixels`). This is the decoder of
-PixelVAE (Gulrajani et al. 2017); with no layers of latents it is the PixelCNN itself (van den Oord et al. 2016), and its
-log p(x) is exact.
+In raster order and, within a pixel, channel after channel. Each conditional is another likelihood's distribution of one
+element, its parameters a function of what a gated PixelCNN makes of x_<d and of c (:mod:`taut.networks.pixels`). This is
+the decoder of PixelVAE (Gulrajani et al. 2017); with no layers of latents it is the PixelCNN itself (van den Oord et al.
+2016), and its log p(x) is exact.
 
-Such a decoder can model x without z, and then the best code is none: for any q, what z tells beyond what the decoder sees in x_<d
-must be paid for as rate. Kernels that see little leave more for z to tell (Chen et al. 2017).
+Such a decoder can model x without z, and a code that tells it nothing new is not worth its rate: the posterior collapses
+to the prior. Kernels that see little leave more for z to tell (Chen et al. 2017).
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class PixelCNN(Likelihood):
     """Images of finitely many levels, each element given z and all elements before it: any likelihood of such levels made
     autoregressive by a gated PixelCNN (van den Oord et al. 2016; Gulrajani et al. 2017).
 
-    The pixel at (i, j) sees those before it that are at most R = Σ (kernel − 1)/2 rows above and R columns to either side. A
-    strong decoder may leave z nothing to tell; kernels 3,1,1,1,1 see but the four neighbours, and are a weak one.
+    A pixel sees those before it that are at most R = Σ (kernel − 1)/2 rows above and R columns to either side. A strong
+    decoder may leave z nothing to tell; one with kernels 3,1,1,1 sees but four neighbours, and needs z for the rest.
 
     Args:
-        conditional: what each element is given those before it; if left open Bernoulli for two levels, Categorical for up to 32,
-            DiscretisedLogisticMixture for more.
+        conditional: what each element is given those before it; if left open Bernoulli for two levels, Categorical for
+            up to 32, DiscretisedLogisticMixture for more.
         channels: width of the network.
         kernels: odd width of the kernel of each block, the first 3 or more; 1 looks no further.
         maps: numbers for each element by which the decoder tells of z.
@@ -65,6 +65,10 @@ class PixelCNN(Likelihood):
             raise InputError(
                 "conditional", "is itself autoregressive", "name the likelihood of one element, such as Bernoulli"
             )
+
+    @property
+    def name(self) -> str:
+        return "PixelCNN" + (f" of {self.conditional.name}" if self.conditional else "")
 
     def each(self, support: Support) -> Likelihood:
         """The likelihood of one element."""
@@ -95,8 +99,9 @@ class PixelCNN(Likelihood):
     def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> nn.Module:
         if len(shape) != 3:
             plain = type(default_likelihood(support)).__name__
-            raise InputError("model.likelihood", f"PixelCNN goes through images, and an example has {shape[0]} elements in a row",
-                             f"say which image they are, as by --data.shape 28,28, or choose {plain}")  # fmt: skip
+            why = f"PixelCNN goes through images, and an example has {shape[0]} elements in a row"
+            mend = f"say which image they are, as by --data.shape 28,28, or choose {plain}"
+            raise InputError("model.likelihood", why, mend)
         return _Head(self, shape, support, statistics)
 
 

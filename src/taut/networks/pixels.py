@@ -1,20 +1,21 @@
 """Convolutions that know the raster order: at each pixel they see what lies before it, and all of that within reach.
 
-The gated PixelCNN (van den Oord et al. 2016) has two stacks. With r_l the reach of the l-th kernel, pixels (i, j) counted from
-the top left, v⁰ = h⁰ = x and x of the pixels from (i, j) on never looked at,
+The gated PixelCNN (van den Oord et al. 2016) has two stacks. With r_l the reach of the l-th kernel, pixels (i, j) counted
+from the top left and v_0 = h_0 = x,
 
     a_l(i, j) = Σ_{0 ≤ s ≤ r, |t| ≤ r} V_st v_{l−1}(i − s, j + t)                              vertical: the rows above
     b_l(i, j) = Σ_{0 ≤ t ≤ r} H_t h_{l−1}(i, j − t) + L a_l(i, j) + C_l c(i, j)                horizontal: this row too
     v_l = tanh a′_l ⊙ σ(a″_l),    h_l = h_{l−1} + O (tanh b′_l ⊙ σ(b″_l))                      with a = (a′, a″)
 
-where the first layer leaves out s = 0 and t = 0, its kernels looking at x itself, and its residual. By induction v_l(i, j) is a
-function of x in the R = Σ r_l rows above i and the R columns to either side, and h_l(i, j) of these and of the R pixels to the left
-of j: of all pixels before (i, j) in that window, with no blind spot, and of none other. The context c, what a decoder says of
-z, is told to the horizontal stack, which sees everything; what the vertical one would make of it, this one can.
+where the first layer, which looks at x itself, leaves out s = 0 and t = 0, and h_{l−1} before the plus. By induction
+v_l(i, j) is a function of x in the R = Σ r_l rows above i, in the R columns to either side of j, and h_l(i, j) of these
+and of the R pixels to the left: of all pixels before (i, j) in that window, with no blind spot, and of none other. The
+context c, what a decoder says of z, is told to the horizontal stack, which sees everything; what the vertical one would
+make of it, this one can.
 
-**Pixel after pixel.** The vertical stack at row i reads rows that are done, so that it is found for a whole row at once, from the
-last r_l rows of each layer; the horizontal one at (i, j) reads the last r_l pixels of each layer. So all pixels one after the other
-are the arithmetic of one pass, not of one for each (:meth:`GatedPixels.course`).
+**Pixel after pixel.** The vertical stack at row i reads rows that are done, so that it is found for a whole row at once,
+from the last r_l rows of each layer; the horizontal one at (i, j) reads the last r_l pixels of each layer. So all pixels
+one after the other are the arithmetic of one pass, not of one for each (:meth:`GatedPixels.course`).
 
 **Channel after channel.** The channels x_1 … x_C of one pixel have an order too. With h the features of the pixels before,
 
@@ -137,7 +138,10 @@ class _Walk:
         self.out = block.out.weight[:, :, 0, 0]
 
     def begin(self, row: Tensor, told: Tensor) -> Tensor:
-        """A new row i: of v_{l−1} the row i, or of x the one above it, (N, inputs, W), and what the context tells; v_l (N, width, W)."""
+        """A new row i: v_l of it, (N, width, W), from v_{l−1} of it or from the row of x above, (N, inputs, W).
+
+        ``told``, (N, 2 width, W), is what the context tells.
+        """
         r = self.block.reach
         self.rows = torch.cat([self.rows[:, :, 1:], functional.pad(row, (r, r)).unsqueeze(2)], 2)
         a = self.block.down(self.rows)
@@ -147,7 +151,7 @@ class _Walk:
         return _gate(a)[:, :, 0]
 
     def step(self, new: Tensor) -> Tensor:
-        """The next pixel j: of h_{l−1} the pixel j, or of x the one before it, (N, inputs); h_l (N, width)."""
+        """The next pixel j: h_l of it, (N, width), from h_{l−1} of it or from the pixel of x before, (N, inputs)."""
         j, taps = self.place, self.block.right.kernel_size[1]
         self.pixels[:, j + taps - 1] = new
         b = functional.linear(self.pixels[:, j : j + taps].flatten(1), self.right) + self.told[j]
@@ -162,8 +166,8 @@ def _gate(x: Tensor) -> Tensor:
 
 
 class WithinPixel(nn.Module):
-    """Features (N, width, H, W) of what lies before each pixel, and x (N, C, H, W) → (N, outputs, C, H, W), at each channel of the
-    features and of the channels before it.
+    """Features (N, width, H, W) of what lies before each pixel, and x (N, C, H, W) → (N, outputs, C, H, W), at each channel
+    a function of the features and of the channels before it.
 
     Args:
         width: of the features.
