@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from taut.evaluation.tension import Place, frontier, least
+from taut.report.crowd import Crowd
 from taut.report.style import ACCENT, FAINT, GREY, INK, PAPER, WIDTH, bare, figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.text import Annotation
-    from matplotlib.transforms import Bbox
 
 __all__ = ["Mark", "Track", "along", "rate_distortion"]
 
@@ -58,7 +57,7 @@ def rate_distortion(series: Mapping[str, Sequence[Mark]], symbol: str = "β", di
         low, high = _limits(places, discrete)
         panel.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
         panel.set(xlabel="rate R, nats: what the code says", ylabel="distortion D, nats: what the code leaves out")
-        crowd = _Crowd(panel)
+        crowd = Crowd(panel)
         limits = _bound(panel, bound.total, discrete, crowd)
         shades = dict(zip(series, _shades(len(series)), strict=True))
         hollow = {name: _marks(panel, marks, shades[name], crowd) for name, marks in series.items()}
@@ -92,14 +91,14 @@ def _limits(places: Sequence[Place], discrete: bool) -> tuple[tuple[float, float
     return (left, bottom), (right, top)
 
 
-def _bound(panel: Axes, total: float, discrete: bool, crowd: _Crowd) -> list[tuple[str, tuple[float, float]]]:
+def _bound(panel: Axes, total: float, discrete: bool, crowd: Crowd) -> list[tuple[str, tuple[float, float]]]:
     """The line R + D = total as far as it is seen, and what lies below it; the words at its ends, still to be placed."""
     (left, right), (bottom, top) = panel.get_xlim(), panel.get_ylim()
     start, end = max(left, total - top), min(right, total - bottom)
     rates = np.array([left, start, end])
     panel.fill_between(rates, bottom, np.minimum(top, total - rates), color=FAINT, alpha=0.28, lw=0, zorder=0)
     panel.plot([start, end], [total - start, total - end], color=GREY, lw=0.8, zorder=1)
-    crowd.block(np.array([(start, total - start), (end, total - end)]), filled=True)
+    crowd.block_line(np.array([(start, total - start), (end, total - end)]))
     found = []
     for rate, limit, there in ((start, "autodecoding: R = 0, D = H", start == 0),
                                (end, "autoencoding: D = 0, R = H" if discrete else "autoencoding: R without an end",
@@ -129,33 +128,36 @@ def _shades(count: int) -> list[str]:
     return [to_hex(scale(i / (count - 1))) for i in range(count)]
 
 
-def _marks(panel: Axes, marks: Sequence[Mark], colour: str, crowd: _Crowd) -> list[Mark]:
+def _marks(panel: Axes, marks: Sequence[Mark], colour: str, crowd: Crowd) -> list[Mark]:
     """Draw the marks of one series and the edge of what mixtures of them can reach; those that are not on it."""
     edge = frontier([mark.place for mark in marks])
     line = np.array([(marks[i].place.rate, marks[i].place.distortion) for i in edge])
     panel.plot(*line.T, color=colour, lw=1.1, alpha=0.6, zorder=2, clip_on=False)
-    crowd.block(line, filled=True)
+    crowd.block_line(line)
     for i, mark in enumerate(marks):
         place, size, on = mark.place, 8.0 if mark.main else 5.5, i in edge
         ends = [place.distortion - place.stderr, place.distortion + place.stderr]
         panel.plot([place.rate] * 2, ends, color=colour, lw=0.9, zorder=3, clip_on=False)
         panel.plot(place.rate, place.distortion, "o", ms=size, mfc=colour if on else PAPER, mec=colour, mew=1.1,
                    zorder=5 if on else 4, clip_on=False)  # fmt: skip
-        crowd.block(np.array([(place.rate, end) for end in ends]), filled=True)
+        crowd.block_line(np.array([(place.rate, end) for end in ends]))
         crowd.block(np.array([(place.rate, place.distortion)]), size / 2 + 1)
     return [mark for i, mark in enumerate(marks) if i not in edge]
 
 
-def _labels(marks: Sequence[Mark], symbol: str, colour: str, crowd: _Crowd) -> None:
+def _labels(marks: Sequence[Mark], symbol: str, colour: str, crowd: Crowd) -> None:
     """A label at each mark; marks on top of one another share one."""
     groups: list[list[Mark]] = []
     for mark in marks:
-        near = next((group for group in groups if crowd.distance(group[0].place, mark.place) < NEAR), None)
+        near = next((group for group in groups if crowd.distance(_spot(group[0]), _spot(mark)) < NEAR), None)
         groups.append([mark]) if near is None else near.append(mark)
     for group in sorted(groups, key=lambda group: not any(mark.main for mark in group)):
-        text, place = f"{symbol} = {', '.join(mark.label for mark in group)}", group[0].place
-        main = any(mark.main for mark in group)
-        crowd.label(text, (place.rate, place.distortion), INK if main else colour, 8.5 if main else 7.5, main)
+        text, main = f"{symbol} = {', '.join(mark.label for mark in group)}", any(mark.main for mark in group)
+        crowd.label(text, _spot(group[0]), INK if main else colour, 8.5 if main else 7.5, main)
+
+
+def _spot(mark: Mark) -> tuple[float, float]:
+    return mark.place.rate, mark.place.distortion
 
 
 @dataclass(frozen=True)
@@ -223,104 +225,6 @@ def _scale(panel: Axes, values: np.ndarray) -> None:
         panel.xaxis.set_major_locator(FixedLocator(values.tolist()))
         panel.xaxis.set_minor_locator(NullLocator())
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
-
-
-class _Crowd:
-    """What already stands in a panel, so that words find a free place, with a leader where that is far.
-
-    Args:
-        panel: its limits must not change any more.
-    """
-
-    PLACES = ((1, 0), (1, 1), (0, 1), (1, -1), (-1, 1), (0, -1), (-1, 0), (-1, -1))
-
-    def __init__(self, panel: Axes) -> None:
-        self.panel, self.point = panel, panel.get_figure().dpi / 72
-        self.boxes: list[Bbox] = []
-
-    def _pixels(self, points: np.ndarray) -> np.ndarray:
-        return self.panel.transData.transform(points)
-
-    def distance(self, one: Place, other: Place) -> float:
-        """Between two marks, in points of type."""
-        ends = self._pixels(np.array([(one.rate, one.distortion), (other.rate, other.distortion)]))
-        return float(np.hypot(*(ends[1] - ends[0]))) / self.point
-
-    def block(self, points: np.ndarray, radius: float = 1.0, filled: bool = False) -> None:
-        """Keep words off some points (N, 2), or off the lines between them, by a radius in points of type."""
-        from matplotlib.transforms import Bbox
-
-        if filled:
-            t = np.linspace(0, 1, 40)[:, None]
-            points = np.concatenate([a + t * (b - a) for a, b in zip(points, points[1:], strict=False)] or [points])
-        for x, y in self._pixels(points):
-            r = radius * self.point
-            self.boxes.append(Bbox([[x - r, y - r], [x + r, y + r]]))
-
-    def corner(self, *lines: str, total: float) -> None:
-        """Write some lines into the lower left corner, if they stay below the line x + y = total."""
-        note = self.panel.annotate(
-            "\n".join(lines),
-            (0, 0),
-            (6, 6),
-            "axes fraction",
-            "offset points",
-            fontsize=7.5,
-            color=GREY,
-            va="bottom",
-            zorder=1,
-        )
-        box = note.get_window_extent()
-        if self.panel.transData.inverted().transform(box.max).sum() > total:
-            note.remove()
-        else:
-            self.boxes.append(box)
-
-    def label(self, text: str, where: tuple[float, float], colour: str, size: float, bold: bool = False) -> None:
-        """Write a text beside a point, where it covers least."""
-        from matplotlib.patheffects import withStroke
-
-        note = self.panel.annotate(
-            text, where, (0, 0), textcoords="offset points", fontsize=size, color=colour, zorder=6, annotation_clip=False,
-            fontweight="bold" if bold else "normal", path_effects=[withStroke(linewidth=2, foreground=PAPER)],
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "shrinkA": 1, "shrinkB": 4},
-        )  # fmt: skip
-        options = [(reach, *place) for reach in (6, 11, 18, 30, 45) for place in self.PLACES]
-        costs = [self._cost(note, *option) + 0.02 * rank for rank, option in enumerate(options)]
-        chosen = options[int(np.argmin(costs))]
-        self._put(note, *chosen)
-        note.arrow_patch.set_visible(chosen[0] > 11)
-        self.boxes.append(self._box(note))
-
-    def _put(self, note: Annotation, reach: float, x: int, y: int) -> None:
-        slant = reach if x == 0 or y == 0 else reach * 0.7
-        note.set_position((slant * x, slant * y))
-        note.set(ha=("right", "center", "left")[x + 1], va=("top", "center", "bottom")[y + 1])
-
-    @staticmethod
-    def _box(note: Annotation) -> Bbox:
-        from matplotlib.text import Text
-
-        note.get_window_extent()  # brings the text to its place; what it gives would hold the leader too
-        return Text.get_window_extent(note)
-
-    def _cost(self, note: Annotation, *option: float) -> float:
-        """How much a text would cover, and how far it would stand out of the panel, in letters."""
-        self._put(note, *option)
-        box, frame = self._box(note), self.panel.get_window_extent()
-        letter = (5 * self.point) ** 2
-        out = (
-            max(0, frame.x0 - box.x0)
-            + max(0, box.x1 - frame.x1)
-            + max(0, frame.y0 - box.y0)
-            + max(0, box.y1 - frame.y1)
-        )
-        covered = 0.0
-        for other in self.boxes:
-            width = min(box.x1, other.x1) - max(box.x0, other.x0)
-            height = min(box.y1, other.y1) - max(box.y0, other.y0)
-            covered += 0.2 + width * height / letter if min(width, height) > 0 else 0.0
-        return covered + out / (2 * self.point)
 
 
 def _bits(panel: Axes) -> None:

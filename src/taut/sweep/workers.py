@@ -127,6 +127,8 @@ def work() -> None:
         say({"fault": "out of memory"})
     except Exception as error:
         say({"fault": f"{type(error).__name__}: {error}"})
+    out.close()
+    os._exit(0)  # all files are closed, and taking a large interpreter apart would keep the parent waiting for seconds
 
 
 def _carry_out(tasks: queue.Queue[dict[str, Any]], say: Callable[[dict[str, Any]], None]) -> NoReturn:
