@@ -351,9 +351,7 @@ COUNTS = {
 
 
 def test_every_likelihood_of_counts_is_tested_here():
-    assert set(COUNTS) == {
-        name for name, m in ELEMENTWISE.items() if m().fits(SUPPORTS["counts"]) and not m.continuous
-    }
+    assert set(COUNTS) == {name for name, m in ELEMENTWISE.items() if m().fits(SUPPORTS["counts"]) and not m.continuous}
 
 
 @pytest.mark.parametrize("name", sorted(COUNTS))
