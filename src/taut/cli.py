@@ -32,6 +32,7 @@ taut: variational autoencoders with the bound pulled tight
   taut interpolate RUN [I J]     the way from one example to another
   taut traverse RUN              what each latent does
   taut compare DATA              a plain autoencoder and a VAE on the same data
+  taut diff RUN1 RUN2            is one better than the other? In pairs, or not at all
   taut recipes                   published models, ready to train
 
 Sets by name: digits and shapes; mnist, fashion-mnist and binarized-mnist under --data-root or TAUT_DATA.
@@ -40,7 +41,7 @@ Sets by name: digits and shapes; mnist, fashion-mnist and binarized-mnist under 
 
 
 COMMANDS = (
-    "train", "evaluate", "sample", "reconstruct", "encode", "interpolate", "traverse", "compare", "recipes",
+    "train", "evaluate", "sample", "reconstruct", "encode", "interpolate", "traverse", "compare", "diff", "recipes",
 )  # fmt: skip
 
 OUT_OF_MEMORY = "memory: not enough; try a smaller --training.batch, a smaller model, or fewer examples (--data.limit)"

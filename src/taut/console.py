@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,9 +14,9 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from taut.evaluation import in_words
+from taut.evaluation import draws, in_words
 
-__all__ = ["Progress", "Watch", "console", "number", "result_lines"]
+__all__ = ["Progress", "Watch", "console", "difference_lines", "number", "result_lines"]
 
 
 def console(stderr: bool = False) -> Console:
@@ -46,11 +46,23 @@ def duration(seconds: float) -> str:
 
 
 class Watch:
-    """Listens to a training: a live bar on a terminal, a line now and then elsewhere, nothing if quiet; of a model without
-    latents log p(x) is all that there is to say."""
+    """Listens to a training: a live bar on a terminal, a line now and then elsewhere, nothing if quiet.
 
-    def __init__(self, out: Console, quiet: bool = False, latents: bool = True) -> None:
-        self.out, self.quiet, self.latents = out, quiet, latents
+    Args:
+        out: where it is said.
+        quiet: say nothing.
+        advise: asked at each event what else is to be said.
+        latents: whether there are any: else log p(x) is all that there is to say.
+    """
+
+    def __init__(
+        self,
+        out: Console,
+        quiet: bool = False,
+        advise: Callable[[Any], str | None] = lambda event: None,
+        latents: bool = True,
+    ) -> None:
+        self.out, self.quiet, self.advise, self.latents = out, quiet, advise, latents
         self.live: Live | None = None
         self.last_line = -math.inf
         self.last_valid: dict[str, Any] | None = None
@@ -61,6 +73,8 @@ class Watch:
             return
         if event.valid is not None:
             self.last_valid = event.valid
+        if words := self.advise(event):
+            self.out.print(f"warning: step {event.step:,}: {words}", style="yellow", soft_wrap=True)
         # time left goes by this sitting's pace, validations included
         if self.begun is None:
             self.begun = (event.seconds, event.step)
@@ -147,11 +161,29 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
     rows.append(("distortion", number(summary["distortion"]), "", "nats", "−log p(x|z): what the code leaves out"))
     if summary["rate"] is not None:
         rows.append(("rate", number(summary["rate"]), "", "nats", "KL(q(z|x) ‖ p(z)): what the code says"))
-    rows.append(
-        ("active", f"{summary['active_units']} of {summary['latent_dim']}", "", "latents", "that carry something")
-    )
-    rows += in_words(summary.get("quality", {}))
+    if summary["latent_dim"]:
+        active = f"{summary['active_units']} of {summary['latent_dim']}"
+        rows.append(("active", active, "", "latents", "that carry something"))
+    if held := (summary.get("aggregate") or {}).get("information"):
+        rows += _information(held, summary["aggregate"]["mismatch"])
+    rows += in_words(summary.get("quality", {})) + draws.in_words(summary.get("draws", {}))
     return _aligned(rows, "<><<<")
+
+
+def _information(held: dict[str, Any], mismatch: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """What the rate is spent on."""
+    blunt = ""
+    if held["low"] > 0.9 * held["most"]:
+        blunt = f"; {held['n']:,} examples can show {number(held['most'], 1)} at most"
+    return [
+        ("information", _between(held), "", "nats", f"I(x; z): how much the code tells of x{blunt}"),
+        ("mismatch", _between(mismatch), "", "nats", "KL(q(z) ‖ p(z)): the rest of the rate"),
+    ]
+
+
+def _between(sides: dict[str, Any]) -> str:
+    low, high = number(max(0.0, sides["low"]), 1), number(max(0.0, sides["high"]), 1)
+    return low if low == high else f"{low}–{high}"
 
 
 def comparison_lines(comparison: Any) -> list[str]:
@@ -176,6 +208,17 @@ def comparison_lines(comparison: Any) -> list[str]:
     data = _shares(comparison.data)
     rows.append(("  test examples themselves", data, data))
     return _aligned(rows, "<>>")
+
+
+def difference_lines(found: Any, names: Sequence[str]) -> list[str]:
+    """Two runs in a bound, and their difference, in aligned columns."""
+    n = f"{len(found.differences):,} test examples"
+    rows = [(name, number(mean), "", "nats", found.what) for name, mean in zip(names, found.means, strict=True)]
+    rows.append(
+        ("difference", number(found.mean), f"± {number(found.stderr)}", "nats", f"paired, {n}: {found.verdict()}")
+    )
+    rows.append(("wins", f"{found.wins:.1%}", "", "", f"of examples are better under {names[0]}"))
+    return _aligned(rows, "<><<<")
 
 
 def _shares(near: Any) -> str:

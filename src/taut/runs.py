@@ -31,7 +31,7 @@ from taut.config import parse, read_yaml, to_tree, write_yaml
 from taut.data import Dataset, Feed, Reading, Split, Statistics, open_data, read_like
 from taut.distributions import central
 from taut.errors import InputError
-from taut.evaluation import Ledger, Subject, evaluate, quality
+from taut.evaluation import Ledger, Space, Subject, evaluate, judge, quality
 from taut.experiment import Experiment
 from taut.model import VAE, centre, follow, pick_prior
 from taut.training import seeded
@@ -42,6 +42,9 @@ __all__ = ["Run", "Variable", "finite", "load", "read_json", "write_json"]
 CONFIG, DATA, WEIGHTS, METRICS, SUMMARY = (
     "config.yaml", "data.json", "model.safetensors", "metrics.jsonl", "summary.json",
 )  # fmt: skip
+
+
+POOL = 20_000  # training examples among which copies are sought, at most
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,14 @@ class Run:
             for chunk in self._codes(z).split(1024):
                 images.append(self._centre_of(self.vae.generate(len(chunk), follow(self._placed(chunk))).likelihood))
         return self.reading.restore(torch.cat(images))
+
+    def draw_codes(self, n: int, seed: int = 0) -> np.ndarray:
+        """Draws z ~ p(z), (n, latents), the layers side by side."""
+        self._require_latents()
+        with torch.no_grad(), seeded(seed):
+            chunks = [self.vae.walk(self.vae.root(len(some)), [None] * len(self.vae.layers), pick_prior())[0]
+                      for some in torch.arange(n).split(1024)]  # fmt: skip
+        return torch.cat([torch.cat([step.z.flatten(1) for step in steps], 1) for steps in chunks]).numpy()
 
     def place(self, z: ArrayLike) -> np.ndarray:
         """The nearest code that the latents can take to each of those made by hand, (N, latents).
@@ -250,6 +261,32 @@ class Run:
             split, name = read_like(self.reading, data, root), str(data)
         kept = Ledger(None if self.folder is None else self.folder / "evaluations")
         return Subject(self.vae, split, self.reading, name, seed, kept, {"taut": __version__})
+
+    def judge(self, n: int = 1000, seed: int = 0, root: str | None = None) -> dict[str, Any]:
+        """Draws x ~ p(x) beside training and test examples: are they new, true to the data, and varied?
+
+        See :mod:`taut.evaluation.draws` for what is returned; empty for a model with codes and no distribution of them.
+
+        Args:
+            n: how many draws.
+            seed: of the draws, of dynamic binarisation, and of which training examples are looked at.
+            root: where named data lie.
+        """
+        if any(not layer.posterior.proper for layer in self.experiment.model.layers):
+            return {}
+        data = self.dataset(root)
+        space = Space.of(data)
+        generator = torch.Generator().manual_seed(seed)
+        some = torch.randperm(len(data.train), generator=generator)[:POOL]
+        with seeded(seed):
+            train, test = (
+                space.points(self.reading.restore(Feed(split, self.reading).batch(index).x))
+                for split, index in (
+                    (data.train, some),
+                    (data.test, torch.randperm(len(data.test), generator=generator)[:n]),
+                )
+            )
+        return judge(space.points(self.sample(n, seed=seed)), test, train)
 
     def _comparable(self, data: Dataset) -> Split:
         """The test split of a data set, without labels and factors that are not the run's."""

@@ -21,6 +21,8 @@ def arguments(parser: Parser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="use only the first N examples")
     parser.add_argument("--iw-limit", type=int, metavar="N",
                         help="take the importance-weighted gain over the ELBO on N random examples only")  # fmt: skip
+    parser.add_argument("--draws", type=int, metavar="N",
+                        help="judge N draws from the model: true to the data, varied, no copies?")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -33,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     run = load(args.run, args.trust)
     progress = Progress("evaluating", args.quiet)
     result = run.evaluate(args.data, args.samples, args.limit, args.iw_limit, args.seed, args.data_root, progress)
+    if args.draws is not None:
+        result["draws"] = run.judge(args.draws, args.seed, args.data_root)
     if args.json:
         print(json.dumps(finite(_without(result, *PER_LATENT)), ensure_ascii=False))
         return 0
@@ -44,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-PER_LATENT = ("kl_per_dim", "information", "importance")  # long rows of numbers, which pictures show
+PER_LATENT = ("kl_per_dim", "mean", "std", "shares", "importance")  # long rows of numbers, which pictures show
 
 
 def _without(result: dict[str, Any], *keys: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from taut.evaluation.aggregate import aggregate
 from taut.evaluation.bounds import Bounds, bounds
 from taut.evaluation.subject import Progress, Subject, require_positive
 from taut.model import VAE
@@ -74,6 +75,8 @@ def evaluate(
     )
     result["kl_per_dim"] = [value for part in full.kl for value in part.tolist()]
     result["kl_per_layer"] = [float(part.sum()) for part in full.kl]
+    if full.proper:
+        result["aggregate"] = aggregate(subject, result["rate"], everyone)
     return result
 
 

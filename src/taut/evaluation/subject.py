@@ -129,7 +129,7 @@ class Subject:
             size: examples together.
 
         Returns:
-            The results one after another, on the host.
+            The results one after another, on the host; and ``example``, the numbers of the examples.
         """
         parts = list(index.split(size))
         sizes = [0, *torch.tensor([len(part) for part in parts]).cumsum(0).tolist()]
@@ -137,7 +137,8 @@ class Subject:
         def one(i: int, part: Tensor) -> dict[str, Tensor]:
             batch = self.batch(part)
             with seeded(seed_of(self.seed, name, i), self.feed.x.device):
-                return compute(batch, lambda share: progress(sizes[i] + share * len(part), len(index)))
+                found = compute(batch, lambda share: progress(sizes[i] + share * len(part), len(index)))
+            return found | {"example": part}
 
         asked = {
             **self.identity,

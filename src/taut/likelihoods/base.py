@@ -42,6 +42,9 @@ class Likelihood(Part, family=True):
     averaged: ClassVar[bool] = True
     """Whether E[x|z] can be had: else a draw stands for it, always the same."""
 
+    weaker: ClassVar[str | None] = None
+    """How a decoder that can do without z is made to need it, as advice that names the option; None where it cannot."""
+
     shared: ClassVar[int] = 0
     """How many learned numbers there are that no example changes."""
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from taut.advice import remedies
 from taut.config import to_tree, write_yaml
 from taut.data import Dataset, Reading, Split
 from taut.data.reading import channel_axis
+from taut.evaluation import draws
 from taut.evaluation.neighbours import nearest
 from taut.evaluation.quality import in_words
 from taut.evaluation.space import Space
@@ -98,14 +100,14 @@ def publish(run: Run, data: Dataset, folder: str | Path, metrics: Sequence[dict[
     folder = Path(folder)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     book = _Book(run, data, folder)
-    for draw in (_samples, _reconstructions, _map, _interpolations, _traversals, _factors, _kl, _curves):
+    for draw in (_samples, _reconstructions, _map, _interpolations, _traversals, _factors, _kl, _aggregate, _curves):
         draw(book, metrics)
     summary = run.summary
     return write_report(
         folder,
         f"taut: {data.reading.name} — {_kind(run)}",
         key_numbers(summary),
-        [*_codes(summary), Table("The run", ("", ""), _facts(run, data))],
+        [*_codes(summary), *_draws(summary), Table("The run", ("", ""), _facts(run, data))],
         book.pictures,
         book.notes,
         lead=f"{data.what()}: {run.experiment.model.likelihood.in_words(run.reading.support)}; {data.splits()}",
@@ -295,7 +297,7 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
 
 
 def _factors(book: _Book, metrics: Sequence[dict]) -> None:
-    shares = ((book.run.summary.get("quality") or {}).get("mig") or {}).get("information")
+    shares = ((book.run.summary.get("quality") or {}).get("mig") or {}).get("shares")
     if not shares:
         return
     caption = (
@@ -316,9 +318,23 @@ def _codes(summary: dict[str, Any]) -> list[Table]:
     return [Table("The codes", ("", "", ""), rows, note), *_of_factors(found)]
 
 
+def _draws(summary: dict[str, Any]) -> list[Table]:
+    """Whether draws are new, true and varied."""
+    found = summary.get("draws") or {}
+    rows = [(name, f"{value} {error} {unit}".strip(), text) for name, value, error, unit, text in draws.in_words(found)]
+    if not rows:
+        return []
+    note = (
+        f"Of {found['n']:,} draws of x and as many test examples, by the {found['neighbours']} nearest neighbours. In brackets "
+        "what unseen examples reach in place of draws. A copy lies less than half as far from a training example as that "
+        "one's own nearest fellow."
+    )
+    return [Table("The draws", ("", "", ""), rows, note)]
+
+
 def _of_factors(found: dict[str, Any]) -> list[Table]:
     """For each factor the latent that tells most of it, and how well all do together."""
-    shares = found.get("mig", {}).get("information")
+    shares = found.get("mig", {}).get("shares")
     if not shares:
         return []
     gaps, told = found["mig"]["factors"], found["dci"].get("factors", {})
@@ -343,6 +359,25 @@ def _kl(book: _Book, metrics: Sequence[dict]) -> None:
         return
     caption = "KL(q‖p) of each dimension, mean over the test examples. Dimensions near zero carry no information on x."
     book.add("kl", figures.kl_bars(book.kl), "Where the rate goes", caption)
+
+
+def _aggregate(book: _Book, metrics: Sequence[dict]) -> None:
+    if book.kl is None or not book.latents or not book.run.real:
+        return
+    chosen = np.argsort(-book.kl, kind="stable")[:MOVED]
+    drawn = book.run.encode(book.split, sample=True)[:, chosen]
+    prior = book.run.draw_codes(4 * CODES)[:, chosen]
+    names = [f"z{i}" for i in chosen]
+    picture = figures.vector_marginals(prior, drawn, names, ("prior", "aggregate posterior"))
+    caption = (
+        f"Draws from the posteriors of {len(drawn):,} {book.whose} examples, all together, and draws from the prior, "
+        "along the latents that say most. Where the two differ, draws from the prior meet codes that no example has."
+    )
+    if held := (book.run.summary.get("aggregate") or {}).get("mismatch"):
+        caption += (
+            f" The difference, KL(q(z) ‖ p(z)), costs {max(0, held['low']):.1f} to {held['high']:.1f} nats of the rate."
+        )
+    book.add("aggregate", picture, "The aggregate posterior and the prior", caption)
 
 
 def _curves(book: _Book, metrics: Sequence[dict]) -> None:
@@ -384,8 +419,7 @@ def _notes(book: _Book) -> list[str]:
     if book.proper and book.latents >= 4 and active is not None and active < book.latents / 4:
         notes.append(
             f"Only {active} of {book.latents} latent dimensions are in use; the others have collapsed to the prior. "
-            "That does no harm where the data need no more; if reconstructions lack detail, try a longer warm-up "
-            "(`--objective.schedule.share 0.5`) or a smaller weight of the rate (`--objective.beta 0.5`)"
+            f"That does no harm where the data need no more; if reconstructions lack detail: {remedies(book.run.experiment)}"
         )
     best, steps = summary.get("best_step"), summary.get("steps")
     if best and steps and best < steps / 2:

@@ -75,7 +75,7 @@ class Event:
     rate_of_work: float
     beta: float
     train: dict[str, float]
-    valid: dict[str, float] | None = None
+    valid: dict[str, Any] | None = None
     best: bool = False
 
 
