@@ -310,6 +310,11 @@ def test_kernels_that_make_no_sense_are_refused(kernels):
         PixelCNN(kernels=kernels)
 
 
+def test_a_decoder_that_sees_much_knows_how_to_see_less():
+    assert "`--model.likelihood.kernels 3,1,1,1`" in PixelCNN().weaker
+    assert PixelCNN(kernels=(3, 1, 1, 1)).weaker is None
+
+
 # --- in a model --------------------------------------------------------------------------------------------------
 
 

@@ -54,10 +54,14 @@ class Watch:
         out: where it is said.
         quiet: say nothing.
         advise: asked at each event what else is to be said.
+        latents: whether there are any: else log p(x) is all that there is to say.
     """
 
     def __init__(
-        self, out: Console, quiet: bool = False, advise: Callable[[Any], str | None] = lambda event: None
+        self,
+        out: Console,
+        quiet: bool = False,
+        advise: Callable[[Any], str | None] = lambda event: None,
     ) -> None:
         self.out, self.quiet, self.advise = out, quiet, advise
         self.live: Live | None = None

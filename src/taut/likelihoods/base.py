@@ -41,8 +41,10 @@ class Likelihood(Part, family=True):
 
     weaker: ClassVar[str | None] = None
     """How a decoder that can do without z is made to need it, as advice that names the option; None where it cannot."""
+
     averaged: ClassVar[bool] = True
     """Whether E[x|z] can be had: else a draw stands for it, always the same."""
+
     codable: ClassVar[bool] = False
     """Whether x given z can be walked through, element by element, each one of finitely many levels."""
 

@@ -70,6 +70,13 @@ class PixelCNN(Likelihood):
     def name(self) -> str:
         return "PixelCNN" + (f" of {self.conditional.name}" if self.conditional else "")
 
+    @property
+    def weaker(self) -> str | None:
+        near = (3, *[1] * (len(self.kernels) - 1))
+        if self.kernels == near:
+            return None
+        return f"a decoder that sees its neighbours alone (`--model.likelihood.kernels {','.join(map(str, near))}`)"
+
     def each(self, support: Support) -> Likelihood:
         """The likelihood of one element."""
         if self.conditional is not None:
