@@ -54,7 +54,6 @@ class Watch:
         out: where it is said.
         quiet: say nothing.
         advise: asked at each event what else is to be said.
-        latents: whether there are any: else log p(x) is all that there is to say.
     """
 
     def __init__(

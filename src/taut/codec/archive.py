@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from taut.codec.bitsback import Plan, Progress, compress, decompress, threads
+from taut.codec.coder import import_constriction
 from taut.codec.file import Header, checksum, here, pack, unpack
 from taut.data import Reading, Split
 from taut.data.reading import draw_static
@@ -64,6 +65,7 @@ def compressed(
     vae: VAE, reading: Reading, split: Split, seed: int = 0, progress: Progress = lambda done, total: None
 ) -> Archive:
     """Examples as a file's content; ``seed`` is of the borrowed bits, and of a binarisation that is drawn."""
+    import_constriction()
     x, levels, place = whole(split, reading, seed), reading.support.levels, here()
     with threads(place["threads"]):
         message = compress(vae, x, levels, seed, progress)
@@ -88,19 +90,21 @@ def decompressed(
     Raises:
         InputError: where the file is damaged, is of another model, or decodes to something else than was coded.
     """
+    import_constriction()
     header, words = unpack(content, name)
-    if header.model != digest_of(vae.state_dict()):
-        raise InputError(name, f"was compressed by another model (weights {header.model}, here {digest_of(vae.state_dict())})",
+    weights = digest_of(vae.state_dict())
+    if header.model != weights:
+        raise InputError(name, f"was compressed by another model (weights {header.model}, here {weights})",
                          "give the run that compressed it")  # fmt: skip
     with threads(header.threads):
         found = reading.restore(decompress(vae, words, Plan(header.count, header.most, header.share), progress))
-        same = here() == {key: getattr(header, key) for key in here()}
     if checksum(found) != header.data:
-        raise InputError(name, "decodes to other data than were compressed" + ("" if same else f": {_elsewhere(header)}"),
-                         "decode it where it was made" if not same else "compress it again")  # fmt: skip
+        there, place = _made(asdict(header)), _made(here())
+        why, mend = (f": it was made by {there}, and this is {place}", "decode it where it was made")
+        why, mend = ("", "compress it again") if there == place else (why, mend)
+        raise InputError(name, f"decodes to other data than were compressed{why}", mend)
     return found
 
 
-def _elsewhere(header: Header) -> str:
-    now = here()
-    return f"it was made by torch {header.torch} on {header.cpu}, and this is torch {now['torch']} on {now['cpu']}"
+def _made(place: dict[str, Any]) -> str:
+    return f"torch {place['torch']} with constriction {place['coder']} on {place['cpu']}"

@@ -1,17 +1,17 @@
 """Bits-back coding: examples pushed on a stack of bits at the price of their evidence lower bound.
 
-With one latent z, an example x goes on the stack by
+With one layer of latents, an example x goes on the stack by
 
     pop z ~ q(z|x),   push x under p(x|z),   push z under p(z)      −log p(x|z) − log p(z) + log q(z|x) nats
 
-whose mean over q is −ELBO (Townsend, Bird and Barber 2019): the bits that z was drawn by come back, since who decodes pops
-z and x, and knowing them pushes z under q(z|x). With several layers the walk down the model is the course of the
-pops, z_l ~ q(z_l | z_<l, x), and what was picked is pushed from the bottom up, so that the walk of who decodes,
-z_l ~ p(z_l | z_<l), pops it from the top down. A z of the top is needed for all below it and for x, so that no push can come
-before the last pop, as in a chain it could (Kingma, Abbeel and Ho 2019); what this costs are the first bits, borrowed once.
+whose mean over q is −ELBO (Townsend, Bird and Barber 2019). The bits that z was drawn by are not lost: who decodes pops z and
+x, and knowing both pushes z under q(z|x). With several layers the pops are the walk down the model, z_l ~ q(z_l | z_<l, x), and
+what was picked is pushed from the bottom up, so that it is popped by a walk down the model too, z_l ~ p(z_l | z_<l). Here x
+and every layer depend on all layers above them, so that no push can come before the last pop, as it could in a chain
+(Bit-Swap: Kingma, Abbeel and Ho 2019); what this costs are the first bits, which are borrowed once.
 
-Examples are coded in batches: all their pops, then all their pushes. A batch takes as many examples as the stack has
-bits for, so that nothing need be borrowed but for the first, a single one.
+Examples are coded in batches: all their pops, then all their pushes. The first is a single one, and the next take as many as
+the stack has bits for, so that hardly anything is borrowed after it. Without latents nothing is popped.
 
 Both ways run the same networks on the same numbers in the same shapes with the same number of threads, since a probability
 that were off in its last digit would be another code.
@@ -102,7 +102,8 @@ def compress(vae: VAE, x: Tensor, levels: int, seed: int = 0, progress: Progress
     with torch.no_grad():
         while done < len(x):
             size = plan.batch(done)
-            cost, bits = _push_batch(vae, coder, Batch(x[done : done + size].to(vae.shift.dtype)))
+            some = x[done : done + size].to(vae.shift.dtype, copy=True)  # memory of its own, as who decodes has it
+            cost, bits = _push_batch(vae, coder, Batch(some))
             nats, taken, done = nats + cost, taken + bits, done + size
             if done == TRIAL and vae.layers:
                 plan = replace(plan, share=_share(coder.bits - coder.lent, taken))
@@ -149,11 +150,12 @@ def _push_data(coder: Coder, likelihood: Distribution, x: Tensor) -> None:
 
 def decompress(vae: VAE, words: np.ndarray, plan: Plan, progress: Progress = lambda done, total: None) -> Tensor:
     """The examples (N, *shape) of a message, in the type of the model's numbers."""
-    coder, found = Coder(words), []
+    coder, found, done = Coder(words), [], 0
     with torch.no_grad():
         for size in reversed(plan.batches):
             found.append(_pop_batch(vae, coder, size))
-            progress(sum(map(len, found)), plan.count)
+            done += size
+            progress(done, plan.count)
     return torch.cat(found[::-1])
 
 

@@ -1,7 +1,7 @@
 """The compressed file: a header that says what is needed to decode, then the stack of bits.
 
     8 bytes    "taut ans"
-    4 bytes    size of the whole file
+    8 bytes    size of the whole file
     16 bytes   checksum of everything but itself
     2 bytes    length of the header
                the header, JSON
@@ -17,6 +17,7 @@ import hashlib
 import json
 import struct
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ __all__ = ["Header", "checksum", "here", "pack", "unpack"]
 
 MAGIC = b"taut ans"
 FORMAT = 1
-START = struct.Struct("<8sI16sH")
+START = struct.Struct("<8sQ16sH")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Header:
         threads: with how many the networks ran.
         torch: by which version.
         cpu: on processors with which instructions.
+        coder: version of the package that did the arithmetic.
         format: version of the format.
     """
 
@@ -53,12 +55,13 @@ class Header:
     threads: int
     torch: str
     cpu: str
+    coder: str
     format: int = FORMAT
 
     def __post_init__(self) -> None:
         sound = (
             self.format == FORMAT
-            and all(isinstance(getattr(self, name), str) for name in ("model", "data", "torch", "cpu"))
+            and all(isinstance(getattr(self, name), str) for name in ("model", "data", "torch", "cpu", "coder"))
             and all(type(number) is int and number > 0 for number in (self.count, self.most, self.threads))
             and (self.share is None or 0 <= self.share <= 1)
         )
@@ -67,11 +70,12 @@ class Header:
 
 
 def here() -> dict[str, Any]:
-    """The fields of a header that say where the networks run."""
+    """The fields of a header that say by what the numbers are made."""
     return {
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        "coder": version("constriction"),
     }
 
 
@@ -114,4 +118,4 @@ def unpack(content: bytes, name: str) -> tuple[Header, np.ndarray]:
 
 
 def _digest(size: int, length: int, rest: bytes) -> bytes:
-    return hashlib.sha256(struct.pack("<8sIH", MAGIC, size, length) + rest).digest()[:16]
+    return hashlib.sha256(struct.pack("<8sQH", MAGIC, size, length) + rest).digest()[:16]

@@ -17,7 +17,7 @@ def arguments(parser: Parser) -> None:
     )
     run_arguments(parser)
     parser.add_argument("data", metavar="DATA", nargs="?",
-                        help="data, read as the run's were; of a set with a test part, that [the run's test split]")  # fmt: skip
+                        help="data, read as the run's were; of a set, its test part [the run's test split]")  # fmt: skip
     output(parser, "the compressed file", required=True)
     parser.add_argument("--json", action="store_true", help=(
         "print one JSON object: images; bytes, of the whole file; bits_per_dim, its bits for each element of x;\n"
