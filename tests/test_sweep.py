@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,17 +19,19 @@ import pytest
 import torch
 from matplotlib.text import Text
 from PIL import Image
+from rich.console import Console
 from scipy.spatial import ConvexHull
 
 import taut
 from taut.api import carry_out
 from taut.cli import main
+from taut.console import Board
 from taut.errors import InputError
 from taut.evaluation.tension import Place, beaten, frontier, least
 from taut.report import figures
 from taut.report.tension import Mark, Track, along, rate_distortion
 from taut.sweep import Listener, lay_out, reopen, split, sweep
-from taut.training import Start, Stopped
+from taut.training import Event, Start, Stopped
 
 torch.set_num_threads(1)
 
@@ -396,6 +400,28 @@ def test_numbers_are_drawn_along_any_option(values: list[float], tmp_path: Path)
     with Image.open(figures.save(picture, tmp_path / "p.png")) as image:
         assert min(image.size) > 100
     assert picture.axes[0].get_xscale() == {0.1: "log", 0: "symlog", 1: "log"}.get(values[0], "linear")
+
+
+def test_a_live_board_has_a_row_for_each_point_that_is_trained() -> None:
+    out = Console(file=io.StringIO(), force_terminal=True, width=160, highlight=False)
+    board = Board(out, ["a=1", "a=10"])
+    valid = {"elbo": -100.0, "distortion": 80.0, "rate": 20.0, "active_units": 3}
+    for i in (0, 1):
+        board.begun(i)
+        board.event(i, Event(50, 100, 1.0, 2.0, 1000.0, 0.1, {"distortion": 1.0, "rate": 1.0}, valid))
+    board.stage(1, "evaluating")
+    board.live.refresh()
+    board.finished(1, valid | {"latent_dim": 4, "seconds": 4.0})
+    board.failed(0, "training: is not finite")
+    board.close()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.file.getvalue())
+    assert re.search(r"a=1 +━+.* +50/100 .*ELBO −100.00 .*2 s left", text) and re.search(r"a=10 +evaluating …", text)
+    assert "a=10  ELBO −100.00  D 80.00  R 20.00 nats  active 3 of 4  4 s" in text
+    assert "a=1   failed: training: is not finite" in text
+    quiet = Board(Console(file=io.StringIO(), force_terminal=True), ["a"], quiet=True)
+    quiet.begun(0)
+    quiet.failed(0, "why")
+    assert quiet.out.file.getvalue() == ""
 
 
 # --- the command -------------------------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ class Board:
         quiet: whether to show nothing.
     """
 
-    STAGES = {"evaluating": "evaluating on the test split …", "reporting": "drawing the report …"}
+    STAGES = {"evaluating": "evaluating …", "reporting": "drawing the report …"}
 
     def __init__(self, out: Console, names: Sequence[str], quiet: bool = False) -> None:
         self.out, self.names, self.quiet = out, names, quiet

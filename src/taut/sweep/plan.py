@@ -53,11 +53,14 @@ def written(value: Number) -> str:
 
 
 class Shelf:
-    """Data sets that are opened once for all points in a row that ask for the same."""
+    """Data sets that are opened once for all points in a row that ask for the same.
 
-    def __init__(self) -> None:
-        self._spec: Data | None = None
-        self._data: Dataset | None = None
+    Args:
+        spec, data: what is open already.
+    """
+
+    def __init__(self, spec: Data | None = None, data: Dataset | None = None) -> None:
+        self._spec, self._data = spec, data
 
     def open(self, spec: Data) -> Dataset:
         """The data of a configuration."""
@@ -165,7 +168,6 @@ def lay_out(
     swept: Mapping[str, Sequence[Any]],
     warm: bool = False,
     trust: Iterable[str] = (),
-    shelf: Shelf | None = None,
 ) -> Plan:
     """All points of a sweep, resolved, so that whatever is refused is refused before the first is trained.
 
@@ -177,13 +179,11 @@ def lay_out(
         warm: let each point along the first option start from the weights of the one before; it then trains for a quarter of
             the steps, with its β from the first on.
         trust: modules whose parts may be named.
-        shelf: where data are opened.
 
     Raises:
         InputError: for any point that cannot be trained, or that cannot start from the one before.
     """
-    shelf = shelf or Shelf()
-    names = list(swept)
+    shelf, names = Shelf(), list(swept)
     combinations = [dict(zip(names, reversed(each), strict=True))
                     for each in itertools.product(*(swept[name] for name in reversed(names)))]  # fmt: skip
     first = parse(Experiment, overridden(base, combinations[0]), trust=trust)
@@ -206,7 +206,8 @@ def lay_out(
         if after is not None:
             _require_fit(points[after], point, shelf, experiment.data)
         points.append(point)
-    base["data"]["source"] = points[0].experiment.data.source  # it may be gone on with from another folder
+    known = to_tree(points[0].experiment)  # with whole paths: it may be gone on with from another folder
+    base["data"]["source"], base["training"]["start"] = known["data"]["source"], known["training"]["start"]
     options = {name: tuple(dict.fromkeys(point.values[name] for point in points)) for name in names}
     return Plan(base, options, tuple(points), data)
 

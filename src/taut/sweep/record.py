@@ -18,7 +18,7 @@ from taut.errors import InputError
 from taut.evaluation.tension import Place, least
 from taut.folders import SWEEP
 from taut.runs import CONFIG, SUMMARY, read_json, write_json
-from taut.sweep.plan import Plan, Shelf, lay_out
+from taut.sweep.plan import Plan, lay_out
 from taut.training.checkpoint import WEIGHTS, write_atomically
 
 __all__ = ["finished", "reopen", "write_head", "write_record"]
@@ -105,12 +105,11 @@ def reopen(folder: Path, trust: tuple[str, ...] = ()) -> tuple[Plan, int]:
         raise InputError(str(folder), f"is no sweep ({SWEEP} is missing)", "give a folder that `taut sweep` made")
     record = read_json(folder / SWEEP)
     try:
-        swept, warm, jobs, known = (record[key] for key in ("options", "warm", "jobs", "hash"))
-        plan = lay_out(
-            read_yaml(folder / CONFIG), {str(name): list(swept[name]) for name in swept}, warm, trust, Shelf()
-        )
+        warm, jobs, known = (record[key] for key in ("warm", "jobs", "hash"))
+        swept = {str(name): list(values) for name, values in record["options"].items()}
     except (AttributeError, KeyError, TypeError):
         raise InputError(str(folder / SWEEP), "is damaged", "restore it from a copy") from None
+    plan = lay_out(read_yaml(folder / CONFIG), swept, warm, trust)
     if plan.data.hash != known:
         raise InputError("data", f"have changed since the sweep began (hash {plan.data.hash}, then {known})",
                          "put the old data back, or begin another sweep")  # fmt: skip

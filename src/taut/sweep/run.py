@@ -109,11 +109,12 @@ def carry_out_point(
 class _Sweep:
     def __init__(self, plan: Plan, folder: Path, jobs: int, trust: tuple[str, ...], listener: Listener) -> None:
         self.plan, self.folder, self.jobs, self.trust, self.listener = plan, folder, jobs, trust, listener
+        self.at_once = min(jobs, plan.chains)
         self.failures: dict[int, str] = {}
 
     def run(self) -> dict[str, Any]:
         todo = [i for i in range(len(self.plan.points)) if not finished(self._place(i))]
-        if min(self.jobs, self.plan.chains) > 1 and len(todo) > 1:
+        if self.at_once > 1 and todo:
             self._side_by_side(todo)
         else:
             self._one_by_one(todo)
@@ -125,7 +126,7 @@ class _Sweep:
         return self.folder / self.plan.points[i].name
 
     def _one_by_one(self, todo: list[int]) -> None:
-        shelf = Shelf()
+        shelf = Shelf(self.plan.points[0].experiment.data, self.plan.data)
         for i in todo:
             if self._orphaned(i):
                 continue
@@ -142,9 +143,9 @@ class _Sweep:
                 self._finished(i)
 
     def _side_by_side(self, todo: list[int]) -> None:
-        count = min(self.jobs, self.plan.chains, len(todo))
+        count = min(self.at_once, len(todo))
         busy: dict[int, int] = {}
-        with Workers(count, threads=max(1, cores() // self.jobs)) as workers:
+        with Workers(count, threads=max(1, cores() // self.at_once)) as workers:
             while todo or busy:
                 todo = [i for i in todo if not self._orphaned(i)]
                 for number in set(range(count)) - busy.keys():

@@ -81,7 +81,11 @@ class Workers:
         if said is None:
             status = self._processes[number].wait()
             why = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-            raise InputError("--jobs", f"is {self.count}, and a worker {why}", "if memory ran out, go on with fewer")
+            raise InputError(
+                "--jobs",
+                f"is {self.count}, and a worker {why}",
+                "go on with taut sweep --resume DIR, and with fewer if memory ran out",
+            )
         if "mistake" in said:
             raise InputError(*said["mistake"])
         if "system" in said:
