@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from taut.evaluation import draws, in_words
+from taut.evaluation import draws, evidence, in_words
 from taut.evaluation.gaps import in_words as gaps_in_words
 
 __all__ = ["Board", "Progress", "Watch", "baseline_lines", "console", "difference_lines", "number", "result_lines",
@@ -211,14 +211,18 @@ class Progress:
     def __init__(self, what: str, quiet: bool = False) -> None:
         self.what, self.show = what, not quiet and sys.stderr.isatty()
         self.began = self.drawn = time.monotonic()
+        self.first: float | None = None
 
     def __call__(self, done: float, total: int) -> None:
         now = time.monotonic()
+        if self.first is None:  # what an earlier sitting has done says nothing of this one's pace
+            self.began, self.first = now, done
         if not self.show or (now - self.drawn < 0.2 and done < total):
             return
         self.drawn = now
-        left = f", {duration((now - self.began) / done * (total - done))} left" if done else ""
-        text = f"\r{self.what}: {int(done):,}/{total:,}{left}"
+        text = f"\r{self.what}: {int(done):,}/{total:,}"
+        if done > self.first:
+            text += f", {duration((now - self.began) / (done - self.first) * (total - done))} left"
         sys.stderr.write(text.ljust(78) if done < total else "\r" + " " * 78 + "\r")
         sys.stderr.flush()
 
@@ -241,6 +245,7 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
             rows.append(("", number(summary["bits_per_dim"], 4), "", "bits/dim", f"−{name}, per element of x"))
     if not latent:
         return _aligned(rows + draws.in_words(summary.get("draws", {})), "<><<<")
+    rows += evidence.in_words(summary)
     rows.append(("distortion", number(summary["distortion"]), "", "nats", "−log p(x|z): what the code leaves out"))
     if summary["rate"] is not None:
         rows.append(("rate", number(summary["rate"]), "", "nats", "KL(q(z|x) ‖ p(z)): what the code says"))

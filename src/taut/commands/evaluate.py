@@ -30,6 +30,27 @@ def arguments(parser: Parser) -> None:
     parser.add_argument("--gaps-limit", type=int, default=100, metavar="N",
                         help="seek a q of their own for N random examples, in both of these [100]")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    _evidence_arguments(parser)
+
+
+def _evidence_arguments(parser: Parser) -> None:
+    group = parser.add_argument_group(
+        "closer to log p(x), on a few examples; what is done is kept, and a stopped one goes on"
+    )
+    group.add_argument(
+        "--ais", action="store_true", help="annealed importance sampling, beside IW-K of the same examples"
+    )
+    group.add_argument("--bdmc", action="store_true", help="log p(x) from both sides, on examples that the model makes")
+    group.add_argument("--exact", action="store_true",
+                       help="log p(x) by quadrature, and a picture of exact posteriors (1 or 2 latents)")  # fmt: skip
+    group.add_argument("--ais-limit", type=int, default=100, metavar="N", help="on N random examples [100]")
+    group.add_argument("--chains", type=int, default=16, metavar="N", help="of each example [16]")
+    group.add_argument("--temperatures", type=int, default=1000, metavar="N", help="from the start to p(x, z) [1000]")
+    group.add_argument("--schedule", default="sigmoid", metavar="NAME", help="sigmoid, linear or power [sigmoid]")
+    group.add_argument(
+        "--start", default="prior", metavar="NAME", help="of the chains: prior or posterior, q(z|x) [prior]"
+    )
+    group.add_argument("--leapfrogs", type=int, default=10, metavar="N", help="of a trajectory, one a temperature [10]")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     run = load(args.run, args.trust)
     progress = Progress("evaluating", args.quiet)
     result = run.evaluate(args.data, args.samples, args.limit, args.iw_limit, args.seed, args.data_root, progress)
+    result |= _evidence(run, args, result)
     if args.draws is not None:
         result["draws"] = run.judge(args.draws, args.seed, args.data_root)
     result |= _beside(run, args)
@@ -52,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
               f"{result['likelihood']}", style="dim")  # fmt: skip
     for line in result_lines(result) + baseline_lines(result.get("baselines", {})):
         out.print(line)
+    if args.exact:
+        out.print(f"\npicture  {result['exact']['picture']}", soft_wrap=True)
     return 0
 
 
@@ -70,6 +94,36 @@ def _beside(run: Any, args: argparse.Namespace) -> dict[str, Any]:
         watch = Progress("rows of baselines", args.quiet)
         found["baselines"] = baselines(subject, data, samples, args.limit, args.gaps_limit, watch)
     return found
+
+
+def _evidence(run: Any, args: argparse.Namespace, result: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for beyond bounds."""
+    from taut.console import Progress
+    from taut.evaluation import annealed, bracketed, exact
+
+    subject, limit = run.subject(args.data, args.seed, args.data_root), args.ais_limit
+    found: dict[str, Any] = {}
+    if args.exact:
+        from taut.report.posteriors import draw_posteriors
+
+        found["exact"] = exact(subject, limit, args.samples, result, Progress("integrating", args.quiet))
+        path = run.folder / "figures" / "posteriors.png"
+        path.parent.mkdir(exist_ok=True)
+        draw_posteriors(run, subject, limit, path)
+        found["exact"]["picture"] = str(path)
+    if args.ais:
+        found["ais"] = annealed(
+            subject, _annealing(args), limit, args.samples, result, Progress("annealing", args.quiet)
+        )
+    if args.bdmc:
+        found["bdmc"] = bracketed(subject, _annealing(args), limit, Progress("annealing both ways", args.quiet))
+    return found
+
+
+def _annealing(args: argparse.Namespace) -> Any:
+    from taut.evaluation import Annealing
+
+    return Annealing(args.chains, args.temperatures, args.schedule, args.start, args.leapfrogs)
 
 
 PER_LATENT = ("kl_per_dim", "mean", "std", "shares", "importance")  # long rows of numbers, which pictures show

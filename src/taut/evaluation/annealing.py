@@ -73,7 +73,7 @@ class Annealing:
                 raise InputError(name, f"is {getattr(self, name)}", f"give {least} or more")
         for name, known in (("schedule", ("sigmoid", "linear", "power")), ("start", get_args(Start))):
             if getattr(self, name) not in known:
-                raise InputError(name, f"is {getattr(self, name)!r}", f"give {' or '.join(known)}")
+                raise InputError(name, f"is {getattr(self, name)!r}", f"give {', '.join(known[:-1])} or {known[-1]}")
 
     def betas(self, temperatures: int | None = None) -> Tensor:
         """β_1 … β_T, (T,), in double precision.
