@@ -10,18 +10,19 @@ where K_t, one trajectory of Hamiltonian Monte Carlo, keeps f_t. Then E[W] = p(x
 
     log p̂ = log (1/K) Σ_k W_k,   E[log p̂] ≤ log p(x)
 
-and the more degrees there are, the nearer (Wu et al. 2017). That is a lower bound on average. An upper one wants a draw from the
-posterior to start from, which none has for data, but anyone for x that the model made of a z it drew (bidirectional Monte
-Carlo: Grosse, Ghahramani and Adams 2015). The same walk taken backwards, u_{T−1} ~ p(u|x), down to f_2, has
+and the more degrees there are, the nearer (Wu et al. 2017). That is a lower bound on average. An upper one wants a draw
+from the posterior to start from, which none has for data, but anyone for x that the model made of a z it drew
+(bidirectional Monte Carlo: Grosse, Ghahramani and Adams 2015). The same walk taken backwards, u_{T−1} ~ p(u|x), down to
+f_2, has
 
     log W' = −Σ_{t=1}^{T−1} (β_{t+1} − β_t) log w(u_t),   E[W'] = 1/p(x),   E[−log (1/K) Σ_k W'_k] ≥ log p(x)
 
 with all K chains starting at the one z. The two sides hold log p(x) between them on average, and the distance between
 them is what the walk can be wrong by, together, on such data.
 
-**Sizes of steps.** K_t must not look at where the chain has been, or E[W] = p(x) fails. So a pilot walks first, over a tenth of the
-degrees, its steps led towards an acceptance of 0.65; what it finds for each example is read off for all degrees, held
-fixed and used by all chains in both directions. The pilot's chains count for nothing else.
+**Sizes of steps.** K_t must not look at where the chain has been, or E[W] = p(x) fails. So a pilot walks first, over a
+tenth of the degrees, its steps led towards an acceptance of 0.65; what it finds for each example is read off for all
+degrees, held fixed and used by all chains in both directions. The pilot's chains count for nothing else.
 
 **Schedules** for s = (t − 1)/(T − 1):   linear β = s;   power β = s⁴;   sigmoid β ∝ σ(8s − 4) − σ(−4), whose slope is
 least at both ends, where r w^β changes fastest (Wu et al.).

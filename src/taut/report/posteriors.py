@@ -1,4 +1,4 @@
-"""The picture of exact posteriors: p(z|x) in grey, q(z|x) in the accent, for single examples of a model with one or two latents."""
+"""The picture of exact posteriors: p(z|x) in grey, q(z|x) in the accent, for single examples of one or two latents."""
 
 from __future__ import annotations
 
