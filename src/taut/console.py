@@ -122,13 +122,13 @@ class Progress:
         self.what, self.show = what, not quiet and sys.stderr.isatty()
         self.began = self.drawn = time.monotonic()
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: float, total: int) -> None:
         now = time.monotonic()
         if not self.show or (now - self.drawn < 0.2 and done < total):
             return
         self.drawn = now
-        left = duration((now - self.began) / done * (total - done))
-        text = f"\r{self.what}: {done:,}/{total:,}, {left} left"
+        left = f", {duration((now - self.began) / done * (total - done))} left" if done else ""
+        text = f"\r{self.what}: {int(done):,}/{total:,}{left}"
         sys.stderr.write(text.ljust(78) if done < total else "\r" + " " * 78 + "\r")
         sys.stderr.flush()
 
@@ -180,7 +180,7 @@ def baseline_lines(found: dict[str, Any]) -> list[str]:
     """A model beside simpler ones, each with its distance from the model's ELBO and its time, in aligned columns."""
     if not found:
         return []
-    rows = [("", "nats", "", "− ELBO", "", "n", "time", "")]
+    rows = [("", "nats", "", "− ELBO", "", "n", "CPU", "")]
     for row in found["rows"]:
         if row["value"] is None:
             rows.append((row["name"], "–", "", "", "", "", "", row["what"]))

@@ -30,6 +30,9 @@ from taut.model import VAE
 
 __all__ = ["gaps", "in_words"]
 
+PATH, SCORE, BENT = (0.05, 8, 100), (0.3, 16, 200), (0.01, 8, 200)
+"""How a climb goes by the path and by the score function, and that of a flow: rate, draws of a step, steps of a round."""
+
 NUMBERS = 2**24  # of a flow, for all examples together: what memory allows to many
 
 
@@ -99,12 +102,12 @@ def _of_batch(vae: VAE, batch: Batch, samples: int, tick: Tick) -> dict[str, Ten
         with torch.no_grad():
             evidence, gradient = vae.evidence(batch), estimators(vae, batch)
         encoder, family = Local(vae, evidence), Local(vae, evidence)
-        found = {"rise.family": climb(family, batch, gradient, tick=lambda share: tick(0.3 * share)).rise}
+        pace = PATH if all(each.pathwise for each in gradient) else SCORE
+        found = {"rise.family": climb(family, batch, gradient, *pace, tick=lambda share: tick(0.3 * share)).rise}
         chosen = [encoder, family]
         if all(layer.space == "real" for layer in vae.layers):
             flow = Bending(vae, family)
-            risen = climb(flow, batch, gradient, rate=0.01, steps=200, tick=lambda share: tick(0.3 + 0.5 * share))
-            found["rise.flow"] = risen.rise
+            found["rise.flow"] = climb(flow, batch, gradient, *BENT, tick=lambda share: tick(0.3 + 0.5 * share)).rise
             chosen.append(flow)
         weighed = weigh(vae, chosen, batch, samples, lambda share: tick(0.8 + 0.2 * share))
     found |= dict(zip(("elbo", "family", "flow"), weighed.elbo, strict=False))

@@ -155,7 +155,7 @@ def climb(
     samples: int = 8,
     steps: int = 100,
     rounds: int = 4,
-    enough: float = 0.02,
+    enough: float = 0.01,
     tick: Tick = lambda share: None,
 ) -> Climb:
     """Raise the bounds of a batch by gradient ascent, in place; the model must stand :func:`still`.
