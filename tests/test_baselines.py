@@ -176,7 +176,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture
 def few_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer sizes to choose from: the table is the case, not the fit."""
-    for name, value in {"FACTORS": (2, 10), "COMPONENTS": (10,), "PRIORS": ((1, 0.8),), "FULL": 2}.items():
+    for name, value in {"FACTORS": (1, 10), "COMPONENTS": (10,), "PRIORS": ((1, 0.8),), "FULL": 2}.items():
         monkeypatch.setattr(densities, name, value)
 
 
