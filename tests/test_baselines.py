@@ -18,7 +18,7 @@ from taut.cli import main
 from taut.data import Support
 from taut.evaluation.baselines import baselines, densities
 from taut.evaluation.baselines.bernoulli import PRIOR, BernoulliMixture
-from taut.evaluation.baselines.densities import BINARY, CONTINUOUS, DISCRETE
+from taut.evaluation.baselines.densities import BINARY, CONTINUOUS, DISCRETE, boundless
 from taut.evaluation.baselines.table import _views
 
 torch.set_num_threads(1)
@@ -137,6 +137,22 @@ def test_whole_numbers_are_seen_whole_and_with_noise():
     assert torch.equal(real, also)
 
 
+def test_a_density_of_what_others_decide_has_no_limit():
+    x = plane(100)
+    assert not boundless(x) and not boundless(x[:, :1])
+    assert boundless(torch.cat([x, x.sum(1, keepdim=True)], 1))
+    assert boundless(torch.cat([x, torch.ones(100, 1)], 1))
+    assert not boundless(torch.randn(5, 9).double()), "too few examples to tell"
+
+
+@pytest.mark.parametrize("fit", CONTINUOUS.values(), ids=CONTINUOUS)
+def test_one_number_alone_and_few_examples_have_a_density(fit):
+    x = torch.randn(900, 1, generator=torch.Generator().manual_seed(2)).double()
+    line = torch.linspace(-30, 30, 6001).double().unsqueeze(1)
+    assert float(fit(x[:600], x[600:], REAL).log_prob(line).exp().sum()) * 0.01 == pytest.approx(1, abs=1e-3)
+    assert torch.isfinite(fit(*torch.randn(2, 4, 130).double().unbind(), REAL).log_prob(torch.zeros(1, 130))).all()
+
+
 # --- the table -----------------------------------------------------------------------------------------------------
 
 SHORT = {"training": {"steps": 60, "batch": 64}, "model": {"latents": 3, "network": {"part": "MLP", "hidden": [16]}}}
@@ -160,7 +176,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture
 def few_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer sizes to choose from: the table is the case, not the fit."""
-    for name, value in {"FACTORS": (2, 10), "COMPONENTS": (10,), "PRIORS": ((1, 0.8),), "FULL": 2}.items():
+    for name, value in {"FACTORS": (1, 10), "COMPONENTS": (10,), "PRIORS": ((1, 0.8),), "FULL": 2}.items():
         monkeypatch.setattr(densities, name, value)
 
 
@@ -217,6 +233,6 @@ def test_what_has_no_number_says_why(tmp_path: Path) -> None:
     x = np.random.default_rng(0).random((200, 4, 4)).astype(np.float32)
     x[:, 0, 0] = 0.5
     rows = rows_of(made(tmp_path / "r", x, posterior="Delta"), limit=20)
-    assert all(rows[name]["value"] is None and "never varies" in rows[name]["what"] for name in CONTINUOUS)
+    assert all(rows[name]["value"] is None and "never vary" in rows[name]["what"] for name in CONTINUOUS)
     assert rows["this model, ELBO"]["value"] is None
     assert "point" in rows["q of each example"]["what"]

@@ -116,7 +116,8 @@ def test_both_gaps_of_a_linear_model_are_those_of_theory():
         assert float(gap.mean()) == pytest.approx(truth, abs=3 * error + 5e-3)
     # a flow holds every normal, and with the posterior itself among the proposals every weight is nearly one
     assert float((exact - found["flow"]).mean()) == pytest.approx(0, abs=5e-3)
-    assert (exact - found["importance"]).abs().max() < 5e-3
+    assert (exact - found["importance"]).abs().max() < 0.03
+    assert float((exact - found["importance"]).mean()) == pytest.approx(0, abs=3e-3)
     assert found["ess"].min() > 0.5 * 12_000
 
 
@@ -359,6 +360,25 @@ def test_what_has_no_density_to_better_is_refused(posterior, word):
     )
     with pytest.raises(InputError, match="latents"):
         require_local(bare, Batch(torch.zeros(2, 8)), "gaps")
+
+
+@pytest.mark.parametrize("name", [name for name in Posterior.members if name not in ("Delta", "VectorQuantised")])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_whatever_the_posterior_its_bounds_are_in_order(name, layers, monkeypatch):
+    for pace in ("PATH", "SCORE", "BENT"):
+        monkeypatch.setattr(GAPS, pace, (0.02, 4, 10))
+    torch.manual_seed(0)
+    posterior = Posterior.members[name]()
+    spec = Model(latents=3, posterior=posterior, network=MLP(hidden=(8,)), layers=(Plain(),) * layers)
+    vae = spec.build((8,), Support("binary"), Statistics(torch.zeros(8), torch.ones(8)))
+    batch = Batch((torch.rand(5, 8) < 0.5).float())
+    found = measured(vae, batch, 300)
+    assert ("flow" in found) == (posterior.space == "real")
+    assert all(torch.isfinite(values).all() for values in found.values())
+    # by other draws than those that a climb was judged by, so that noise may lower what a round has raised
+    assert float((found["family"] - found["elbo"]).mean()) > -0.05
+    assert (found["importance"] > found["family"] - 0.2).all()
+    assert (found["ess"] >= 1).all() and (found["ess"] <= 900 + 1e-6).all()
 
 
 # --- in use --------------------------------------------------------------------------------------------------------

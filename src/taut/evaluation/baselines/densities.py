@@ -21,6 +21,7 @@ standardised units, and the Jacobian is in what they say.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -32,14 +33,16 @@ from torch import Tensor
 from taut.data import Support
 from taut.evaluation.baselines.bernoulli import BernoulliMixture
 
-__all__ = ["BINARY", "CONTINUOUS", "DISCRETE", "Density", "Fit"]
+__all__ = ["BINARY", "CONTINUOUS", "DISCRETE", "Density", "Fit", "boundless"]
 
 FULL = 100  # elements, above which covariances of mixtures are diagonal
-FACTORS = (1, 2, 5, 10, 20, 50, 100)
-COMPONENTS = (10, 30, 100)
+FACTORS = (0, 1, 2, 5, 10, 20, 50, 100)
+COMPONENTS = (1, 10, 30, 100)
 PRIORS = ((1, 0.3), (1, 0.8), (10, 0.8))
 """Of covariances in the variational mixture: how many examples they count for, a multiple of D, and the share of the data's
 covariance that they have for a mean."""
+
+FLAT = 1e-10  # variance in standardised units that is none
 
 _WORDS = {"diag": "diagonal covariances", "full": "full covariances"}
 
@@ -166,7 +169,16 @@ def _standardised(
 
 def _best(candidates: Iterable[tuple[Callable[[Tensor], Tensor], str]], valid: Tensor) -> Density:
     """That of the greatest mean over the validation examples."""
-    return Density(*max(candidates, key=lambda candidate: float(candidate[0](valid).mean())))
+    return Density(*max(candidates, key=lambda candidate: float(candidate[0](valid).mean().nan_to_num(-math.inf))))
+
+
+def boundless(train: Tensor) -> bool:
+    """Whether examples (N, D) lie in a plane of fewer dimensions, where a density of real numbers has no limit."""
+    mean, scale = train.mean(0), train.std(0)
+    if (scale == 0).any():
+        return True
+    y = (train - mean) / scale
+    return len(y) > y.shape[1] and float(torch.linalg.eigvalsh(y.T @ y / len(y))[0]) < FLAT
 
 
 DISCRETE: dict[str, Fit] = {"independent elements": independent}

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from taut.data import Batch, Dataset, Feed, Split, Support
 from taut.errors import InputError
-from taut.evaluation.baselines.densities import BINARY, CONTINUOUS, DISCRETE, Fit
+from taut.evaluation.baselines.densities import BINARY, CONTINUOUS, DISCRETE, Fit, boundless
 from taut.evaluation.bounds import bounds
 from taut.evaluation.inference import Local, climb, require_local, still, weigh
 from taut.evaluation.subject import Progress, Subject, Tick, require_positive, seed_of
@@ -157,8 +157,8 @@ def _fitted(name: str, fit: Fit, pool: _Pool, support: Support, elbo: Tensor | N
     """The row of a density that is fitted to training examples."""
     real = name in CONTINUOUS
     train, valid, test = (views[real] for views in pool)
-    if real and not support.discrete and (train.std(0) == 0).any():
-        what = "has no number: an element of x never varies, and a density of it has no limit"
+    if real and not support.discrete and boundless(train):
+        what = "has no limit: elements of x never vary, or others decide them"
         return {"name": name, "value": None, "what": what}
     began = time.process_time()
     density = fit(train, valid, support)
