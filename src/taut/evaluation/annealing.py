@@ -41,7 +41,7 @@ from taut.data import Batch
 from taut.errors import InputError
 from taut.evaluation.coordinates import Coordinates, Start, still
 from taut.evaluation.hamiltonian import Position, Steps, at, trajectory
-from taut.model import VAE, Site, Step, fold
+from taut.model import VAE, fold, pick_prior
 
 __all__ = ["Annealing", "ais", "bdmc", "log_mean_exp", "made"]
 
@@ -73,7 +73,7 @@ class Annealing:
                 raise InputError(name, f"is {getattr(self, name)}", f"give {least} or more")
         for name, known in (("schedule", ("sigmoid", "linear", "power")), ("start", get_args(Start))):
             if getattr(self, name) not in known:
-                raise InputError(name, f"is {getattr(self, name)!r}", f"give {' or '.join(known)}")
+                raise InputError(name, f"is {getattr(self, name)!r}", f"give {', '.join(known[:-1])} or {known[-1]}")
 
     def betas(self, temperatures: int | None = None) -> Tensor:
         """β_1 … β_T, (T,), in double precision.
@@ -137,11 +137,7 @@ def bdmc(
 def made(vae: VAE, examples: int) -> tuple[Batch, list[Tensor]]:
     """x ~ p(x|z), (B, *shape), and the z ~ p(z) it was made of, (B, *event) for each layer: a draw from p(z|x)."""
 
-    def pick(site: Site) -> Step:
-        z = site.p.sample()
-        return Step(site.p, site.p, z, z.new_zeros(len(z)))
-
-    trace = vae.generate(examples, pick)
+    trace = vae.generate(examples, pick_prior())
     return Batch(trace.likelihood.sample()), [step.z for step in trace.steps]
 
 
