@@ -222,7 +222,7 @@ def model(prior: str, latents: int = 2, posterior: str = "DiagonalNormal", layer
     with torch.no_grad():
         for weight in vae.parameters():
             weight.add_(0.4 * torch.randn_like(weight) / weight.shape[-1] ** 0.5)
-        vae.decoder.body[0][0].weight.mul_(3)
+        next(vae.decoder.body.parameters()).mul_(3)
     return vae.double()
 
 

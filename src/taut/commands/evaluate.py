@@ -6,8 +6,11 @@ import argparse
 from typing import Any
 
 from taut.commands.shared import Parser, run_arguments
+from taut.errors import InputError
 
 __all__ = ["arguments", "run"]
+
+SHOWN = 6  # exact posteriors in the picture
 
 
 def arguments(parser: Parser) -> None:
@@ -60,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from taut.runs import finite, load
 
     run = load(args.run, args.trust)
+    _refuse(run, args)
     progress = Progress("evaluating", args.quiet)
     result = run.evaluate(args.data, args.samples, args.limit, args.iw_limit, args.seed, args.data_root, progress)
     result |= _evidence(run, args, result)
@@ -104,12 +108,13 @@ def _evidence(run: Any, args: argparse.Namespace, result: dict[str, Any]) -> dic
     subject, limit = run.subject(args.data, args.seed, args.data_root), args.ais_limit
     found: dict[str, Any] = {}
     if args.exact:
-        from taut.report.posteriors import draw_posteriors
+        from taut.report.figures import save
+        from taut.report.posteriors import exact_posteriors
 
         found["exact"] = exact(subject, limit, args.samples, result, Progress("integrating", args.quiet))
         path = run.folder / "figures" / "posteriors.png"
         path.parent.mkdir(exist_ok=True)
-        draw_posteriors(run, subject, limit, path)
+        save(exact_posteriors(run, subject, limit, SHOWN)[0], path)
         found["exact"]["picture"] = str(path)
     if args.ais:
         found["ais"] = annealed(
@@ -118,6 +123,21 @@ def _evidence(run: Any, args: argparse.Namespace, result: dict[str, Any]) -> dic
     if args.bdmc:
         found["bdmc"] = bracketed(subject, _annealing(args), limit, Progress("annealing both ways", args.quiet))
     return found
+
+
+def _refuse(run: Any, args: argparse.Namespace) -> None:
+    """What cannot be had, before anything is measured."""
+    from taut.evaluation.coordinates import require_real
+    from taut.evaluation.exact import require_small
+
+    if args.ais_limit < 1:
+        raise InputError("--ais-limit", f"is {args.ais_limit}", "give 1 or more")
+    how = _annealing(args)
+    for name in ("ais", "bdmc"):
+        if getattr(args, name):
+            require_real(run.vae, name, how.start)
+    if args.exact:
+        require_small(run.vae)
 
 
 def _annealing(args: argparse.Namespace) -> Any:

@@ -42,7 +42,7 @@ from taut.data import Batch
 from taut.errors import InputError
 from taut.evaluation.coordinates import Coordinates, Start, still
 from taut.evaluation.hamiltonian import Position, Steps, at, trajectory
-from taut.model import VAE, Site, Step, fold
+from taut.model import VAE, fold, pick_prior
 
 __all__ = ["Annealing", "ais", "bdmc", "log_mean_exp", "made"]
 
@@ -138,11 +138,7 @@ def bdmc(
 def made(vae: VAE, examples: int) -> tuple[Batch, list[Tensor]]:
     """x ~ p(x|z), (B, *shape), and the z ~ p(z) it was made of, (B, *event) for each layer: a draw from p(z|x)."""
 
-    def pick(site: Site) -> Step:
-        z = site.p.sample()
-        return Step(site.p, site.p, z, z.new_zeros(len(z)))
-
-    trace = vae.generate(examples, pick)
+    trace = vae.generate(examples, pick_prior())
     return Batch(trace.likelihood.sample()), [step.z for step in trace.steps]
 
 

@@ -36,9 +36,11 @@ from taut.evaluation.coordinates import Coordinates, require_real
 from taut.model import VAE, fold, follow
 from taut.model import centre as centre_of
 
-__all__ = ["Grid", "Integrator", "Quadrature", "modes", "require_small"]
+__all__ = ["MOST", "Grid", "Integrator", "Quadrature", "modes", "require_small"]
 
-MOST = 2  # latents
+MOST = 2
+"""Latents of a model that can be integrated over."""
+
 VARIES = 20.0  # nats, at most, over a cell that is known
 DOUBT = 12.0  # nats by which p(x) may be overrated where it is only glanced at
 DEPTH, CELLS = 40, 4000  # cuts of a cell, and cells of an example at once, at most

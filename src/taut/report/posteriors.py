@@ -1,9 +1,8 @@
-"""The picture of exact posteriors: p(z|x) in grey, q(z|x) in the accent, for single examples of one or two latents."""
+"""The picture of exact posteriors: p(z|x) in grey, q(z|x) in the accent, of single examples of a model with few latents."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +11,7 @@ from taut.evaluation import Progress
 from taut.evaluation.evidence import grids
 from taut.evaluation.space import Space
 from taut.report.images import to_rgb
-from taut.report.style import ACCENT, FAINT, GREY, INK, WIDTH, figure, save, style
+from taut.report.style import ACCENT, FAINT, GREY, INK, WIDTH, figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,22 +21,27 @@ if TYPE_CHECKING:
     from taut.evaluation.exact import Grid
     from taut.runs import Run
 
-__all__ = ["SHARES", "draw_posteriors", "posteriors", "within"]
+__all__ = ["SHARES", "exact_posteriors", "posteriors", "within"]
 
-SHOWN = 6
 SHARES = (0.99, 0.9, 0.5)
 """What share of the mass lies inside each line."""
 
+DARK, PALE = "#9b9b95", "#e4e4e0"
 
-def draw_posteriors(
-    run: Run, subject: Subject, limit: int | None, path: Path, progress: Progress = lambda done, total: None
-) -> str:
-    """Draw and save six exact posteriors, those with the most peaks of so many random examples first.
 
-    Returns:
-        What is to be said under the picture.
+def exact_posteriors(
+    run: Run, subject: Subject, limit: int | None, shown: int, progress: Progress = lambda done, total: None
+) -> tuple[Figure, str]:
+    """The picture of exact posteriors of a run with one or two latents, and what is to be said under it.
+
+    Args:
+        run: the run.
+        subject: its model and examples.
+        limit: how many random examples to look at.
+        shown: how many of them to show, those with the most peaks first.
+        progress: told the number of examples done and in all.
     """
-    found = grids(subject, limit, SHOWN, progress)
+    found = grids(subject, limit, shown, progress)
     pictures = None
     if run.reading.layout == "image":
         from taut.report.publish import Canvas
@@ -47,15 +51,14 @@ def draw_posteriors(
         raw = Space.of(data).still(subject.split, np.array([example for example, _, _ in found]))
         pictures = to_rgb(canvas.draw(raw), canvas.vmin, canvas.vmax)
     titles = [f"example {example:,}" + (f", {peaks} peaks" if peaks > 1 else "") for example, peaks, _ in found]
-    save(posteriors([grid for _, _, grid in found], titles, pictures), path)
-    several = sum(peaks > 1 for _, peaks, _ in found)
-    text = "Grey: the exact p(z|x) of single test examples, by quadrature; green: q(z|x). "
-    if len(found[0][2].axes) > 1:
-        text += "Lines hold 50, 90 and 99% of the mass. "
-    text += "Where the two part, q cannot follow, or the encoder does not know better."
-    return text + (
-        f" {several} of these posteriors have several peaks, of which a normal q has one." if several else ""
+    text = "Grey: p(z|x) of single test examples, exact, by quadrature; coloured: q(z|x)"
+    text += "; lines hold 50, 90 and 99% of the mass." if len(found[0][2].axes) > 1 else "; dashed: p(z)."
+    text += (
+        " Where the two differ in shape, q's family cannot follow; where in place, the encoder does not know better."
     )
+    if several := sum(peaks > 1 for _, peaks, _ in found):
+        text += f" {several} of these posteriors ha{'s' if several == 1 else 've'} more than one peak."
+    return posteriors([grid for _, _, grid in found], titles, pictures), text
 
 
 def posteriors(grids: Sequence[Grid], titles: Sequence[str], pictures: np.ndarray | None = None) -> Figure:
@@ -104,9 +107,8 @@ def within(log_density: np.ndarray, shares: Sequence[float] = SHARES) -> list[fl
 def _draw_plane(panel: Axes, grid: Grid) -> None:
     x, y = grid.axes
     density = np.exp(grid.posterior)
-    panel.contourf(
-        x, y, density.T, [*_rising(within(grid.posterior)), density.max() * 1.01], colors=["#e4e4e0", FAINT, "#9b9b95"]
-    )
+    levels = [*_rising(within(grid.posterior)), density.max() * 1.01]
+    panel.contourf(x, y, density.T, levels, colors=[PALE, FAINT, DARK])
     if grid.q is None:
         panel.plot(*grid.centre, "o", color=ACCENT, ms=4, mew=0)
     else:
@@ -137,7 +139,7 @@ def _key(fig: Figure, density: bool, plane: bool) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color="#9b9b95", lw=5, label="p(z|x), exact"),
+        Line2D([], [], color=DARK, lw=5, label="p(z|x), exact"),
         Line2D([], [], color=ACCENT, lw=1.2, label="q(z|x)") if density
         else Line2D([], [], color=ACCENT, marker="o", ls="", ms=4, label="the code"),
     ]  # fmt: skip
