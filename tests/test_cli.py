@@ -61,12 +61,16 @@ def test_a_run_folder_holds_what_it_promises(run: Path) -> None:
         "model.safetensors",
         "metrics.jsonl",
         "summary.json",
+        "evaluations",
         "figures",
         "report.html",
     }
     assert names == expected
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     keys = {"step", "epoch", "seconds", "split", "elbo", "distortion", "rate", "beta", "active_units"}
+    valid = [row for row in rows if row["split"] == "valid"]
+    assert all(sum(map(sum, row["kl"])) == pytest.approx(row["rate"]) for row in valid), "KL of each dimension"
+    assert all(0 <= row["information"] <= row["rate"] for row in valid)
     assert all(keys <= row.keys() for row in rows) and {row["split"] for row in rows} == {"train", "valid"}
     for row in rows:
         assert row["elbo"] == pytest.approx(-row["distortion"] - row["rate"], abs=1e-4)  # at β = 1, whatever β was
@@ -80,7 +84,7 @@ def test_evaluate_prints_one_object(run: Path, capsys: pytest.CaptureFixture[str
     result = json.loads(capsys.readouterr().out)
     assert list(result) == [
         "data", "split", "n", "likelihood", "support", "elbo", "elbo_stderr", "distortion", "rate", "iw",
-        "bits_per_dim", "active_units", "latent_dim", "quality",
+        "bits_per_dim", "active_units", "latent_dim", "kl_per_layer", "aggregate", "quality",
     ]  # fmt: skip
     assert set(result["iw"]) == {"k", "value", "stderr", "ess", "n"}
     assert list(result["quality"]) == ["probe"] and result["quality"]["probe"]["classes"] == 10

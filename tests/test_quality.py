@@ -97,8 +97,8 @@ def test_mig_of_the_factors_themselves_is_one():
     codes = v[:, [2, 0, 1]] * [-5, 0.1, 3] + [1, 0, 0]
     found = mig(codes, v, NAMES)
     assert found["value"] > 0.98 and all(gap > 0.98 for gap in found["factors"].values())
-    assert [int(np.argmax(found["information"][name])) for name in NAMES] == [1, 2, 0]
-    assert max(map(max, found["information"].values())) == pytest.approx(1, abs=1e-12)
+    assert [int(np.argmax(found["shares"][name])) for name in NAMES] == [1, 2, 0]
+    assert max(map(max, found["shares"].values())) == pytest.approx(1, abs=1e-12)
 
 
 def test_mig_is_how_far_the_second_latent_is_behind():
@@ -106,7 +106,7 @@ def test_mig_is_how_far_the_second_latent_is_behind():
     noisy = v ^ (RNG.random(v.shape) < 0.2)
     found = mig(np.column_stack([noisy, v, np.ones(len(v))]), v, ("bit",))
     assert found["factors"]["bit"] == pytest.approx(h(0.2) / math.log(2), abs=0.01)
-    assert found["information"]["bit"] == pytest.approx([1 - h(0.2) / math.log(2), 1, 0], abs=0.01)
+    assert found["shares"]["bit"] == pytest.approx([1 - h(0.2) / math.log(2), 1, 0], abs=0.01)
     assert mig(np.column_stack([v, v]), v, ("bit",))["value"] == 0
     assert mig(v, v, ("bit",))["value"] == pytest.approx(1)
 
@@ -266,7 +266,7 @@ def test_a_collapsed_latent_tells_nothing_though_its_mean_does():
         return means + spread * RNG.normal(size=means.shape) if sample else means
 
     found = quality(encode, split(1500), split(), NAMES)["mig"]
-    assert found["information"]["a"][0] > 0.8 and found["information"]["a"][1] < 0.03
+    assert found["shares"]["a"][0] > 0.8 and found["shares"]["a"][1] < 0.03
 
 
 def test_what_cannot_be_measured_says_why():

@@ -156,7 +156,9 @@ def overridden(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[st
 
 
 def _summary(run: Run, facts: dict[str, Any]) -> dict[str, Any]:
-    result = run.evaluate(samples=IW_SAMPLES, iw_limit=IW_EXAMPLES, seed=run.experiment.seed)
+    result = run.evaluate(samples=IW_SAMPLES, iw_limit=IW_EXAMPLES)
+    if found := run.judge():
+        result["draws"] = found
     parameters = sum(p.numel() for p in run.vae.parameters())
     return result | facts | {"seed": run.experiment.seed, "parameters": parameters}
 

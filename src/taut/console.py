@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,9 +14,11 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from taut.evaluation import in_words
+from taut.evaluation import draws, evidence, in_words
+from taut.evaluation.gaps import in_words as gaps_in_words
 
-__all__ = ["Board", "Progress", "Watch", "console", "number", "result_lines", "sweep_lines"]
+__all__ = ["Board", "Progress", "Watch", "baseline_lines", "console", "difference_lines", "number", "result_lines",
+           "sweep_lines"]  # fmt: skip
 
 
 def console(stderr: bool = False) -> Console:
@@ -46,10 +48,21 @@ def duration(seconds: float) -> str:
 
 
 class Watch:
-    """Listens to a training: a live bar on a terminal, a line now and then elsewhere, nothing if quiet."""
+    """Listens to a training: a live bar on a terminal, a line now and then elsewhere, nothing if quiet.
 
-    def __init__(self, out: Console, quiet: bool = False) -> None:
-        self.out, self.quiet = out, quiet
+    Args:
+        out: where it is said.
+        quiet: say nothing.
+        advise: asked at each event what else is to be said.
+    """
+
+    def __init__(
+        self,
+        out: Console,
+        quiet: bool = False,
+        advise: Callable[[Any], str | None] = lambda event: None,
+    ) -> None:
+        self.out, self.quiet, self.advise = out, quiet, advise
         self.live: Live | None = None
         self.last_line = -math.inf
         self.last_valid: dict[str, Any] | None = None
@@ -59,6 +72,8 @@ class Watch:
         if self.quiet:
             return
         left = self._left(event)
+        if words := self.advise(event):
+            self.out.print(f"warning: step {event.step:,}: {words}", style="yellow", soft_wrap=True)
         if self.out.is_terminal:
             if self.live is None:
                 self.live = Live(console=self.out, refresh_per_second=4, transient=True)
@@ -82,12 +97,15 @@ class Watch:
 
     def _numbers(self, event: Any) -> str:
         shown = self.last_valid or {"elbo": -event.train["distortion"] - event.train["rate"], **event.train}
+        pace = f"  {event.rate_of_work:,.0f}/s"
+        if not shown.get("kl", shown["rate"]):  # without latents log p(x) is all that there is to say
+            return f"log p(x) {number(-shown['distortion'])} nats{pace}"
         units = shown.get("active_units")
         text = f"distortion {number(shown['distortion'])}"
         if shown["elbo"] is not None:  # a point posterior has neither bound nor rate
             text = f"ELBO {number(shown['elbo'])}  {text}  rate {number(shown['rate'])}"
         text += " nats" + (f"  active {units}" if units is not None else "")
-        return text + (f"  β {event.beta:.2f}" if event.beta != 1 else "") + f"  {event.rate_of_work:,.0f}/s"
+        return text + (f"  β {event.beta:.2f}" if event.beta != 1 else "") + pace
 
     def _line(self, event: Any, left: str) -> str:
         return f"step {event.step:>7,}/{event.steps:,}  {self._numbers(event)}  {left} left"
@@ -193,14 +211,18 @@ class Progress:
     def __init__(self, what: str, quiet: bool = False) -> None:
         self.what, self.show = what, not quiet and sys.stderr.isatty()
         self.began = self.drawn = time.monotonic()
+        self.first: float | None = None
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: float, total: int) -> None:
         now = time.monotonic()
+        if self.first is None:  # what an earlier sitting has done says nothing of this one's pace
+            self.began, self.first = now, done
         if not self.show or (now - self.drawn < 0.2 and done < total):
             return
         self.drawn = now
-        left = duration((now - self.began) / done * (total - done))
-        text = f"\r{self.what}: {done:,}/{total:,}, {left} left"
+        text = f"\r{self.what}: {int(done):,}/{total:,}"
+        if done > self.first:
+            text += f", {duration((now - self.began) / (done - self.first) * (total - done))} left"
         sys.stderr.write(text.ljust(78) if done < total else "\r" + " " * 78 + "\r")
         sys.stderr.flush()
 
@@ -208,25 +230,64 @@ class Progress:
 def result_lines(summary: dict[str, Any]) -> list[str]:
     """The numbers of a model, each with its error, its unit and what it is, in aligned columns."""
     rows: list[tuple[str, str, str, str, str]] = []
+    latent = summary["latent_dim"] > 0
     if summary["elbo"] is None:
         rows.append(("ELBO", "–", "", "", summary.get("why", "")))
     else:
         iw = summary["iw"]
-        rows.append(("ELBO", number(summary["elbo"]), f"± {number(summary['elbo_stderr'])}", "nats", "≤ log p(x)"))
+        name, what = ("ELBO", "≤ log p(x)") if latent else ("log p(x)", "exact: there are no latents")
+        rows.append((name, number(summary["elbo"]), f"± {number(summary['elbo_stderr'])}", "nats", what))
         if iw["k"] > 1:
             on = "" if iw["n"] == summary["n"] else f", gain on {iw['n']:,}"
             what = f"≤ log p(x), tighter (ESS {number(iw['ess'], 1)}{on})"
             rows.append((f"IW-{iw['k']}", number(iw["value"]), f"± {number(iw['stderr'])}", "nats", what))
         if summary["bits_per_dim"] is not None:
-            rows.append(("", number(summary["bits_per_dim"], 4), "", "bits/dim", "−ELBO, per element of x"))
+            rows.append(("", number(summary["bits_per_dim"], 4), "", "bits/dim", f"−{name}, per element of x"))
+    if not latent:
+        return _aligned(rows + draws.in_words(summary.get("draws", {})), "<><<<")
+    rows += evidence.in_words(summary)
     rows.append(("distortion", number(summary["distortion"]), "", "nats", "−log p(x|z): what the code leaves out"))
     if summary["rate"] is not None:
         rows.append(("rate", number(summary["rate"]), "", "nats", "KL(q(z|x) ‖ p(z)): what the code says"))
-    rows.append(
-        ("active", f"{summary['active_units']} of {summary['latent_dim']}", "", "latents", "that carry something")
-    )
-    rows += in_words(summary.get("quality", {}))
+    if summary["latent_dim"]:
+        active = f"{summary['active_units']} of {summary['latent_dim']}"
+        rows.append(("active", active, "", "latents", "that carry something"))
+    if held := (summary.get("aggregate") or {}).get("information"):
+        rows += _information(held, summary["aggregate"]["mismatch"])
+    rows += in_words(summary.get("quality", {})) + draws.in_words(summary.get("draws", {}))
+    rows += gaps_in_words(summary.get("gaps", {}))
     return _aligned(rows, "<><<<")
+
+
+def _information(held: dict[str, Any], mismatch: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """What the rate is spent on."""
+    blunt = ""
+    if held["low"] > 0.9 * held["most"]:
+        blunt = f"; {held['n']:,} examples can show {number(held['most'], 1)} at most"
+    return [
+        ("information", _between(held), "", "nats", f"I(x; z): how much the code tells of x{blunt}"),
+        ("mismatch", _between(mismatch), "", "nats", "KL(q(z) ‖ p(z)): the rest of the rate"),
+    ]
+
+
+def _between(sides: dict[str, Any]) -> str:
+    low, high = number(max(0.0, sides["low"]), 1), number(max(0.0, sides["high"]), 1)
+    return low if low == high else f"{low}–{high}"
+
+
+def baseline_lines(found: dict[str, Any]) -> list[str]:
+    """A model beside simpler ones, each with its distance from the model's ELBO and its time, in aligned columns."""
+    if not found:
+        return []
+    rows = [("", "nats", "", "− ELBO", "", "n", "CPU", "")]
+    for row in found["rows"]:
+        if row["value"] is None:
+            rows.append((row["name"], "–", "", "", "", "", "", row["what"]))
+            continue
+        value, error, gap, its = (row[key] for key in ("value", "stderr", "difference", "difference_stderr"))
+        rows.append((row["name"], number(value), f"± {number(error)}", number(gap), f"± {number(its)}" if gap else "",
+                     f"{row['n']:,}", duration(row["seconds"]), row["what"]))  # fmt: skip
+    return ["", *_aligned(rows, "<><><>><")]
 
 
 def comparison_lines(comparison: Any) -> list[str]:
@@ -251,6 +312,17 @@ def comparison_lines(comparison: Any) -> list[str]:
     data = _shares(comparison.data)
     rows.append(("  test examples themselves", data, data))
     return _aligned(rows, "<>>")
+
+
+def difference_lines(found: Any, names: Sequence[str]) -> list[str]:
+    """Two runs in a bound, and their difference, in aligned columns."""
+    n = f"{len(found.differences):,} test examples"
+    rows = [(name, number(mean), "", "nats", found.what) for name, mean in zip(names, found.means, strict=True)]
+    rows.append(
+        ("difference", number(found.mean), f"± {number(found.stderr)}", "nats", f"paired, {n}: {found.verdict()}")
+    )
+    rows.append(("wins", f"{found.wins:.1%}", "", "", f"of examples are better under {names[0]}"))
+    return _aligned(rows, "<><<<")
 
 
 def sweep_lines(record: dict[str, Any]) -> list[str]:

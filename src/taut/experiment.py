@@ -63,6 +63,10 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     for layer in experiment.model.layers:
         layer.prior.check(len(data.train))
     training = replace(training, batch=min(training.batch, len(data.train)))
+    if training.aggressive and not experiment.model.layers:
+        raise InputError(
+            "training.aggressive", f"is {training.aggressive}, and the model has no latents to infer", "leave it out"
+        )
     vae = build(experiment, data)  # what cannot be built is refused here, before anything is written
     for stage in training.stages:
         vae.learn(stage.learn)

@@ -163,16 +163,19 @@ def what(experiment: Any, data: Any) -> list[str]:
     lines = [f"{data.reading.name}: {data.what()}: {likelihood}; {data.splits()}"]
     lines += [f"note: {note}" for note in data.notes()]
     model, training = experiment.model, experiment.training
-    layers = " → ".join(str(layer.latents) for layer in model.layers) or "no"
+    layers = " → ".join(str(layer.latents) for layer in model.layers)
     posteriors = dict.fromkeys(type(layer.posterior).__name__ for layer in model.layers)
     prior = f"{type(model.prior).__name__} prior" + (" at the top" if len(model.layers) > 1 else "")
     estimators = [type(each).__name__ for each in experiment.objective.estimator]
     gradient = f" by {', '.join(dict.fromkeys(estimators))}" if set(estimators) - {"Pathwise"} else ""
     objective = " + ".join(type(part).__name__ for part in (experiment.objective, *experiment.objective.penalties))
-    lines.append(
-        f"model: {layers} latent{'s'[: layers != '1']}, {prior}, {' → '.join(posteriors) or 'no'} posterior, "
-        f"{type(model.network).__name__}; {objective}{gradient} for {training.steps:,} steps of {training.batch}"
+    latents = (
+        f"{layers} latent{'s'[: layers != '1']}, {prior}, {' → '.join(posteriors)} posterior"
+        if layers
+        else "no latents"
     )
+    length = f"{training.steps:,} steps of {training.batch}"
+    lines.append(f"model: {latents}, {type(model.network).__name__}; {objective}{gradient} for {length}")
     return lines
 
 

@@ -19,6 +19,7 @@ def arguments(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from taut.advice import Advice
     from taut.api import carry_out, resumable
     from taut.config import to_tree, write_yaml
     from taut.console import Watch, console, result_lines
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet:
         for line in what(experiment, data):
             out.print(line)
-    watch = Watch(out, args.quiet)
+    watch = Watch(out, args.quiet, Advice(experiment))
     stages = {"evaluating": "evaluating on the test split …", "reporting": "drawing the report …"}
 
     def stage(name: str) -> None:

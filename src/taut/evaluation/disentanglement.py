@@ -68,7 +68,7 @@ def mig(codes: np.ndarray, factors: np.ndarray, names: Sequence[str]) -> dict[st
     """The mutual information gap of codes (N, D) and factors (N, F) with F names; a factor that does not vary has none.
 
     Returns:
-        ``value``, the mean over factors, None if none varies; ``factors``, the gap of each by name; ``information``,
+        ``value``, the mean over factors, None if none varies; ``factors``, the gap of each by name; ``shares``,
         I(z_j; v_k)/H(v_k) of each by name, D numbers from 0 to 1; ``n``, N.
     """
     columns = [binned(column) for column in codes.T]
@@ -84,7 +84,7 @@ def mig(codes: np.ndarray, factors: np.ndarray, names: Sequence[str]) -> dict[st
     return {
         "value": float(np.mean(there)) if there else None,
         "factors": gaps,
-        "information": shares,
+        "shares": shares,
         "n": len(codes),
     }
 

@@ -87,12 +87,22 @@ class Ledger:
                 progress(done)
                 if time.monotonic() - written > EVERY:
                     pieces = [_joined(pieces)]
-                    self._write(path, settings, done, pieces[0])
+                    self._write(path, settings, done, len(parts), pieces[0])
                     written = time.monotonic()
         finally:  # Ctrl-C too: what is done is done
             if pieces:
-                self._write(path, settings, done, _joined(pieces))
+                self._write(path, settings, done, len(parts), _joined(pieces))
         return _joined(pieces)
+
+    def kept(self, name: str) -> list[tuple[dict[str, Any], dict[str, Tensor]]]:
+        """What was measured to the end under a name: for each time its settings and its results."""
+        found = []
+        for path in sorted(self.folder.glob(f"{name}-*.safetensors")) if self.folder else []:
+            with contextlib.suppress(InputError):  # a damaged file is no result
+                tensors, facts = read_tensors(path)
+                if facts["done"] == facts["parts"]:
+                    found.append((facts["settings"], tensors))
+        return found
 
     def _path(self, name: str, settings: dict[str, Any]) -> Path | None:
         if self.folder is None:
@@ -109,14 +119,16 @@ class Ledger:
             return 0, {}
         return (facts["done"], found) if facts["settings"] == json.loads(json.dumps(settings)) else (0, {})
 
-    def _write(self, path: Path | None, settings: dict[str, Any], done: int, found: dict[str, Tensor]) -> None:
+    def _write(
+        self, path: Path | None, settings: dict[str, Any], done: int, parts: int, found: dict[str, Tensor]
+    ) -> None:
         if path is None:
             return
         with contextlib.suppress(
             OSError, InputError
         ):  # a folder that takes no file keeps nothing: the result is as good
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_tensors(path, found, {"settings": settings, "done": done})
+            write_tensors(path, found, {"settings": settings, "done": done, "parts": parts})
 
 
 def _joined(pieces: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

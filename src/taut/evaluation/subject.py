@@ -87,13 +87,19 @@ class Subject:
         require_positive("limit", limit)
         return torch.arange(min(len(self), limit or len(self)))
 
-    def some(self, limit: int | None) -> Tensor:
-        """The numbers of so many examples at random, in order, the same at each call; all where there are no more."""
+    def some(self, limit: int | None, among: Tensor | None = None) -> Tensor:
+        """The numbers of so many examples at random, in order, the same at each call; all where there are no more.
+
+        Args:
+            limit: how many.
+            among: the numbers (N,) to choose from; all if left open.
+        """
         require_positive("limit", limit)
-        if limit is None or limit >= len(self):
-            return torch.arange(len(self))
-        chosen = torch.randperm(len(self), generator=torch.Generator().manual_seed(self.seed))[:limit]
-        return chosen.sort().values
+        among = torch.arange(len(self)) if among is None else among
+        if limit is None or limit >= len(among):
+            return among
+        chosen = torch.randperm(len(among), generator=torch.Generator().manual_seed(self.seed))[:limit]
+        return among[chosen.sort().values]
 
     def batch(self, index: Tensor) -> Batch:
         """The examples at an index (B,) in order: for one seed always the same numbers."""
@@ -129,7 +135,7 @@ class Subject:
             size: examples together.
 
         Returns:
-            The results one after another, on the host.
+            The results one after another, on the host; and ``example``, the numbers of the examples.
         """
         parts = list(index.split(size))
         sizes = [0, *torch.tensor([len(part) for part in parts]).cumsum(0).tolist()]
@@ -137,7 +143,8 @@ class Subject:
         def one(i: int, part: Tensor) -> dict[str, Tensor]:
             batch = self.batch(part)
             with seeded(seed_of(self.seed, name, i), self.feed.x.device):
-                return compute(batch, lambda share: progress(sizes[i] + share * len(part), len(index)))
+                found = compute(batch, lambda share: progress(sizes[i] + share * len(part), len(index)))
+            return found | {"example": part}
 
         asked = {
             **self.identity,

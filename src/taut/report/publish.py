@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from taut.advice import remedies
 from taut.config import to_tree, write_yaml
 from taut.data import Dataset, Reading, Split
 from taut.data.reading import channel_axis
+from taut.evaluation import draws
+from taut.evaluation.exact import MOST
 from taut.evaluation.neighbours import nearest
 from taut.evaluation.quality import in_words
 from taut.evaluation.space import Space
@@ -23,6 +26,7 @@ from taut.report import figures
 from taut.report.charts import SIGNAL
 from taut.report.html import Table, key_numbers, write_report
 from taut.report.images import per_row
+from taut.report.posteriors import exact_posteriors
 
 if TYPE_CHECKING:
     from taut.runs import Run
@@ -34,6 +38,7 @@ FEW = 1000  # test examples, below which those of the validation are put on the 
 COMPARED = 20_000  # training examples among which neighbours are sought, at most
 PATHS, STEPS = 6, 9  # pairs of examples, and pictures from the one to the other
 MOVED, PLACES = 8, 7  # dimensions that are moved, and where to
+POSTERIORS = 3  # exact ones that are shown
 INFORMATIVE = 0.01  # nats below which a dimension says nothing
 BROUGHT = "brought to the nearest values that the latents can take"
 
@@ -98,14 +103,15 @@ def publish(run: Run, data: Dataset, folder: str | Path, metrics: Sequence[dict[
     folder = Path(folder)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     book = _Book(run, data, folder)
-    for draw in (_samples, _reconstructions, _map, _interpolations, _traversals, _factors, _kl, _curves):
+    for draw in (_samples, _reconstructions, _map, _posteriors, _interpolations, _traversals, _factors, _kl, _aggregate,
+                 _curves):  # fmt: skip
         draw(book, metrics)
     summary = run.summary
     return write_report(
         folder,
         f"taut: {data.reading.name} — {_kind(run)}",
         key_numbers(summary),
-        [*_codes(summary), Table("The run", ("", ""), _facts(run, data))],
+        [*_codes(summary), *_draws(summary), Table("The run", ("", ""), _facts(run, data))],
         book.pictures,
         book.notes,
         lead=f"{data.what()}: {run.experiment.model.likelihood.in_words(run.reading.support)}; {data.splits()}",
@@ -172,18 +178,31 @@ def _samples(book: _Book, metrics: Sequence[dict]) -> None:
         picture = figures.samples(canvas.draw(drawn), None, None, "vector", data=training[:CODES], names=book.names)
         caption = "Each column of the training data, and of draws: z from the prior p(z), then x from p(x|z)."
         return book.add("samples", picture, "New data from the prior", caption)
-    drawn = run.sample(3 * canvas.across(120) if canvas.image else 9, seed=0, means=True)
+    drawn = run.sample(3 * canvas.across(120) if canvas.image else 9, seed=0, means=bool(book.latents))
     where, distances = nearest(book.space.points(drawn), book.space.points(training))
     picture = figures.samples(
         canvas.draw(drawn), canvas.draw(training[where.numpy()]), distances.numpy(), **canvas.style, names=book.names
     )
     among = "all" if len(pool) == len(book.data.train) else f"{len(pool):,}"
     caption = (
-        f"Draws of z from the prior p(z), decoded: shown are means of p(x|z), which are smoother than draws of x. "
-        f"With each, the nearest of {among} training examples (distance in {book.space.unit}): "
+        f"{_drawn(book)} With each, the nearest of {among} training examples (distance in {book.space.unit}): "
         "a sample that equals its neighbour would be a copy."
     )
-    book.add("samples", picture, "New data from the prior, and the nearest training examples", caption)
+    book.add(
+        "samples",
+        picture,
+        f"New data{' from the prior' if book.latents else ''}, and the nearest training examples",
+        caption,
+    )
+
+
+def _drawn(book: _Book) -> str:
+    """What new data are, in words."""
+    if not book.latents:
+        return "Draws from p(x)."
+    if not book.run.averaged:
+        return "Draws of z from the prior p(z), then of x from p(x|z)."
+    return "Draws of z from the prior p(z), decoded: shown are means of p(x|z), which are smoother than draws of x."
 
 
 def _reconstructions(book: _Book, metrics: Sequence[dict]) -> None:
@@ -193,7 +212,7 @@ def _reconstructions(book: _Book, metrics: Sequence[dict]) -> None:
     some = book.test(3 * canvas.across(96) if canvas.image else 9 if canvas.signal else 300)
     x, recon = book.space.still(some), book.run.reconstruct(some)
     picture = figures.reconstructions(canvas.draw(x), canvas.draw(recon), **canvas.style, names=book.names)
-    caption = f"Test examples, which the model has not seen, and the mean of p(x|z) at the {book.run.centre} of z."
+    caption = f"Test examples, which the model has not seen, and {book.run.decodings} at the {book.run.centre}s of z."
     if not canvas.image and not canvas.signal:
         caption += " On the diagonal, a column is rebuilt exactly; a level cloud is its mean, kept by no latent."
     book.add("reconstructions", picture, "Reconstructions", caption)
@@ -214,6 +233,13 @@ def _map(book: _Book, metrics: Sequence[dict]) -> None:
     book.add("latent_map", picture, "Map of the latent space", caption)
 
 
+def _posteriors(book: _Book, metrics: Sequence[dict]) -> None:
+    if not 0 < book.latents <= MOST or not book.proper or not book.run.real:
+        return
+    picture, caption = exact_posteriors(book.run, book.run.subject(book.data), POSTERIORS, POSTERIORS)
+    book.add("posteriors", picture, "What the data say of z, and what q says", caption)
+
+
 def _interpolations(book: _Book, metrics: Sequence[dict]) -> None:
     if not book.latents or len(book.data.test) < 2:
         return
@@ -223,7 +249,9 @@ def _interpolations(book: _Book, metrics: Sequence[dict]) -> None:
     rows = np.stack([canvas.draw(book.run.decode(interpolate(codes[i], codes[j], STEPS))) for i, j in pairs])
     ends = canvas.draw(book.space.still(some, pairs.ravel()))
     ends = ends.reshape(len(pairs), 2, *ends.shape[1:])
-    caption = f"On straight lines between the {book.run.centre}s of two test examples, in equal steps: means of p(x|z)."
+    caption = (
+        f"On straight lines between the {book.run.centre}s of two test examples, in equal steps: {book.run.decodings}."
+    )
     caption += "" if book.run.real else f" Codes are {BROUGHT}."
     picture = figures.interpolations(rows, **canvas.style, ends=ends, names=book.names)
     book.add("interpolations", picture, "Between two examples", caption)
@@ -280,7 +308,7 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
 
 
 def _factors(book: _Book, metrics: Sequence[dict]) -> None:
-    shares = ((book.run.summary.get("quality") or {}).get("mig") or {}).get("information")
+    shares = ((book.run.summary.get("quality") or {}).get("mig") or {}).get("shares")
     if not shares:
         return
     caption = (
@@ -301,9 +329,23 @@ def _codes(summary: dict[str, Any]) -> list[Table]:
     return [Table("The codes", ("", "", ""), rows, note), *_of_factors(found)]
 
 
+def _draws(summary: dict[str, Any]) -> list[Table]:
+    """Whether draws are new, true and varied."""
+    found = summary.get("draws") or {}
+    rows = [(name, f"{value} {error} {unit}".strip(), text) for name, value, error, unit, text in draws.in_words(found)]
+    if not rows:
+        return []
+    note = (
+        f"Of {found['n']:,} draws of x and as many test examples, by the {found['neighbours']} nearest neighbours. In brackets "
+        "what unseen examples reach in place of draws. A copy lies less than half as far from a training example as that "
+        "one's own nearest fellow."
+    )
+    return [Table("The draws", ("", "", ""), rows, note)]
+
+
 def _of_factors(found: dict[str, Any]) -> list[Table]:
     """For each factor the latent that tells most of it, and how well all do together."""
-    shares = found.get("mig", {}).get("information")
+    shares = found.get("mig", {}).get("shares")
     if not shares:
         return []
     gaps, told = found["mig"]["factors"], found["dci"].get("factors", {})
@@ -330,10 +372,34 @@ def _kl(book: _Book, metrics: Sequence[dict]) -> None:
     book.add("kl", figures.kl_bars(book.kl), "Where the rate goes", caption)
 
 
+def _aggregate(book: _Book, metrics: Sequence[dict]) -> None:
+    if book.kl is None or not book.latents or not book.run.real:
+        return
+    chosen = np.argsort(-book.kl, kind="stable")[:MOVED]
+    drawn = book.run.encode(book.split, sample=True)[:, chosen]
+    prior = book.run.draw_codes(4 * CODES)[:, chosen]
+    names = [f"z{i}" for i in chosen]
+    picture = figures.vector_marginals(prior, drawn, names, ("prior", "aggregate posterior"))
+    caption = (
+        f"Draws from the posteriors of {len(drawn):,} {book.whose} examples, all together, and draws from the prior, "
+        "along the latents that say most. Where the two differ, draws from the prior meet codes that no example has."
+    )
+    if held := (book.run.summary.get("aggregate") or {}).get("mismatch"):
+        caption += (
+            f" The difference, KL(q(z) ‖ p(z)), costs {max(0, held['low']):.1f} to {held['high']:.1f} nats of the rate."
+        )
+    book.add("aggregate", picture, "The aggregate posterior and the prior", caption)
+
+
 def _curves(book: _Book, metrics: Sequence[dict]) -> None:
     if not metrics:
         return
-    caption = "Nats per example, on validation data with one sample of z; the ELBO is always at β = 1."
+    caption = "Nats per example, on validation data"
+    caption += (
+        " with one sample of z; the ELBO is always at β = 1."
+        if book.latents
+        else "; without latents the ELBO is log p(x)."
+    )
     book.add("curves", figures.curves(metrics), "Training", caption)
 
 
@@ -364,8 +430,7 @@ def _notes(book: _Book) -> list[str]:
     if book.proper and book.latents >= 4 and active is not None and active < book.latents / 4:
         notes.append(
             f"Only {active} of {book.latents} latent dimensions are in use; the others have collapsed to the prior. "
-            "That does no harm where the data need no more; if reconstructions lack detail, try a longer warm-up "
-            "(`--objective.schedule.share 0.5`) or a smaller weight of the rate (`--objective.beta 0.5`)"
+            f"That does no harm where the data need no more; if reconstructions lack detail: {remedies(book.run.experiment)}"
         )
     best, steps = summary.get("best_step"), summary.get("steps")
     if best and steps and best < steps / 2:

@@ -23,7 +23,7 @@ from taut.training.checkpoint import WEIGHTS, write_atomically
 
 __all__ = ["finished", "reopen", "write_head", "write_record"]
 
-NUMBERS = ("n", "elbo", "elbo_stderr", "distortion", "rate", "iw", "bits_per_dim", "active_units", "latent_dim", "information",
+NUMBERS = ("n", "elbo", "elbo_stderr", "distortion", "rate", "iw", "bits_per_dim", "active_units", "latent_dim",
            "steps", "epochs", "best_step", "seconds", "parameters")  # fmt: skip
 """What a sweep repeats of each point's summary."""
 
@@ -58,6 +58,7 @@ def write_record(folder: Path, plan: Plan, jobs: int, failures: Mapping[int, str
             "beta": objective.beta,
             "failure": failures.get(i),
             **{name: summary.get(name) for name in NUMBERS},
+            "information": (summary.get("aggregate") or {}).get("information"),
         })  # fmt: skip
     record = {
         "data": plan.data.reading.name,

@@ -1,5 +1,6 @@
 """Training: one loop, its checkpoints and its validation."""
 
+from taut.training.information import Information, information
 from taut.training.loop import CHECKPOINT, Diverged, Event, Stopped, fit, measure_pace, steps_per_epoch
 from taut.training.spec import SGD, Adam, Adamax, AdamW, Optimiser, Stage, Training
 from taut.training.start import Start
@@ -13,6 +14,7 @@ __all__ = [
     "Adamax",
     "Diverged",
     "Event",
+    "Information",
     "Optimiser",
     "Stage",
     "Start",
@@ -21,6 +23,7 @@ __all__ = [
     "active_units",
     "examine",
     "fit",
+    "information",
     "measure_pace",
     "seeded",
     "steps_per_epoch",

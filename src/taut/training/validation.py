@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from taut.data import Feed
-from taut.model import VAE
+from taut.model import VAE, draw
+from taut.training.information import information
 
 __all__ = ["active_units", "examine", "seeded"]
+
+TOLD, TOLD_PAIRS = 2048, 2**17  # examples, and pairs of them, by which it is measured how much the latents tell
 
 ACTIVE = 0.01
 """A unit is active if the variance of its posterior mean over the data is above this (Burda et al. 2016), in units of the
@@ -28,30 +32,41 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
 
 
 @torch.no_grad()
-def examine(vae: VAE, feed: Feed, batch: int = 1024, seed: int = 0, limit: int | None = None) -> dict[str, float]:
-    """One sample per example: mean distortion, rate and ELBO in nats, and the number of active units.
+def examine(vae: VAE, feed: Feed, batch: int = 1024, seed: int = 0, limit: int | None = None) -> dict[str, Any]:
+    """One sample per example: mean distortion, rate and ELBO in nats, and where the rate goes.
 
-    The ELBO is ``None`` for a point posterior.
+    Returns:
+        ``elbo`` (None for a point posterior), ``distortion``, ``rate``; ``active_units``; ``kl``, for each layer the mean
+        divergence of each latent dimension, or of all together where it does not come apart; ``information``, the lower
+        bound of what z tells of x (:mod:`taut.training.information`), None where posteriors have no density.
     """
     n = min(len(feed), limit or len(feed))
     distortion = rate = 0.0
-    means: list[list[Tensor]] = []
+    columns: list[list[tuple[Tensor, Tensor, Tensor]]] = [[] for _ in vae.layers]
     proper = True
     with seeded(seed, feed.x.device):
         for index in torch.arange(n, device=feed.x.device).split(batch):
             data = feed.batch(index)
-            trace = vae(data)
+            evidence = vae.evidence(data)
+            trace = vae.descend(vae.root(len(index)), evidence, draw)
             distortion += trace.distortion(data).double().sum()
             rate += trace.rate().double().sum()
-            means.append([step.q.mean.flatten(1) for step in trace.steps])
+            for column, step, told in zip(columns, trace.steps, evidence, strict=True):
+                column.append((step.q.mean.flatten(1), step.kl.parts, told))
             proper = proper and trace.proper
+        layers = [tuple(torch.cat(rows) for rows in zip(*column, strict=True)) for column in columns]
+        told = None
+        if layers and proper:
+            some = float(sum(parts[:TOLD].double().sum(1).mean() for _, parts, _ in layers))
+            told = information(vae, [evidence[:TOLD] for _, _, evidence in layers], some, TOLD_PAIRS).low
     distortion, rate = float(distortion) / n, float(rate) / n
-    variances = [torch.cat(layer).var(0, correction=min(1, n - 1)) for layer in zip(*means, strict=True)]
     return {
         "elbo": -distortion - rate if proper else None,
         "distortion": distortion,
         "rate": rate,
-        "active_units": active_units(vae, variances),
+        "active_units": active_units(vae, [means.var(0, correction=min(1, n - 1)) for means, _, _ in layers]),
+        "information": told,
+        "kl": [parts.double().mean(0).tolist() for _, parts, _ in layers],
     }
 
 

@@ -1,0 +1,76 @@
+"""What to say when latents die, and what would help: in words that fit the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from taut.experiment import Experiment
+from taut.objectives import Constant
+from taut.posteriors import DiagonalNormal
+from taut.training import Event
+
+__all__ = ["Advice", "remedies"]
+
+NOTHING = 0.1  # nats, below which a code says nothing
+FEW = 4  # a remainder smaller than one in so many, of what was alive, is worth a word
+
+
+@dataclass
+class Advice:
+    """Listens to a training and says once, when it sees it, that the latents have died.
+
+    While β still rises nothing is said: latents come and go then.
+
+    Args:
+        experiment: resolved.
+    """
+
+    experiment: Experiment
+    most: int = 0
+    said: bool = False
+
+    def __call__(self, event: Event) -> str | None:
+        """The warning to give at this event, if any."""
+        if self.said or event.valid is None or event.valid["elbo"] is None or not self.experiment.model.layers:
+            return None
+        active = event.valid["active_units"]
+        if event.beta < self.experiment.objective.beta and event.step < event.steps:
+            self.most = max(self.most, active)
+            return None
+        if words := died(event.valid, self.most):
+            self.said = True
+            return f"{words} (posterior collapse). {remedies(self.experiment)}".replace("`", "")
+        self.most = max(self.most, active)
+        return None
+
+
+def died(numbers: dict[str, Any], most: int) -> str | None:
+    """What has died, in words, by the numbers of a validation and the most units that were active before."""
+    if numbers["rate"] < NOTHING:
+        return f"the latents have died: the code says {max(0.0, numbers['rate']):.2f} nats, and the decoder goes without it"
+    if numbers["active_units"] * FEW < most:
+        return f"latents have died: {numbers['active_units']} are active, of {most} that were"
+    return None
+
+
+def remedies(experiment: Experiment) -> str:
+    """What would help against latents that carry nothing, the likeliest first, and only what the run does not do already;
+    options stand in `backticks`."""
+    objective, model = experiment.objective, experiment.model
+    found = []
+    if model.likelihood.weaker:
+        found.append(model.likelihood.weaker)
+    if objective.beta > 1:
+        found.append(f"a smaller weight of the rate (`--objective.beta {min(1.0, objective.beta / 4):g}`)")
+    if getattr(objective, "free_bits", None) == 0:
+        found.append("free bits (`--objective.free_bits 0.25`)")
+    if isinstance(objective.schedule, Constant):
+        found.append("annealing (`--objective.schedule Linear`)")
+    elif hasattr(objective.schedule, "share") and objective.schedule.share < 0.5:
+        found.append("a longer warm-up (`--objective.schedule.share 0.5`)")
+    if all(isinstance(layer.posterior, DiagonalNormal) for layer in model.layers):
+        found.append(
+            "a posterior whose rate cannot fall below δ (`--model.posterior CommittedNormal --model.prior AR1`)"
+        )
+    return f"What helps: {', or '.join(found[:3])}." if found else "What helps: a weaker decoder."

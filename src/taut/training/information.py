@@ -1,0 +1,112 @@
+"""How much do the latents tell of x?
+
+    I_q(x; z) = E_x KL( q(z|x) ‖ q(z) ),      q(z) = E_x q(z|x)          nats
+
+is held from two sides for N examples and z ~ q(z|x_i) (Poole et al. 2019):
+
+    E log q(z|x_i) − log (1/N) Σ_n q(z|x_n)       ≤ I     and never above log N, however much there is to know
+    E log q(z|x_i) − log 1/(N−1) Σ_{n≠i} q(z|x_n) ≥ I     large where posteriors do not overlap; the rate is another
+
+An interval that is wide says that N examples are too few to tell, not that the latents are poor. Since the mean of
+log q(z|x) − log p(z) is the rate, which is known much better than from a few draws, both sides are taken as the rate less a
+mean of log q(z) − log p(z), whose terms vary little.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from taut.model import VAE, draw, fold, follow
+
+__all__ = ["Information", "information", "log_posteriors"]
+
+PAIRS = 2**21  # of a draw and an example
+ELEMENTS = 2**22  # numbers at once
+
+
+@dataclass(frozen=True)
+class Information:
+    """I_q(x; z), held from two sides, in nats.
+
+    Attributes:
+        low: the lower bound, at most log N.
+        high: the upper bound, at most the rate.
+        low_stderr, high_stderr: their standard errors over draws of z.
+        rate: the mean rate.
+        n: N.
+    """
+
+    low: float
+    high: float
+    low_stderr: float
+    high_stderr: float
+    rate: float
+    n: int
+
+    @property
+    def most(self) -> float:
+        """log N: the most that the lower bound can say."""
+        return math.log(self.n)
+
+
+@torch.no_grad()
+def information(vae: VAE, evidence: Sequence[Tensor], rate: float, pairs: int = PAIRS) -> Information:
+    """I_q(x; z) of all latents together, from what the encoder says of N examples.
+
+    Draws come from the default generator.
+
+    Args:
+        vae: the model; every posterior has a density.
+        evidence: one (N, …) a layer.
+        rate: the mean rate of these examples, nats.
+        pairs: how many pairs of a draw and an example to weigh, about: fewer draws are taken where there are many examples.
+    """
+    n = len(evidence[0])
+    draws = max(1, min(n, pairs // n))
+    own = torch.linspace(0, n - 1, draws, device=evidence[0].device).round().long()
+    steps, _ = vae.walk(vae.root(draws), [e[own] for e in evidence], draw)
+    log_q = log_posteriors(vae, evidence, [step.z for step in steps]).double()
+    log_own = sum(step.log_q for step in steps).double()
+    log_q[torch.arange(draws), own] = log_own  # as it was drawn: where a flow is inverted, it is so only nearly
+    log_p = sum(step.log_p for step in steps).double()
+    low = rate - (log_q.logsumexp(1) - math.log(n) - log_p)
+    others = log_q.scatter(1, own[:, None], -math.inf).logsumexp(1) - math.log(max(1, n - 1))
+    high = rate - (others - log_p)
+    most = max(0.0, min(math.log(n), rate))
+    return Information(
+        low=min(max(0.0, float(low.mean())), most),
+        high=min(max(0.0, float(high.mean())), rate),
+        low_stderr=_stderr(low),
+        high_stderr=_stderr(high),
+        rate=rate,
+        n=n,
+    )
+
+
+@torch.no_grad()
+def log_posteriors(vae: VAE, evidence: Sequence[Tensor], z: Sequence[Tensor]) -> Tensor:
+    """log q(z_m|x_n) of M draws under the posteriors of N examples, (M, N) nats.
+
+    Args:
+        vae: the model.
+        evidence: one (N, …) a layer.
+        z: one (M, *event) a layer.
+    """
+    n, width = len(evidence[0]), sum(part[0].numel() for part in (*evidence, *z))
+    at_once = max(1, ELEMENTS // (n * width))
+    rows = []
+    for some in zip(*(part.split(at_once) for part in z), strict=True):
+        m = len(some[0])
+        values = [part.repeat_interleave(n, 0) for part in some]
+        steps, _ = vae.walk(vae.root(m * n), [fold(e, m) for e in evidence], follow(values))
+        rows.append(sum(step.log_q for step in steps).view(m, n))
+    return torch.cat(rows)
+
+
+def _stderr(values: Tensor) -> float:
+    return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
