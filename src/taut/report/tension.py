@@ -198,7 +198,8 @@ def along(tracks: Sequence[Track], option: str) -> Figure:
                 for lines, look, face in ((track.lines, "o-", colour), (track.dashed, "o--", PAPER)):
                     if lines is not None:
                         x, y, error = lines[name].T
-                        panel.errorbar(x, y, error, fmt=look, color=colour, mfc=face, ms=4, lw=1.1, elinewidth=0.9)
+                        panel.errorbar(x, y, error, fmt=look, color=colour, mfc=face, ms=4, lw=1.1, elinewidth=0.9,
+                                       clip_on=False)  # fmt: skip
             _scale(panel, values)
             panel.set(title=track.title)
             panel.margins(0.06, 0.12)
