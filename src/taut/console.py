@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from taut.evaluation import draws, in_words
+from taut.evaluation import draws, evidence, in_words
 
 __all__ = ["Progress", "Watch", "console", "difference_lines", "number", "result_lines"]
 
@@ -120,14 +120,18 @@ class Progress:
     def __init__(self, what: str, quiet: bool = False) -> None:
         self.what, self.show = what, not quiet and sys.stderr.isatty()
         self.began = self.drawn = time.monotonic()
+        self.first: float | None = None
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: float, total: int) -> None:
         now = time.monotonic()
+        if self.first is None:  # what an earlier sitting has done says nothing of this one's pace
+            self.began, self.first = now, done
         if not self.show or (now - self.drawn < 0.2 and done < total):
             return
         self.drawn = now
-        left = duration((now - self.began) / done * (total - done))
-        text = f"\r{self.what}: {done:,}/{total:,}, {left} left"
+        text = f"\r{self.what}: {int(done):,}/{total:,}"
+        if done > self.first:
+            text += f", {duration((now - self.began) / (done - self.first) * (total - done))} left"
         sys.stderr.write(text.ljust(78) if done < total else "\r" + " " * 78 + "\r")
         sys.stderr.flush()
 
@@ -146,6 +150,7 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
             rows.append((f"IW-{iw['k']}", number(iw["value"]), f"± {number(iw['stderr'])}", "nats", what))
         if summary["bits_per_dim"] is not None:
             rows.append(("", number(summary["bits_per_dim"], 4), "", "bits/dim", "−ELBO, per element of x"))
+    rows += evidence.in_words(summary)
     rows.append(("distortion", number(summary["distortion"]), "", "nats", "−log p(x|z): what the code leaves out"))
     if summary["rate"] is not None:
         rows.append(("rate", number(summary["rate"]), "", "nats", "KL(q(z|x) ‖ p(z)): what the code says"))

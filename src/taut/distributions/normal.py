@@ -66,7 +66,7 @@ class DiagonalNormal(Distribution):
     def from_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         scale = self.log_scale.expand_as(noise)
         terms = noise.square().mul(0.5).add(scale).flatten(1).sum(1)
-        return torch.addcmul(self.mu, self.log_scale.exp(), noise), -(terms + 0.5 * _LOG_2PI * noise[0].numel())
+        return torch.addcmul(self.mu, self.log_scale.exp(), noise), -(terms + 0.5 * _LOG_2PI * self.event_shape.numel())
 
     def to_noise(self, value: Tensor) -> Tensor:
         return (value - self.mu) * (-self.log_scale).exp()

@@ -26,7 +26,8 @@ from torch.distributions import Distribution
 from taut.data import Batch
 from taut.distributions import NonCentred
 from taut.errors import InputError
-from taut.model import VAE, Pick, Site, Step, Trace, fold
+from taut.model import VAE, Pick, Site, Step, Trace, fold, pick_prior
+from taut.training import seeded
 
 __all__ = ["Coordinates", "Start", "require_real", "still"]
 
@@ -158,14 +159,13 @@ def require_real(vae: VAE, what: str, start: Start = "prior") -> None:
         if layer.space != "real":
             kind = {"sphere": "points of a sphere", "categories": "categories", "bits": "zeros and ones"}[layer.space]
             raise InputError(what, f"needs latents that are real numbers, and the model's are {kind}", instead)
-    trace = vae.generate(1, lambda site: Step(site.p, site.p, (z := site.p.sample()), z.new_zeros(1)))
+    with seeded(0, vae.shift.device), torch.no_grad():
+        trace = vae.generate(1, pick_prior())
+        steps = vae(Batch(trace.likelihood.sample())).steps
     for density in (trace.likelihood, *(step.p for step in trace.steps)):
         _require_exact(density, what)
-    if start == "posterior":
-        example = Batch(trace.likelihood.sample())
-        for step in vae(example).steps:
-            if not getattr(step.q, "proper", True):
-                raise InputError("start", "is posterior, and a point posterior has no density", "start from the prior")
+    if start == "posterior" and not all(getattr(step.q, "proper", True) for step in steps):
+        raise InputError("start", "is posterior, and a point posterior has no density", "start from the prior")
 
 
 def _require_exact(density: Distribution, what: str) -> None:

@@ -7,8 +7,8 @@ density e^{−H} is kept by the motion du/dt = v, dv/dt = ∇ log f(u), which L 
 
 and wholly once the end (u*, v*) is accepted only with probability min(1, e^{H − H*}): the leapfrog is reversible and keeps
 volumes. With v drawn anew before each trajectory and forgotten after it the kernel has detailed balance,
-f(u) K(u → u*) = f(u*) K(u* → u), for any ε that u has no part in. So each trajectory may have a random one: ε is spread by ±20%,
-lest a trajectory come back to where it began. Energies that are no number are refused.
+f(u) K(u → u*) = f(u*) K(u* → u), for any ε that u has no part in. So each trajectory may have a random one: ε is spread by
+±20%, lest a trajectory come back to where it began. Energies that are no number are refused.
 
 Densities come as log f(u) = Σ_p c_p g_p(u), values and gradients of each term kept apart: along a path of densities the
 coefficients c change, and nothing that is known of where a chain stands need be found again.
@@ -65,9 +65,7 @@ def at(terms: Terms, u: Tensor) -> Position:
     return Position(u.detach(), values.detach(), torch.stack(slopes))
 
 
-def trajectory(
-    terms: Terms, here: Position, c: Tensor, step: Tensor, leapfrogs: int = 10
-) -> tuple[Position, Tensor]:
+def trajectory(terms: Terms, here: Position, c: Tensor, step: Tensor, leapfrogs: int = 10) -> tuple[Position, Tensor]:
     """One trajectory of every chain, and whether to follow it.
 
     Args:
