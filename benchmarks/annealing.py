@@ -155,21 +155,14 @@ def table(found: dict[str, Any]) -> str:
     """All that was found, as Markdown."""
     lines = []
     if rows := found.get("linear"):
-        lines += [
-            "| latents | estimate | estimate − log p(x), mean | largest | ESS | CPU s |",
-            "|---|---|---|---|---|---|",
-        ]
+        lines += ["| latents | estimate | estimate − log p(x), mean | largest | ESS | CPU s |", "|---|---|---|---|---|---|"]
         lines += [
             f"| {row['latents']} | {row['estimate']} | {row['mean']:+.4f} ± {row['stderr']:.4f} | {row['worst']:.3f} | "
             f"{'' if row['ess'] is None else format(row['ess'], '.1f')} | {row['seconds']:.0f} |"
             for row in rows
         ]
     if rows := found.get("sides"):
-        lines += [
-            "",
-            "| latents | start | lower − log p(x) | upper − log p(x) | width | hold it |",
-            "|---|---|---|---|---|---|",
-        ]
+        lines += ["", "| latents | start | lower − log p(x) | upper − log p(x) | width | hold it |", "|---|---|---|---|---|---|"]
         lines += [
             f"| {row['latents']} | {row['start']} | {row['lower']:+.4f} ± {row['lower_stderr']:.4f} | {row['upper']:+.4f} ± "
             f"{row['upper_stderr']:.4f} | {row['width']:.4f} | {row['held']} of {row['seeds']} |"

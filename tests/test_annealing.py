@@ -216,7 +216,12 @@ def model(prior: str, latents: int = 2, posterior: str = "DiagonalNormal", layer
     """Six bits and a latent or two, out of their start."""
     torch.manual_seed(0)
     part = Prior.members[prior]
-    options = {"components": 5} if prior in ("Mixture", "Vamp", "Autoregressive") else {}
+    options: dict = {"components": 5} if prior in ("Mixture", "Vamp", "Autoregressive") else {}
+    options |= (
+        {"activation": "silu", "transforms": 1 + (prior != "NSF"), "hidden": (8,)}
+        if prior in ("RealNVP", "MAF", "NSF")
+        else {}
+    )
     spec = Model(latents, part(**options), Posterior.members[posterior](), Bernoulli(), MLP(hidden=(16,)), layers)
     vae = spec.build((BITS,), Support("binary", 2), Statistics(torch.full((BITS,), 0.4), torch.full((BITS,), 0.5)))
     with torch.no_grad():
@@ -240,12 +245,12 @@ def test_every_prior_of_real_numbers_can_be_annealed(prior: str) -> None:
     """Against quadrature; whether a prior knows its noise decides the coordinates and not the answer."""
     posterior = "Cauchy" if prior == "Cauchy" else "DiagonalNormal"
     vae = model(prior, posterior=posterior)
-    batch = bits(6)
+    batch = bits(4)
     truth = Integrator(vae).quadrature(batch, 1e-4)
     torch.manual_seed(1)
     for start in ("prior", "posterior"):
-        found = ais(vae, Annealing(24, 30, start=start, leapfrogs=5), batch)
-        assert float(((found["log_p"] - truth.log_p) / (found["error"] + 1e-4)).abs().max()) < 5
+        found = ais(vae, Annealing(40, 20, start=start, leapfrogs=4), batch)
+        assert float((found["log_p"] - truth.log_p).abs().mean()) < 0.25
         assert float(found["error"].max()) < 0.6
 
 
