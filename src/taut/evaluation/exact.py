@@ -190,7 +190,7 @@ def modes(log_density: np.ndarray, share: float = 0.05, dip: float = 0.1) -> int
         for lower in peaks[1:]:  # two slopes meet here: the lower peak ends
             root[lower] = peaks[0]
             count -= heights[lower] - heights[i] < dip
-    return count
+    return int(count)
 
 
 class _Rule:
