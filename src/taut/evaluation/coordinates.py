@@ -165,7 +165,9 @@ def require_real(vae: VAE, what: str, start: Start = "prior") -> None:
     for density in (trace.likelihood, *(step.p for step in trace.steps)):
         _require_exact(density, what)
     if start == "posterior" and not all(getattr(step.q, "proper", True) for step in steps):
-        raise InputError("start", "is posterior, and a point posterior has no density", "start from the prior")
+        raise InputError(
+            "start", "is posterior, and a point posterior has no density", "start from the prior (--start prior)"
+        )
 
 
 def _require_exact(density: Distribution, what: str) -> None:
