@@ -26,6 +26,12 @@ def arguments(parser: Parser) -> None:
                         help="take the importance-weighted gain over the ELBO on N random examples only")  # fmt: skip
     parser.add_argument("--draws", type=int, metavar="N",
                         help="judge N draws from the model: true to the data, varied, no copies?")  # fmt: skip
+    parser.add_argument("--gaps", action="store_true",
+                        help="split log p(x) − ELBO into what the family of q costs and what the encoder does")  # fmt: skip
+    parser.add_argument("--baselines", action="store_true",
+                        help="simpler densities of the same data, and q without an encoder, beside this model")  # fmt: skip
+    parser.add_argument("--gaps-limit", type=int, default=100, metavar="N",
+                        help="seek a q of their own for N random examples, in both of these [100]")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     _evidence_arguments(parser)
 
@@ -53,7 +59,7 @@ def _evidence_arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     import json
 
-    from taut.console import Progress, console, result_lines
+    from taut.console import Progress, baseline_lines, console, result_lines
     from taut.runs import finite, load
 
     run = load(args.run, args.trust)
@@ -63,17 +69,35 @@ def run(args: argparse.Namespace) -> int:
     result |= _evidence(run, args, result)
     if args.draws is not None:
         result["draws"] = run.judge(args.draws, args.seed, args.data_root)
+    result |= _beside(run, args)
     if args.json:
         print(json.dumps(finite(_without(result, *PER_LATENT)), ensure_ascii=False))
         return 0
     out = console()
     out.print(f"{result['data']}, {result['split']} split, {result['n']:,} examples, {result['support']}, "
               f"{result['likelihood']}", style="dim")  # fmt: skip
-    for line in result_lines(result):
+    for line in result_lines(result) + baseline_lines(result.get("baselines", {})):
         out.print(line)
     if args.exact:
         out.print(f"\npicture  {result['exact']['picture']}", soft_wrap=True)
     return 0
+
+
+def _beside(run: Any, args: argparse.Namespace) -> dict[str, Any]:
+    """What is asked for by an option of its own."""
+    from taut.console import Progress
+    from taut.evaluation import baselines, gaps
+
+    found: dict[str, Any] = {}
+    if args.gaps:
+        watch = Progress("a q for each example", args.quiet)
+        found["gaps"] = gaps(run.subject(args.data, args.seed, args.data_root), args.gaps_limit, progress=watch)
+    if args.baselines:
+        subject, data = run.subject(args.data, args.seed, args.data_root), run.dataset(args.data_root)
+        samples = args.samples if args.iw_limit is None else 1
+        watch = Progress("rows of baselines", args.quiet)
+        found["baselines"] = baselines(subject, data, samples, args.limit, args.gaps_limit, watch)
+    return found
 
 
 def _evidence(run: Any, args: argparse.Namespace, result: dict[str, Any]) -> dict[str, Any]:

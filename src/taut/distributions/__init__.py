@@ -1,8 +1,11 @@
 """Densities that torch and zuko lack, and the one divergence between any two."""
 
 from taut.distributions.autoregressive import AR1, Autoregressive
+from taut.distributions.bent import Bent
+from taut.distributions.chain import Chain
 from taut.distributions.correlated import FullNormal, LowRankNormal
 from taut.distributions.counts import BetaBinomial, Binomial, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from taut.distributions.course import Choose, Conditional, Continuum, Course, Position, draw_levels
 from taut.distributions.discrete import AutoregressiveOneHot, Bits, OneHot, one_hot
 from taut.distributions.divergence import Divergence, divergence, register_divergence, sampled
 from taut.distributions.draws import central, drawn, same_noise
@@ -25,11 +28,17 @@ __all__ = [
     "Affine",
     "Autoregressive",
     "AutoregressiveOneHot",
+    "Bent",
     "BetaBinomial",
     "Binomial",
     "Bits",
     "Cauchy",
+    "Chain",
+    "Choose",
+    "Conditional",
+    "Continuum",
     "Coupling",
+    "Course",
     "Delta",
     "DiagonalNormal",
     "DiscretisedLogistic",
@@ -48,6 +57,7 @@ __all__ = [
     "NonCentred",
     "OneHot",
     "Poisson",
+    "Position",
     "Quantised",
     "RelaxedBits",
     "RelaxedOneHot",
@@ -58,6 +68,7 @@ __all__ = [
     "ZeroInflatedNegativeBinomial",
     "central",
     "divergence",
+    "draw_levels",
     "drawn",
     "import_zuko",
     "nearest_code",

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from functools import cached_property, partial
 from typing import ClassVar
 
 import torch
@@ -31,9 +32,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from taut.distributions.autoregressive import AR1
+from taut.distributions.course import Continuum, Course
 from taut.distributions.divergence import register_divergence
 from taut.distributions.flow import full_precision
-from taut.distributions.normal import DiagonalNormal
+from taut.distributions.normal import DiagonalNormal, normal_cdf
 from taut.distributions.tempered import log_temperature, tempered
 
 __all__ = ["FullNormal", "LowRankNormal"]
@@ -41,7 +43,7 @@ __all__ = ["FullNormal", "LowRankNormal"]
 _LOG_2PI = math.log(2 * math.pi)
 
 
-class _Correlated(Distribution):
+class _Correlated(Course, Distribution):
     has_rsample = True
 
     arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the heads see to it
@@ -90,6 +92,33 @@ class _Correlated(Distribution):
         """diag σ K diag σ of the flattened event, (N, D, D)."""
         scale = self.log_scale.exp().flatten(1)
         return scale.unsqueeze(2) * self.correlator * scale.unsqueeze(1)
+
+    @property
+    @abstractmethod
+    def triangular(self) -> FullNormal:
+        """The same density by a triangular A."""
+
+    @property
+    def steps(self) -> list[slice]:
+        return [slice(d, d + 1) for d in range(self.event_shape.numel())]
+
+    def blank(self) -> Tensor:
+        return self.mu.new_zeros(self.mu.shape).flatten(1)
+
+    def conditional(self, elements: Tensor, position: slice) -> Continuum:
+        """z_d given z_<d, which tell ε_<d: N(μ_d + σ_d Σ_{j<d} A_dj ε_j, σ_d²)."""
+        d, full = position.start, self.triangular
+        mu, scale, mixing = full.mu.flatten(1), full.log_scale.flatten(1).exp(), full.mixing
+        before = ((elements - mu) / scale)[:, :d].unsqueeze(2)
+        with full_precision(before):
+            noise = torch.linalg.solve_triangular(mixing[:, :d, :d], before, upper=False, unitriangular=True)
+            carried = mixing[:, position, :d] @ noise
+        mean, scale = mu[:, position] + scale[:, position] * carried.squeeze(2), scale[:, position]
+        return Continuum(partial(normal_cdf, mean=mean, scale=scale), mean, scale)
+
+    def rows(self, index: Tensor) -> _Correlated:
+        """The densities of some rows, (M,) of N."""
+        return type(self)(self.mu[index], self.log_scale[index], self.mixing[index])
 
     def entropy(self) -> Tensor:
         """H(q), (N,) nats."""
@@ -153,6 +182,10 @@ class FullNormal(_Correlated):
         with full_precision(self.mixing):
             return self.factor @ self.factor.mT
 
+    @property
+    def triangular(self) -> FullNormal:
+        return self
+
     def half_log_det(self) -> Tensor:
         return self.mixing.new_zeros(self.batch_shape)
 
@@ -201,6 +234,15 @@ class LowRankNormal(_Correlated):
         with full_precision(self.mixing):
             outer = self.mixing @ self.mixing.mT
             return outer + _eye(outer)
+
+    @cached_property
+    def triangular(self) -> FullNormal:
+        """By the Cholesky factor of K, its diagonal taken into σ."""
+        factor = torch.linalg.cholesky(self.correlator)
+        diagonal = factor.diagonal(dim1=1, dim2=2)
+        return FullNormal(
+            self.mu, self.log_scale + diagonal.log().view_as(self.mu), (factor / diagonal.unsqueeze(2)).tril(-1)
+        )
 
     def half_log_det(self) -> Tensor:
         return self._inner.diagonal(dim1=1, dim2=2).log().sum(1)

@@ -36,6 +36,9 @@ class Prior(Part, family=True):
     alone: ClassVar[bool] = True
     """Whether it can stand at the top, where there is nothing above it."""
 
+    codable: ClassVar[bool] = False
+    """Whether its density is a :class:`taut.distributions.Course`, or a mixture of them, so that latents can be coded by it."""
+
     reads_encoder: ClassVar[bool] = False
     """Whether its density depends on the encoder's weights: its module is then an :class:`EncoderPrior`."""
 

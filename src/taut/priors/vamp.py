@@ -40,6 +40,7 @@ class Vamp(Prior):
         components: K, at most the number of training examples.
     """
 
+    codable: ClassVar[bool] = True
     space: ClassVar[None] = None
     heavy: ClassVar[bool] = True
     reads_encoder: ClassVar[bool] = True
