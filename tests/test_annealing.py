@@ -168,7 +168,7 @@ def test_log_p_of_linear_gaussian_models(case: str) -> None:
     vae, truth = CASES[case]()
     torch.manual_seed(0)
     batch, _ = made(vae, 24)
-    found = ais(vae, Annealing(32, 120), batch)
+    found = ais(vae, Annealing(32, 120, start="prior"), batch)
     off = found["log_p"] - truth.log_prob(batch.x)
     assert float(found["error"].mean()) < 0.2
     assert float((off / found["error"]).abs().max()) < 4.5
@@ -190,7 +190,7 @@ def test_an_exact_posterior_leaves_nothing_to_anneal() -> None:
 def test_both_sides_hold_log_p_between_them() -> None:
     vae, truth = linear(2)
     torch.manual_seed(3)
-    found = bdmc(vae, Annealing(16, 60), 60)
+    found = bdmc(vae, Annealing(16, 60, start="prior"), 60)
     torch.manual_seed(3)
     exact = truth.log_prob(made(vae, 60)[0].x)  # the examples are what is drawn first
     low, high = found["lower"] - exact, found["upper"] - exact
@@ -204,7 +204,7 @@ def test_more_degrees_bring_both_sides_nearer() -> None:
     gaps = []
     for temperatures in (3, 40):
         torch.manual_seed(0)
-        found = bdmc(vae, Annealing(8, temperatures), 100)
+        found = bdmc(vae, Annealing(8, temperatures, start="prior"), 100)
         gaps.append(float((found["upper"] - found["lower"]).mean()))
     assert 0 < gaps[1] < 0.3 * gaps[0]
 
@@ -356,7 +356,8 @@ def test_other_refusals() -> None:
     point = model("StandardNormal", posterior="Delta")
     require_real(point, "ais")
     with pytest.raises(
-        InputError, match=r"^start: is posterior, and a point posterior has no density; start from the prior$"
+        InputError,
+        match=r"^start: is posterior, and a point posterior has no density; start from the prior \(--start prior\)$",
     ):
         require_real(point, "ais", "posterior")
     noisy = model("StandardNormal")
