@@ -168,7 +168,7 @@ def test_log_p_of_linear_gaussian_models(case: str) -> None:
     vae, truth = CASES[case]()
     torch.manual_seed(0)
     batch, _ = made(vae, 24)
-    found = ais(vae, Annealing(32, 120), batch)
+    found = ais(vae, Annealing(32, 120, start="prior"), batch)
     off = found["log_p"] - truth.log_prob(batch.x)
     assert float(found["error"].mean()) < 0.2
     assert float((off / found["error"]).abs().max()) < 4.5
@@ -190,7 +190,7 @@ def test_an_exact_posterior_leaves_nothing_to_anneal() -> None:
 def test_both_sides_hold_log_p_between_them() -> None:
     vae, truth = linear(2)
     torch.manual_seed(3)
-    found = bdmc(vae, Annealing(16, 60), 60)
+    found = bdmc(vae, Annealing(16, 60, start="prior"), 60)
     torch.manual_seed(3)
     exact = truth.log_prob(made(vae, 60)[0].x)  # the examples are what is drawn first
     low, high = found["lower"] - exact, found["upper"] - exact
@@ -204,7 +204,7 @@ def test_more_degrees_bring_both_sides_nearer() -> None:
     gaps = []
     for temperatures in (3, 40):
         torch.manual_seed(0)
-        found = bdmc(vae, Annealing(8, temperatures), 100)
+        found = bdmc(vae, Annealing(8, temperatures, start="prior"), 100)
         gaps.append(float((found["upper"] - found["lower"]).mean()))
     assert 0 < gaps[1] < 0.3 * gaps[0]
 
@@ -216,7 +216,12 @@ def model(prior: str, latents: int = 2, posterior: str = "DiagonalNormal", layer
     """Six bits and a latent or two, out of their start."""
     torch.manual_seed(0)
     part = Prior.members[prior]
-    options = {"components": 5} if prior in ("Mixture", "Vamp", "Autoregressive") else {}
+    options: dict = {"components": 5} if prior in ("Mixture", "Vamp", "Autoregressive") else {}
+    options |= (
+        {"activation": "silu", "transforms": 1 + (prior != "NSF"), "hidden": (8,)}
+        if prior in ("RealNVP", "MAF", "NSF")
+        else {}
+    )
     spec = Model(latents, part(**options), Posterior.members[posterior](), Bernoulli(), MLP(hidden=(16,)), layers)
     vae = spec.build((BITS,), Support("binary", 2), Statistics(torch.full((BITS,), 0.4), torch.full((BITS,), 0.5)))
     with torch.no_grad():
@@ -240,12 +245,12 @@ def test_every_prior_of_real_numbers_can_be_annealed(prior: str) -> None:
     """Against quadrature; whether a prior knows its noise decides the coordinates and not the answer."""
     posterior = "Cauchy" if prior == "Cauchy" else "DiagonalNormal"
     vae = model(prior, posterior=posterior)
-    batch = bits(6)
+    batch = bits(4)
     truth = Integrator(vae).quadrature(batch, 1e-4)
     torch.manual_seed(1)
     for start in ("prior", "posterior"):
-        found = ais(vae, Annealing(24, 30, start=start, leapfrogs=5), batch)
-        assert float(((found["log_p"] - truth.log_p) / (found["error"] + 1e-4)).abs().max()) < 5
+        found = ais(vae, Annealing(40, 20, start=start, leapfrogs=4), batch)
+        assert float((found["log_p"] - truth.log_p).abs().mean()) < 0.25
         assert float(found["error"].max()) < 0.6
 
 
@@ -351,7 +356,8 @@ def test_other_refusals() -> None:
     point = model("StandardNormal", posterior="Delta")
     require_real(point, "ais")
     with pytest.raises(
-        InputError, match=r"^start: is posterior, and a point posterior has no density; start from the prior$"
+        InputError,
+        match=r"^start: is posterior, and a point posterior has no density; start from the prior \(--start prior\)$",
     ):
         require_real(point, "ais", "posterior")
     noisy = model("StandardNormal")

@@ -37,7 +37,7 @@ def run(folder: Path) -> taut.Run:
 
 
 def test_what_is_drawn_anew_is_drawn_alike(run: taut.Run) -> None:
-    """One latent and dynamic binarisation: the bound of the very same bits comes within a tenth of a nat, of others nats away."""
+    """One latent, dynamic binarisation: the bound of the same bits comes within a tenth of a nat, that of others does not."""
     subject = run.subject(seed=3)
     found = exact(subject, 12, samples=3000)
     assert found["n"] == 12 and 0 <= found["iw"]["difference"] + 0.02 < 0.1
@@ -109,7 +109,8 @@ def test_both_sides(run: taut.Run) -> None:
 def test_words() -> None:
     settings = {"chains": 16, "temperatures": 1000, "start": "prior", "ess": 8.25}
     result = {"n": 10_000,
-              "ais": {"value": -85.2, "stderr": 0.31, "n": 100, "iw": {"k": 5000, "difference": 0.125, "stderr": 0.03}, **settings},
+              "ais": {"value": -85.2, "stderr": 0.31, "n": 100, **settings,
+                      "iw": {"k": 5000, "difference": 0.125, "stderr": 0.03}},
               "bdmc": {"lower": -86.0, "upper": -85.9, "gap": 0.1, "gap_stderr": 0.02, "n": 50, **settings}}  # fmt: skip
     rows = in_words(result)
     assert [row[0] for row in rows] == ["AIS", "", "BDMC", ""]

@@ -51,7 +51,7 @@ def _evidence_arguments(parser: Parser) -> None:
     group.add_argument("--temperatures", type=int, default=1000, metavar="N", help="from the start to p(x, z) [1000]")
     group.add_argument("--schedule", default="sigmoid", metavar="NAME", help="sigmoid, linear or power [sigmoid]")
     group.add_argument(
-        "--start", default="prior", metavar="NAME", help="of the chains: prior or posterior, q(z|x) [prior]"
+        "--start", default="posterior", metavar="NAME", help="of the chains: posterior, q(z|x), or prior [posterior]"
     )
     group.add_argument("--leapfrogs", type=int, default=10, metavar="N", help="of a trajectory, one a temperature [10]")
 

@@ -2,8 +2,8 @@
 
     z = T(ε),   ε ~ N(0, I) of as many elements as z,   T invertible,   log p(z) = log N(ε; 0, I) − log |det ∂T/∂ε|
 
-In coordinates ε such a density is the plainest there is, however narrow, correlated or bent it is in z: a walk in them
-takes steps of one size everywhere (the non-centred parameterisation of Papaspiliopoulos, Roberts and Sköld 2007).
+In coordinates ε such a density is the plainest there is, however narrow, correlated or bent it is in z: a walk in them takes
+steps of one size everywhere (the non-centred parameterisation of Papaspiliopoulos, Roberts and Sköld 2007).
 """
 
 from __future__ import annotations

@@ -10,19 +10,23 @@ where K_t, one trajectory of Hamiltonian Monte Carlo, keeps f_t. Then E[W] = p(x
 
     log p̂ = log (1/K) Σ_k W_k,   E[log p̂] ≤ log p(x)
 
-and the more degrees there are, the nearer (Wu et al. 2017). That is a lower bound on average. An upper one wants a draw
-from the posterior to start from, which none has for data, but anyone for x that the model made of a z it drew
-(bidirectional Monte Carlo: Grosse, Ghahramani and Adams 2015). The same walk taken backwards, u_{T−1} ~ p(u|x), down to
-f_2, has
+and the more degrees there are, the nearer (Wu et al. 2017). That is a lower bound on average. An upper one wants a draw from
+the posterior to start from, which none has for data, but anyone for x that the model made of a z it drew (bidirectional Monte
+Carlo: Grosse, Ghahramani and Adams 2015). The same walk taken backwards, u_{T−1} ~ p(u|x), down to f_2, has
 
     log W' = −Σ_{t=1}^{T−1} (β_{t+1} − β_t) log w(u_t),   E[W'] = 1/p(x),   E[−log (1/K) Σ_k W'_k] ≥ log p(x)
 
 with all K chains starting at the one z. The two sides hold log p(x) between them on average, and the distance between
 them is what the walk can be wrong by, together, on such data.
 
-**Sizes of steps.** K_t must not look at where the chain has been, or E[W] = p(x) fails. So a pilot walks first, over a
-tenth of the degrees, its steps led towards an acceptance of 0.65; what it finds for each example is read off for all
-degrees, held fixed and used by all chains in both directions. The pilot's chains count for nothing else.
+**Sizes of steps.** K_t must not look at where the chain has been, or E[W] = p(x) fails. So a pilot walks first, over a tenth
+of the degrees, its steps led towards an acceptance of 0.65; what it finds for each example is read off for all degrees, held
+fixed and used by all chains in both directions. The pilot's chains count for nothing else.
+
+**Where to start.** Wu et al. start from r = p(z): w is then p(x|z), every posterior lies inside, and the answer owes the
+encoder nothing. From r = q(z|x) the way is shorter: on the trained models that were looked at, 300 degrees from q come nearer
+than 1,000 from the prior, also where q misses its posterior by several of its own widths. So that is the usual choice. Where q
+leaves out a peak of the posterior that chains do not find either, the sides of BDMC part, and the prior is the better start.
 
 **Schedules** for s = (t − 1)/(T − 1):   linear β = s;   power β = s⁴;   sigmoid β ∝ σ(8s − 4) − σ(−4), whose slope is
 least at both ends, where r w^β changes fastest (Wu et al.).
@@ -37,6 +41,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from taut.data import Batch
 from taut.errors import InputError
@@ -58,14 +63,14 @@ class Annealing:
         chains: K, of each example.
         temperatures: T, degrees from r to p(x, z), both counted.
         schedule: how they are spread.
-        start: r, where the chains begin: the prior p(z), or q(z|x).
+        start: r, where the chains begin: q(z|x), or the prior p(z).
         leapfrogs: of each trajectory.
     """
 
     chains: int = 16
     temperatures: int = 1000
     schedule: Literal["sigmoid", "linear", "power"] = "sigmoid"
-    start: Start = "prior"
+    start: Start = "posterior"
     leapfrogs: int = 10
 
     def __post_init__(self) -> None:
@@ -166,8 +171,8 @@ class _Walk:
         self.how, self.tick, self.examples = how, tick, len(batch.x)
         self.coordinates = Coordinates.of(vae, batch, how.chains, how.start)
         self.betas = how.betas()
-        pilots = max(LEAST, -(-how.temperatures // PILOT))
-        self.done, self.all = 0, pilots - 2 + ways * max(1, how.temperatures - 2)
+        pilots = max(LEAST, -(-how.temperatures // PILOT)) if how.temperatures > 2 else 2
+        self.done, self.all = 0, pilots - 2 + ways * (how.temperatures - 2)
         self.steps = self._pilot(pilots)
 
     def up(self) -> tuple[Tensor, Tensor]:
@@ -198,18 +203,13 @@ class _Walk:
         """ε at each β_t between the ends, (T − 2, B)."""
         here = at(self.coordinates, self.coordinates.drawn())
         steps = Steps(self.examples, here.u.shape[1], here.u)
-        found = []
+        found = [steps.log_step]
         for beta in self.how.betas(degrees)[1:-1].tolist():
             here, chance = self._move(here, beta, steps.log_step.exp())
             steps.lead(chance)
             found.append(steps.log_step)
-        wanted = len(self.betas) - 2
-        if wanted < 1:
-            return here.u.new_zeros(0, self.examples)
-        along = torch.nn.functional.interpolate(
-            torch.stack(found, 1).unsqueeze(0), size=wanted, mode="linear", align_corners=True
-        )
-        return along[0].T.exp()
+        log_steps = torch.stack(found[1:] or found, 1).unsqueeze(0)  # (1, B, pilots − 2)
+        return interpolate(log_steps, size=len(self.betas), mode="linear", align_corners=True)[0].T[1:-1].exp()
 
     def _move(self, here: Position, beta: float, step: Tensor) -> tuple[Position, Tensor]:
         c = here.u.new_tensor([[1.0], [beta]])

@@ -161,11 +161,13 @@ def require_real(vae: VAE, what: str, start: Start = "prior") -> None:
             raise InputError(what, f"needs latents that are real numbers, and the model's are {kind}", instead)
     with seeded(0, vae.shift.device), torch.no_grad():
         trace = vae.generate(1, pick_prior())
-        steps = vae(Batch(trace.likelihood.sample())).steps
+        steps = vae(Batch(vae.shift.unsqueeze(0))).steps
     for density in (trace.likelihood, *(step.p for step in trace.steps)):
         _require_exact(density, what)
     if start == "posterior" and not all(getattr(step.q, "proper", True) for step in steps):
-        raise InputError("start", "is posterior, and a point posterior has no density", "start from the prior")
+        raise InputError(
+            "start", "is posterior, and a point posterior has no density", "start from the prior (--start prior)"
+        )
 
 
 def _require_exact(density: Distribution, what: str) -> None:

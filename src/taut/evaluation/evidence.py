@@ -1,4 +1,4 @@
-"""log p(x) of a subject's examples, beyond bounds: annealed, held from both sides, or exact; with bounds of the same draws.
+"""log p(x) of a subject's examples: annealed, held from both sides, or exact; beside the bounds of the same draws.
 
 An estimate for a few examples is one for a whole split too: their mean gain over the ELBO, which varies much less than log p(x)
 does, added to the ELBO of all.
@@ -48,11 +48,10 @@ def annealed(
         progress: told the number of examples done and in all.
 
     Returns:
-        ``value`` and ``stderr``, nats, of ``whole``, or of the examples themselves; ``n``, how many these are; ``error``,
-        what of the standard error is owed to the chains; ``ess``, effective number of chains, and ``acceptance`` of
-        trajectories, means; ``gain`` over the ELBO of the same examples, with its error; ``iw``, the importance-weighted
-        bound of the same examples, by how much it lies below (``difference``) and the error of that; and the settings. JSON
-        can hold it.
+        ``value`` and ``stderr``, nats, of ``whole``, or of the examples themselves; ``n``, how many these are; ``error``, what
+        of the standard error is owed to the chains; ``ess``, effective number of chains, and ``acceptance`` of trajectories,
+        means; ``gain`` over the ELBO of the same examples, with its error; ``iw``, by how much the importance-weighted bound of
+        the same examples lies below (``difference``) and the error of that; and the settings. JSON can hold it.
 
     Raises:
         InputError: where the model cannot be annealed, saying what serves instead.

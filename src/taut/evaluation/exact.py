@@ -4,18 +4,19 @@ In the coordinates u of :mod:`taut.evaluation.coordinates` (from the prior: nois
 
     p(x) = ∫ f(u) du,   f(u) = r(u) p(x|z(u))
 
-The posterior may be a ridge or a few needles in a plane where f is nothing elsewhere. So space is cut into cells, and a
-cell into halves along each axis, until of each
+The posterior may be a ridge or a few needles in a plane where f is nothing elsewhere. So space is cut into cells, and a cell
+into halves along each axis, until of each
 
     it cannot matter   (greatest log f seen in it) + (how far log f varies over it) + log volume ≤ log δ p̂(x); or
     it is known        log f varies over it by no more than 20 nats, and two Gauss–Legendre rules differ by no more than δ p̂(x)
 
-The first looks at log f, which is as smooth as the network: where f has a needle, log f is a hill, seen from afar by its
-slope. It is looked at in the cell's corners and middles, the rules of six and eight nodes an axis are for cells that are
-nearly known. The first box is grown by doubling until what is added is below δ. The differences of the rules and what could
-lie in cells left out add up to the error, which holds unless the network hides a hill between the places that were looked
-at. It is met for smooth networks; of those with corners (ReLU) cells are cut only so often, and the error says how far that
-went.
+The first looks at log f, which is as smooth as the network: where f has a needle, log f is a hill, seen from afar by its slope.
+It is looked at in the cell's corners and middles; the rules, of six and eight nodes an axis, are for cells that are nearly
+known. The first box is grown by doubling until what is added is below δ.
+
+The error that is told adds up the differences of the rules, what could lie in cells that were left out, and the last growth.
+For smooth networks it is far above the true one; where the network has corners (ReLU) the two are about the same, and cells are
+cut only so often.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class Integrator:
     Args:
         vae: a model that :func:`require_small` lets through.
         dtype: of the model. In single precision, several times faster where decoders are large, log p(x|z) has some four
-            decimals and a tolerance of less than 1e-3 is not met; sums are in double precision in any case.
+            decimals, and a tolerance below 1e-3 is not met; sums are in double precision in any case.
     """
 
     def __init__(self, vae: VAE, dtype: torch.dtype = torch.float64) -> None:
@@ -189,7 +190,7 @@ def modes(log_density: np.ndarray, share: float = 0.05, dip: float = 0.1) -> int
         for lower in peaks[1:]:  # two slopes meet here: the lower peak ends
             root[lower] = peaks[0]
             count -= heights[lower] - heights[i] < dip
-    return count
+    return int(count)
 
 
 class _Rule:

@@ -6,9 +6,9 @@ density e^{−H} is kept by the motion du/dt = v, dv/dt = ∇ log f(u), which L 
     v ← v + ½ ε ∇ log f(u),   u ← u + ε v,   v ← v + ½ ε ∇ log f(u)
 
 and wholly once the end (u*, v*) is accepted only with probability min(1, e^{H − H*}): the leapfrog is reversible and keeps
-volumes. With v drawn anew before each trajectory and forgotten after it the kernel has detailed balance, f(u) K(u → u*) =
-f(u*) K(u* → u), for any ε that u has no part in. So each trajectory may have a random one: ε is spread by ±20%, lest a
-trajectory come back to where it began. Energies that are no number are refused.
+volumes. With v drawn anew before each trajectory and forgotten after it the kernel has detailed balance,
+f(u) K(u → u*) = f(u*) K(u* → u), for any ε that u has no part in. So each trajectory may have a random one: ε is spread by
+±20%, lest a trajectory come back to where it began. Energies that are no number are refused.
 
 Densities come as log f(u) = Σ_p c_p g_p(u), values and gradients of each term kept apart: along a path of densities the
 coefficients c change, and nothing that is known of where a chain stands need be found again.

@@ -198,14 +198,13 @@ def along(tracks: Sequence[Track], option: str) -> Figure:
                 for lines, look, face in ((track.lines, "o-", colour), (track.dashed, "o--", PAPER)):
                     if lines is not None:
                         x, y, error = lines[name].T
-                        panel.errorbar(x, y, error, fmt=look, color=colour, mfc=face, ms=4, lw=1.1, elinewidth=0.9,
-                                       clip_on=False)  # fmt: skip
+                        panel.errorbar(x, y, error, fmt=look, color=colour, mfc=face, ms=4, lw=1.1, elinewidth=0.9)
             _scale(panel, values)
             panel.set(title=track.title)
             panel.margins(0.06, 0.12)
             if track.whole:
-                highest = max(line[:, 1].max() for line in track.lines.values())
-                panel.set_ylim(0, max(1.15 * highest, 1))
+                highest = max(1, *(line[:, 1].max() for line in track.lines.values()))
+                panel.set_ylim(-0.04 * highest, 1.15 * highest)
                 panel.yaxis.get_major_locator().set_params(integer=True, nbins=5)
         fig.supxlabel(option, fontsize=8.5, color=GREY)
         if len(shades) > 1:
