@@ -477,7 +477,6 @@ def test_mistakes_get_one_line(argv: list[str], hint: str, tmp_path: Path, monke
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs signals")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_workers_save_their_points_and_go_when_their_parent_does(source: Path, tmp_path: Path, number: int) -> None:
     """Killed outright, or stopped: two points at once, each goes on from its own checkpoint to the bits of an unbroken run."""

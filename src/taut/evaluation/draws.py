@@ -89,23 +89,22 @@ class Judgement:
     distance: float
 
 
-def judge(draws: Tensor, test: Tensor, train: Tensor, pool: Tensor | None = None) -> dict[str, Any]:
+def judge(draws: Tensor, test: Tensor, train: Tensor) -> dict[str, Any]:
     """Draws from a model beside test examples.
 
     Args:
         draws: (M, D), points in a space where distances mean something.
         test: (≥ M, D), examples that the model has not seen; where there are fewer, fewer draws are compared.
-        train: (N, D), training examples among which copies are sought.
-        pool: (≥ M, D), examples that draws are held against; the first of ``train`` if left open.
+        train: (N, D), training examples in random order: copies are sought among all, the first M are what draws are held
+            against.
 
     Returns:
         ``n``, ``space``, ``neighbours``; ``precision``, ``recall``, ``density``, ``coverage``, ``copies``, ``equal``,
         ``distance`` of the draws, and under ``reference`` the same of as many test examples. JSON can hold it.
     """
-    pool = train if pool is None else pool
-    n = min(len(draws), len(test), len(pool))
+    n = min(len(draws), len(test), len(train))
     space = Principal.of(train)
-    features = space(pool[:n])
+    features = space(train[:n])
     fellows = nearest(train, train, exclude_self=True)[1] if len(train) > 1 else torch.zeros(len(train))
     sides = [_judged(some[:n], train, fellows, space(some[:n]), features) for some in (draws, test)]
     return {
