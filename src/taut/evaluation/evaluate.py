@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
-
 from taut.evaluation.aggregate import aggregate
 from taut.evaluation.bounds import Bounds, bounds
 from taut.evaluation.subject import Progress, Subject, require_positive
 from taut.model import VAE
-from taut.training import active_units
+from taut.training import active_units, standard_error
 
 __all__ = ["evaluate"]
 
@@ -90,20 +88,16 @@ def _numbers(full: Bounds, part: Bounds, samples: int, few: bool) -> dict[str, A
         numbers["rate"] = None
         return numbers
     elbo = full.elbo
-    numbers["elbo"], numbers["elbo_stderr"] = float(elbo.mean()), _stderr(elbo)
+    numbers["elbo"], numbers["elbo_stderr"] = float(elbo.mean()), standard_error(elbo)
     numbers["iw"]["ess"] = float(part.ess.mean())
     if few:
         gain = part.importance - part.elbo
         numbers["iw"]["value"] = float(elbo.mean() + gain.mean())
-        numbers["iw"]["stderr"] = math.hypot(_stderr(elbo), _stderr(gain))
-        numbers["iw"]["gain_stderr"] = _stderr(gain)
+        numbers["iw"]["stderr"] = math.hypot(standard_error(elbo), standard_error(gain))
+        numbers["iw"]["gain_stderr"] = standard_error(gain)
     else:
-        numbers["iw"]["value"], numbers["iw"]["stderr"] = float(part.importance.mean()), _stderr(part.importance)
+        numbers["iw"]["value"], numbers["iw"]["stderr"] = float(part.importance.mean()), standard_error(part.importance)
     return numbers
-
-
-def _stderr(values: torch.Tensor) -> float:
-    return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
 
 
 def likelihood_name(vae: VAE) -> str:

@@ -21,6 +21,7 @@ from taut.evaluation.bounds import bounds
 from taut.evaluation.coordinates import require_real
 from taut.evaluation.exact import Grid, Integrator, modes, require_small
 from taut.evaluation.subject import Progress, Subject, Tick
+from taut.training import standard_error
 
 __all__ = ["annealed", "bracketed", "exact", "grids", "in_words"]
 
@@ -98,7 +99,9 @@ def bracketed(
     gap = found["upper"] - found["lower"]
     return {
         **{name: float(values.mean()) for name, values in (*found.items(), ("gap", gap)) if name != "example"},
-        **{f"{name}_stderr": _stderr(values) for name, values in (("gap", gap), *found.items()) if name in SIDES},
+        **{
+            f"{name}_stderr": standard_error(values) for name, values in (("gap", gap), *found.items()) if name in SIDES
+        },
         "n": len(gap),
         **asdict(how),
     }
@@ -197,20 +200,16 @@ def _beside(
     subject: Subject, index: Tensor, log_p: Tensor, samples: int, whole: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """A value of log p(x) of some examples beside their bounds, and, where all are known by their ELBO, of all."""
-    found: dict[str, Any] = {"value": float(log_p.mean()), "stderr": _stderr(log_p), "n": len(log_p)}
+    found: dict[str, Any] = {"value": float(log_p.mean()), "stderr": standard_error(log_p), "n": len(log_p)}
     below = bounds(subject, samples, index)
     if not below.proper:
         return found
     gain, above = log_p - below.elbo, log_p - below.importance
     if whole is not None and whole["n"] > len(log_p):
         found["value"] = whole["elbo"] + float(gain.mean())
-        found["stderr"] = math.hypot(whole["elbo_stderr"], _stderr(gain))
-    found |= {"gain": float(gain.mean()), "gain_stderr": _stderr(gain)}
-    return found | {"iw": {"k": samples, "difference": float(above.mean()), "stderr": _stderr(above)}}
-
-
-def _stderr(values: Tensor) -> float:
-    return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
+        found["stderr"] = math.hypot(whole["elbo_stderr"], standard_error(gain))
+    found |= {"gain": float(gain.mean()), "gain_stderr": standard_error(gain)}
+    return found | {"iw": {"k": samples, "difference": float(above.mean()), "stderr": standard_error(above)}}
 
 
 def in_words(result: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:

@@ -27,6 +27,7 @@ from taut.data import Batch
 from taut.evaluation.inference import Bending, Local, climb, estimators, require_local, still, weigh
 from taut.evaluation.subject import Progress, Subject, Tick, require_positive
 from taut.model import VAE
+from taut.training import standard_error
 
 __all__ = ["gaps", "in_words"]
 
@@ -120,8 +121,7 @@ def _numbers(vae: VAE) -> int:
 
 
 def _mean(values: Tensor) -> dict[str, float]:
-    n = len(values)
-    return {"value": float(values.mean()), "stderr": float(values.std() / math.sqrt(n)) if n > 1 else math.nan}
+    return {"value": float(values.mean()), "stderr": standard_error(values)}
 
 
 def in_words(found: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:

@@ -10,7 +10,6 @@ is why the tightest bound that both can be given is the one to compare.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from taut.errors import InputError
+from taut.training import standard_error
 
 __all__ = ["Paired", "paired", "require_alike"]
 
@@ -57,8 +57,7 @@ class Paired:
     @property
     def stderr(self) -> float:
         """Of the mean."""
-        n = len(self.differences)
-        return float(self.differences.std() / math.sqrt(n)) if n > 1 else math.nan
+        return standard_error(self.differences)
 
     @property
     def wins(self) -> float:

@@ -1,6 +1,6 @@
 """Training: one loop, its checkpoints and its validation."""
 
-from taut.training.information import Information, information
+from taut.training.information import Information, information, standard_error
 from taut.training.loop import CHECKPOINT, Diverged, Event, Stopped, fit, measure_pace, steps_per_epoch
 from taut.training.spec import SGD, Adam, Adamax, AdamW, Optimiser, Stage, Training
 from taut.training.start import Start
@@ -26,5 +26,6 @@ __all__ = [
     "information",
     "measure_pace",
     "seeded",
+    "standard_error",
     "steps_per_epoch",
 ]

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from taut.model import VAE, draw, fold, follow
 
-__all__ = ["Information", "information", "log_posteriors"]
+__all__ = ["Information", "information", "log_posteriors", "standard_error"]
 
 PAIRS = 2**21  # of a draw and an example
 ELEMENTS = 2**22  # numbers at once
@@ -81,8 +81,8 @@ def information(vae: VAE, evidence: Sequence[Tensor], rate: float, pairs: int = 
     return Information(
         low=min(max(0.0, float(low.mean())), most),
         high=min(max(0.0, float(high.mean())), rate),
-        low_stderr=_stderr(low),
-        high_stderr=_stderr(high),
+        low_stderr=standard_error(low),
+        high_stderr=standard_error(high),
         rate=rate,
         n=n,
     )
@@ -108,5 +108,10 @@ def log_posteriors(vae: VAE, evidence: Sequence[Tensor], z: Sequence[Tensor]) ->
     return torch.cat(rows)
 
 
-def _stderr(values: Tensor) -> float:
+def standard_error(values: Tensor) -> float:
+    """Of the mean of values (N,); nan for a single one.
+
+    >>> standard_error(torch.tensor([1.0, 3.0]))
+    1.0
+    """
     return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan

@@ -26,7 +26,7 @@ from taut.evaluation.inference import Local, climb, require_local, still, weigh
 from taut.evaluation.subject import Progress, Subject, Tick, require_positive, seed_of
 from taut.model import VAE
 from taut.objectives import RLOO, Estimator, Pathwise, Score
-from taut.training import seeded
+from taut.training import seeded, standard_error
 
 __all__ = ["baselines"]
 
@@ -217,5 +217,4 @@ def _row(name: str, values: Tensor, elbo: Tensor | None, seconds: float, what: s
 
 
 def _mean(values: Tensor) -> tuple[float, float]:
-    n = len(values)
-    return float(values.mean()), float(values.std() / math.sqrt(n)) if n > 1 else math.nan
+    return float(values.mean()), standard_error(values)
