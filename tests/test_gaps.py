@@ -417,4 +417,4 @@ def test_the_table_adds_up_and_is_kept(
     assert "+ amortisation" in lines and "IW-3000" in lines and "5 examples at random" in lines
     assert in_words({}) == []
     assert main(["evaluate", str(run), "--samples", "5", "--gaps", "--gaps-limit", "0"]) == 2
-    assert "limit: is 0; give 1 or more" in capsys.readouterr().err
+    assert "--gaps-limit: is 0; give 1 or more" in capsys.readouterr().err

@@ -39,11 +39,12 @@ def run(args: argparse.Namespace) -> int:
     from taut.runs import finite, load
 
     run = load(args.run, args.trust)
+    beside = _beside(run, args)  # first, since it may have to refuse
     progress = Progress("evaluating", args.quiet)
     result = run.evaluate(args.data, args.samples, args.limit, args.iw_limit, args.seed, args.data_root, progress)
+    result |= beside
     if args.draws is not None:
         result["draws"] = run.judge(args.draws, args.seed, args.data_root)
-    result |= _beside(run, args)
     if args.json:
         print(json.dumps(finite(_without(result, *PER_LATENT)), ensure_ascii=False))
         return 0
@@ -58,8 +59,11 @@ def run(args: argparse.Namespace) -> int:
 def _beside(run: Any, args: argparse.Namespace) -> dict[str, Any]:
     """What is asked for by an option of its own."""
     from taut.console import Progress
+    from taut.errors import InputError
     from taut.evaluation import baselines, gaps
 
+    if args.gaps_limit < 1:
+        raise InputError("--gaps-limit", f"is {args.gaps_limit}", "give 1 or more")
     found: dict[str, Any] = {}
     if args.gaps:
         watch = Progress("a q for each example", args.quiet)

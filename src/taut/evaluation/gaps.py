@@ -135,6 +135,7 @@ def in_words(found: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
         return name, shown, "" if math.isnan(error) else f"± {error:.2f}", "nats", text
 
     of = f"{found['n']:,} examples at random" if found["n"] > 1 else "1 example at random"
+    risen = f"; the last round of the search raised it by {found['rise']['family']:.2f}"
     bent = (
         ""
         if found["bending"] is None
@@ -143,7 +144,7 @@ def in_words(found: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
     return [
         row("gaps: ELBO", "", "elbo", f"of {of}, by the encoder's q"),
         row("+ amortisation", "+", "amortisation", "L(q*) − ELBO: what one encoder for all examples costs"),
-        row("= best q*", "", "family", "of the family, one for each example"),
+        row("= best q*", "", "family", f"of the family, one for each example{risen}"),
         row("+ approximation", "+", "approximation", f"to the best bound: what the family costs{bent}"),
         row("= best bound", "", "bound", f"≤ log p(x): {found['by']} (ESS {found['ess']:,.0f})"),
     ]

@@ -34,9 +34,7 @@ LEARNT = 10_000  # training examples that densities are fitted to, at most
 ELEMENTS = 8_000_000  # numbers in them, at most
 CHOSEN = 2_000  # validation examples that sizes are chosen by, at most
 SAMPLES, STEPS, ROUNDS = 8, 100, 4  # draws of a step, steps of a round, and rounds of every climb
-RATE = (
-    0.1  # of its first round: the best of those from 0.02 to 0.2 for score functions, and as good as others for paths
-)
+RATE = 0.1  # of its first round: of 0.02 to 0.2 the best for score functions, and as good as any for the path
 OWN = 100  # draws by which the model's own bound of the few is found
 WEIGHED = 200  # draws by which a climb is judged at its end
 
@@ -69,8 +67,8 @@ def baselines(
 
     Returns:
         ``rows``, each with ``name``, ``value`` and ``stderr`` in nats, ``n``, ``difference`` from the model's ELBO on the same
-        examples with ``difference_stderr``, ``seconds`` of a processor, and ``what`` the number is; where there is no number,
-        ``what`` says why. JSON can hold it.
+        examples with ``difference_stderr``, ``seconds`` of a processor (None for the model's own bounds), and ``what`` the
+        number is; where there is no number, ``what`` says why. JSON can hold it.
 
     Raises:
         InputError: for a limit, ``few`` or samples below one.
@@ -108,15 +106,13 @@ def _own(
     subject: Subject, samples: int, index: Tensor, progress: Progress
 ) -> tuple[Tensor | None, list[dict[str, Any]]]:
     """The model's ELBO of each example, and the rows of its bounds."""
-    began = time.process_time()
     found = bounds(subject, samples, index, progress)
-    seconds = time.process_time() - began
     if not found.proper:
         return None, [{"name": "this model, ELBO", "value": None, "what": "a point posterior has none"}]
-    rows = [_row("this model, ELBO", found.elbo, found.elbo, seconds, "≤ log p(x), by the encoder's q")]
+    rows = [_row("this model, ELBO", found.elbo, found.elbo, None, "≤ log p(x), by the encoder's q")]
     if samples > 1:
         text = "≤ log p(x), importance-weighted"
-        rows.append(_row(f"this model, IW-{samples}", found.importance, found.elbo, seconds, text))
+        rows.append(_row(f"this model, IW-{samples}", found.importance, found.elbo, None, text))
     return found.elbo, rows
 
 
@@ -209,7 +205,7 @@ def _climbed(vae: VAE, estimator: Estimator, batch: Batch, tick: Tick) -> dict[s
     return {"elbo": elbo, "steps": torch.tensor([climbed.steps]), "seconds": torch.tensor([seconds])}
 
 
-def _row(name: str, values: Tensor, elbo: Tensor | None, seconds: float, what: str) -> dict[str, Any]:
+def _row(name: str, values: Tensor, elbo: Tensor | None, seconds: float | None, what: str) -> dict[str, Any]:
     row: dict[str, Any] = {"name": name, "n": len(values), "seconds": seconds, "what": what}
     row["value"], row["stderr"] = _mean(values)
     row["difference"], row["difference_stderr"] = (None, None) if elbo is None else _mean(values - elbo)
