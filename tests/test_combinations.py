@@ -43,6 +43,7 @@ SMALL = {
     "NSF": {"transforms": 1, "hidden": [32]},
     "Autoregressive": {"components": 2, "hidden": [32]},
     "IAF": {"hidden": [32], "context": 8},
+    "PixelCNN": {"channels": 8, "kernels": [5, 3], "maps": 4},
 }
 COUNTS = ("NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial")
 
@@ -96,15 +97,16 @@ def experiment(row: Row, steps: int, layers: bool = True) -> tuple[Experiment, D
     spec, data = digits(row.likelihood)
     samples = 2 if Estimator.members[row.estimator].least > 1 else 1
     weighs = row.estimator in ("DReG", "VIMCO") and Posterior.members[row.posterior].weighable
+    likelihood = {"part": row.likelihood, **SMALL.get(row.likelihood, {})}
     model = {
         "latents": 6,
         "prior": {"part": row.prior, **SMALL.get(row.prior, {})},
         "posterior": {"part": row.posterior, **SMALL.get(row.posterior, {})},
-        "likelihood": row.likelihood,
+        "likelihood": likelihood,
         "network": {"part": "MLP", "hidden": [48]},
     }
     if not layers:
-        model = {"likelihood": row.likelihood, "network": {"part": "MLP", "hidden": [48]}, "layers": []}
+        model = {"likelihood": likelihood, "network": {"part": "MLP", "hidden": [48]}, "layers": []}
     tree = {
         "data": spec,
         "model": model,

@@ -22,8 +22,10 @@ from taut.cli import main
 from taut.data import Batch, Statistics, Support
 from taut.distributions import Bent, DiagonalNormal, drawn
 from taut.errors import InputError
+from taut.evaluation import Annealing, annealed_bounds
+from taut.evaluation.coordinates import still
 from taut.evaluation.gaps import _of_batch, gaps, in_words
-from taut.evaluation.inference import Bending, Local, climb, estimators, require_local, still, weigh
+from taut.evaluation.inference import Bending, Local, climb, estimators, require_local, weigh
 from taut.layers import Plain
 from taut.likelihoods import Gaussian
 from taut.model import VAE, Model, draw
@@ -346,7 +348,7 @@ def test_the_gradient_is_of_the_path_where_there_is_one():
         spec = Model(latents=3, posterior=posterior, network=MLP(hidden=(8,)))
         vae = spec.build((8,), Support("binary"), Statistics(torch.zeros(8), torch.ones(8))).eval()
         assert isinstance(estimators(vae, batch)[0], kind)
-        require_local(vae, batch, "gaps")
+        require_local(vae, "gaps")
 
 
 @pytest.mark.parametrize(("posterior", "word"), [(Delta(), "point"), (VectorQuantised(codes=4), "one value")])
@@ -354,12 +356,12 @@ def test_what_has_no_density_to_better_is_refused(posterior, word):
     spec = Model(latents=3, posterior=posterior, network=MLP(hidden=(8,)))
     vae = spec.build((8,), Support("binary"), Statistics(torch.zeros(8), torch.ones(8))).eval()
     with pytest.raises(InputError, match=word):
-        require_local(vae, Batch(torch.zeros(2, 8)), "gaps")
+        require_local(vae, "gaps")
     bare = Model(layers=(), network=MLP(hidden=(8,))).build(
         (8,), Support("binary"), Statistics(torch.zeros(8), torch.ones(8))
     )
     with pytest.raises(InputError, match="latents"):
-        require_local(bare, Batch(torch.zeros(2, 8)), "gaps")
+        require_local(bare, "gaps")
 
 
 @pytest.mark.parametrize("name", [name for name in Posterior.members if name not in ("Delta", "VectorQuantised")])
@@ -416,5 +418,12 @@ def test_the_table_adds_up_and_is_kept(
     lines = capsys.readouterr().out
     assert "+ amortisation" in lines and "IW-3000" in lines and "5 examples at random" in lines
     assert in_words({}) == []
+    chains = ["--ais", "--ais-limit", "5", "--chains", "2", "--temperatures", "5", "--limit", "20"]
+    assert main(["evaluate", str(run), "--samples", "5", "--gaps", "--gaps-limit", "5", *chains, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    index = subject.some(5, subject.first(20))
+    annealed = float(annealed_bounds(subject, Annealing(2, 5), index)["log_p"].mean())
+    assert told["gaps"]["bound"]["value"] == pytest.approx(annealed) or told["gaps"]["by"] == "IW-3000"
+    assert told["gaps"]["bound"]["value"] >= annealed - 1e-9
     assert main(["evaluate", str(run), "--samples", "5", "--gaps", "--gaps-limit", "0"]) == 2
     assert "--gaps-limit: is 0; give 1 or more" in capsys.readouterr().err

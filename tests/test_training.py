@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from taut.data import Data, Dataset, open_array
 from taut.errors import InputError
+from taut.experiment import Experiment, resolve
 from taut.model import VAE, Model
 from taut.networks import MLP
 from taut.objectives import ELBO, IWAE, Constant, Linear
@@ -135,6 +136,75 @@ def test_a_run_stopped_in_its_second_stage_goes_on_to_the_same_bits(data, tmp_pa
         run(tmp_path, listen=lambda event: event.step > STEPS * 0.6 and os.kill(os.getpid(), signal.SIGTERM))
     again, _ = run(tmp_path, resume=True)
     assert identical(weights(whole), weights(again))
+
+
+# --- q ahead of the model ----------------------------------------------------------------------------------------
+
+
+def test_q_alone_learns_before_each_step_of_the_whole_while_it_is_behind():
+    training = Training(aggressive=2)
+    assert [training.learns(step, 100, True) for step in range(5)] == [
+        "inference",
+        "inference",
+        "all",
+        "inference",
+        "inference",
+    ]
+    assert {training.learns(step, 100, False) for step in range(5)} == {"all"}
+    assert {Training().learns(step, 100, True) for step in range(5)} == {"all"}
+    staged = Training(aggressive=1, stages=(Stage("codes"), Stage("prior")))
+    assert [staged.learns(step, 4, True) for step in range(4)] == ["inference", "codes", "prior", "prior"]
+    with pytest.raises(InputError, match=r"^aggressive: is -1; give 0 or more"):
+        Training(aggressive=-1)
+
+
+def test_q_is_encoder_and_posterior_and_no_more(data):
+    from taut.priors import Mixture
+
+    start = weights(build(data, prior=Mixture(4)))
+    vae = build(data, prior=Mixture(4))
+    fit(vae, ELBO(), data, spec(aggressive=10, average=None), 10, 0)
+    moved = {name for name, tensor in weights(vae).items() if not torch.equal(tensor, start[name])}
+    assert moved == {name for name in start if name.startswith(("encoder.", "layers.0.evidence."))}
+
+
+def test_the_model_catches_up_once_the_rate_no_longer_rises(data, monkeypatch):
+    rates, seen = iter([1.0, 2.0, 1.5, 3.0, 4.0]), []
+    numbers = {"elbo": -1.0, "distortion": 1.0, "active_units": 1}
+    monkeypatch.setattr("taut.training.loop.examine", lambda vae, feed: {**numbers, "rate": next(rates)})
+    vae = build(data)
+    vae.encoder[1].bias.register_hook(lambda gradient: seen.append("q"))
+    vae.decoder.head.offset.register_hook(lambda gradient: seen.append("decoder"))
+    fit(vae, ELBO(), data, spec(aggressive=2, validations=100), 30, 0)  # a validation every six steps
+    # the gradient comes to the decoder before it comes to the encoder
+    alone, whole = ["q"], ["decoder", "q"]
+    assert seen == 6 * (alone + alone + whole) + 12 * whole
+
+
+@pytest.mark.parametrize("at", [7, 13, 26])
+def test_a_run_stopped_while_q_is_ahead_goes_on_to_the_same_bits(data, tmp_path, at):
+    training = spec(aggressive=3, validations=100)
+
+    def run(folder=None, **options):
+        return fit(build(data), ELBO(), data, training, STEPS, 0, folder, **options)
+
+    whole, _ = run()
+    vae, count = build(data), itertools.count(1)
+    vae.encoder[1].bias.register_hook(lambda g: os.kill(os.getpid(), signal.SIGINT) if next(count) == at else None)
+    with pytest.raises(Stopped, match=rf"step {at} of {STEPS}"):
+        fit(vae, ELBO(), data, training, STEPS, 0, tmp_path)
+    again, _ = run(tmp_path, resume=True)
+    assert identical(weights(whole), weights(again))
+
+
+def test_without_latents_there_is_no_q_to_be_ahead(data):
+    experiment = Experiment(
+        Data("array"), Model(network=MLP(hidden=(8,)), layers=()), training=spec(aggressive=2, steps=5)
+    )
+    with pytest.raises(
+        InputError, match=r"^training.aggressive: is 2, and the model has no latents to infer; leave it out"
+    ):
+        resolve(experiment, data)
 
 
 # --- the same bits -----------------------------------------------------------------------------------------------

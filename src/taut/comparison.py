@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from taut.data import Dataset, Feed, Split
+from taut.distributions import central
 from taut.errors import InputError
 from taut.evaluation.neighbours import nearest
 from taut.evaluation.space import Space
@@ -79,7 +80,8 @@ class Side:
         run: the trained model.
         train_distortion, test_distortion: −log p(x|z) at the posterior mean of z, mean over examples, nats. What the
             second is above the first is overfitting.
-        train_rmse, test_rmse: the root of the mean squared difference between x and the mean of p(x|z).
+        train_rmse, test_rmse: the root of the mean squared difference between x and the mean of p(x|z), or what stands for
+            it.
         overfitting: test minus training distortion, nats, of the weights that did best on validation data.
         overfitting_at_end: the same at the end of training, validation minus training distortion with z drawn: what
             choosing the weights by validation has spared.
@@ -287,7 +289,7 @@ class _Measure:
             for index in _some(len(split), REBUILT).split(500):
                 batch = feed.batch(index)
                 trace = run.vae(batch, pick=centre)
-                x, rebuilt = batch.x, trace.likelihood.mean
+                x, rebuilt = batch.x, central(trace.likelihood)
                 if run.vae.dequantise:
                     x, rebuilt = x.floor(), rebuilt - 0.5
                 given, found = (self.space.points(self.reading.restore(values)) for values in (x, rebuilt))

@@ -135,11 +135,13 @@ class Trace:
         steps: one a layer, top first.
         likelihood: p(x|z), batch shape (K·B,).
         samples: K.
+        zero: (K·B,) zeros, what a sum over no layers is.
     """
 
     steps: Sequence[Step]
     likelihood: Distribution
     samples: int
+    zero: Tensor | float = 0.0
 
     def unfold(self, values: Tensor) -> Tensor:
         """(K·B, …) → (K, B, …)."""
@@ -169,10 +171,7 @@ class Trace:
         return self._sum([step.log_q for step in self.steps])
 
     def _sum(self, terms: Sequence[Tensor]) -> Tensor:
-        if not terms:
-            mean = self.likelihood.mean
-            return self.unfold(mean.new_zeros(mean.shape[0]))
-        return self.unfold(sum(terms))
+        return self.unfold(sum(terms, self.zero))
 
     def log_weight(self, batch: Batch) -> Tensor:
         """log p(x, z) − log q(z|x), (K, B) nats."""
@@ -269,26 +268,33 @@ class VAE(nn.Module):
         top = self.layers[0]
         return top.posterior(self.root(len(x)), top.evidence(self.encoder((x - self.shift) / self.scale)), None)
 
-    def learn(self, which: Literal["all", "prior", "codes"]) -> None:
-        """Let everything learn, the priors of the layers alone, or all but them.
+    def learn(self, which: Literal["all", "prior", "codes", "inference"]) -> None:
+        """Let everything learn, the priors of the layers alone, all but them, or of these what makes q alone.
 
         Raises:
             InputError: where nothing would learn.
         """
-        priors = {id(weight) for layer in self.layers for weight in layer.p.parameters()}
-        learning = [
-            weight for weight in self.parameters() if which == "all" or (id(weight) in priors) == (which == "prior")
-        ]
+        everything = set(self.parameters())
+        priors = {weight for layer in self.layers for weight in layer.p.parameters()}
+        learning = {
+            "all": everything,
+            "prior": priors,
+            "codes": everything - priors,
+            "inference": everything - priors - set(self.decoder.parameters()),
+        }[which]
         if not learning:
             raise InputError("training.stages", f"has one that learns the {which} alone, and there is nothing in it to learn",
                              "choose a prior with weights, such as Mixture, or leave the stage out")  # fmt: skip
-        for weight in self.parameters():
-            weight.requires_grad_(False)
-        for weight in learning:
-            weight.requires_grad_(True)
+        for weight in everything:
+            weight.requires_grad_(weight in learning)
 
-    def stamp(self) -> Hashable:
-        """A value that changes when a weight is set, averaged or loaded: for what is kept between passes of evaluation."""
+    def stamp(self) -> Hashable | None:
+        """A value that changes when a weight is set, averaged or loaded: for what is kept between passes of evaluation.
+
+        None while weights are learning: fused optimisers leave no mark on what they change.
+        """
+        if torch.is_grad_enabled() and any(weight.requires_grad for weight in self.parameters()):
+            return None
         return tuple((tensor.data_ptr(), tensor._version) for tensor in (*self.parameters(), *self.buffers()))
 
     def root(self, n: int) -> Tensor:
@@ -304,8 +310,9 @@ class VAE(nn.Module):
             pick: chooses the value at a site.
             samples: K, by which the trace unfolds.
         """
+        zero = h.new_zeros(len(h))
         steps, h = self.walk(h, evidence, pick)
-        return Trace(steps, self.decoder(h), samples)
+        return Trace(steps, self.decoder(h), samples, zero)
 
     def walk(self, h: Tensor, evidence: Sequence[Tensor | None], pick: Pick) -> tuple[list[Step], Tensor]:
         """The same as far as the decoder: the steps, and the state that it would be given."""

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from taut.codec import Archive
 from taut.data import Split, read_like
 from taut.errors import InputError
 from taut.explore import interpolate, traverse
 from taut.files import ARRAYS, PICTURES, check_target, fresh, write_array
 from taut.runs import Run
+from taut.training.checkpoint import write_atomically
 
-__all__ = ["write_codes", "write_interpolation", "write_reconstructions", "write_samples", "write_traversal"]
+__all__ = ["write_codes", "write_compressed", "write_decompressed", "write_interpolation", "write_reconstructions",
+           "write_samples", "write_traversal"]  # fmt: skip
 
 
 def write_samples(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     """New data; pictures show means unless draws are asked for, numbers are draws unless means are."""
     path, picture = _target(run, args, "samples")
-    means = not args.draw if picture else args.mean
+    means = run.averaged and (not args.draw if picture else args.mean)
     x = run.sample(args.n, args.temperature, args.seed, means)
-    what = f"{args.n:,} {'means of p(x|z)' if means else 'draws of x'}, z from the prior"
+    what = f"{args.n:,} {'means of p(x|z)' if means else 'draws of x'}{', z from the prior' if run.vae.layers else ''}"
     what += f" at temperature {args.temperature:g}" if args.temperature != 1 else ""
     if not picture:
         write_array(path, x, run.reading.columns)
@@ -39,13 +42,13 @@ def write_samples(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
 
 
 def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
-    """E[x|z] at the posterior mean."""
+    """The decodings of posterior means."""
     path, picture = _target(run, args, "reconstructions")
     split = _split(run, args)
     if not picture:
         x = run.reconstruct(split)
         write_array(path, x, run.reading.columns, _labels(run, split))
-        return path, f"{len(x):,} reconstructions, E[x|z] at the {run.centre}"
+        return path, f"{len(x):,} reconstructions, {run.decodings} at the {run.centre}"
     from taut.report import figures
 
     image = run.reading.layout == "image"
@@ -56,7 +59,7 @@ def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str
     else:
         figure = figures.reconstructions(x, rebuilt, "vector", names=run.reading.columns)
     figures.save(figure, path)
-    return path, f"{len(x)} examples and their reconstructions at the {run.centre}"
+    return path, f"{len(x)} examples and their reconstructions, {run.decodings} at the {run.centre}"
 
 
 def write_codes(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
@@ -69,6 +72,25 @@ def write_codes(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
         path,
         f"{'posterior draw' if args.draw else run.centre}s of {len(codes):,} examples, {codes.shape[1]} latents",
     )
+
+
+def write_compressed(run: Run, args: argparse.Namespace, progress: Callable[[int, int], None]) -> tuple[Path, Archive]:
+    """Examples in as few bytes as the model can say them in."""
+    path = check_target(args.output, force=args.force)
+    archive = run.compress(_split(run, args), args.seed, progress)
+    write_atomically(path, archive.content)
+    return path, archive
+
+
+def write_decompressed(run: Run, args: argparse.Namespace, progress: Callable[[int, int], None]) -> tuple[Path, str]:
+    """What was compressed, every byte as it was."""
+    path = check_target(args.output, ARRAYS, args.force)
+    source = Path(args.file)
+    if not source.is_file():
+        raise InputError(str(source), "is no file", "give one that `taut compress` made")
+    x = run.decompress(source.read_bytes(), str(source), progress)
+    write_array(path, x, run.reading.columns)
+    return path, f"{len(x):,} examples, equal to those that were compressed"
 
 
 def write_interpolation(run: Run, args: argparse.Namespace) -> tuple[Path, str]:

@@ -27,20 +27,20 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from taut import __version__
+from taut.codec import Archive, compressed, decompressed, require_codable
 from taut.config import parse, read_yaml, to_tree, write_yaml
 from taut.data import Dataset, Feed, Reading, Split, Statistics, open_data, read_like
+from taut.distributions import central
 from taut.errors import InputError
 from taut.evaluation import Ledger, Space, Subject, evaluate, judge, quality
 from taut.experiment import Experiment
 from taut.model import VAE, centre, follow, pick_prior
 from taut.training import seeded
-from taut.training.checkpoint import read_tensors, write_atomically, write_tensors
+from taut.training.checkpoint import WEIGHTS, read_tensors, write_atomically, write_tensors
 
 __all__ = ["Run", "Variable", "finite", "load", "read_json", "write_json"]
 
-CONFIG, DATA, WEIGHTS, METRICS, SUMMARY = (
-    "config.yaml", "data.json", "model.safetensors", "metrics.jsonl", "summary.json",
-)  # fmt: skip
+CONFIG, DATA, METRICS, SUMMARY = "config.yaml", "data.json", "metrics.jsonl", "summary.json"
 
 
 POOL = 20_000  # training examples among which copies are sought, at most
@@ -118,12 +118,23 @@ class Run:
     def decode(self, z: ArrayLike) -> np.ndarray:
         """E[x|z] for codes (N, latents) as :meth:`encode` gives them, in the user's layout; others are brought to their
         :meth:`place`.
+
+        Where x|z has no mean that could be had, as when it is autoregressive, a draw stands for it, of the same random
+        numbers for every code and at each call.
         """
         images = []
         with torch.no_grad():
             for chunk in self._codes(z).split(1024):
-                images.append(self._mean_of(self.vae.generate(len(chunk), follow(self._placed(chunk))).likelihood))
+                images.append(self._centre_of(self.vae.generate(len(chunk), follow(self._placed(chunk))).likelihood))
         return self.reading.restore(torch.cat(images))
+
+    def draw_codes(self, n: int, seed: int = 0) -> np.ndarray:
+        """Draws z ~ p(z), (n, latents), the layers side by side."""
+        self._require_latents()
+        with torch.no_grad(), seeded(seed):
+            chunks = [self.vae.walk(self.vae.root(len(some)), [None] * len(self.vae.layers), pick_prior())[0]
+                      for some in torch.arange(n).split(1024)]  # fmt: skip
+        return torch.cat([torch.cat([step.z.flatten(1) for step in steps], 1) for steps in chunks]).numpy()
 
     def place(self, z: ArrayLike) -> np.ndarray:
         """The nearest code that the latents can take to each of those made by hand, (N, latents).
@@ -131,6 +142,16 @@ class Run:
         On a sphere that is the point in the same direction; where every vector is a code, it is z itself.
         """
         return torch.cat([value.flatten(1) for value in self._placed(self._codes(z))], 1).numpy()
+
+    @property
+    def averaged(self) -> bool:
+        """Whether E[x|z] is what :meth:`decode` gives."""
+        return self.experiment.model.likelihood.averaged
+
+    @property
+    def decodings(self) -> str:
+        """What :meth:`decode` gives, in words."""
+        return "means of p(x|z)" if self.averaged else "draws from p(x|z) by the same random numbers"
 
     @property
     def real(self) -> bool:
@@ -181,7 +202,7 @@ class Run:
         return [layer.q.place(part.view(-1, *layer.event)) for part, layer in parts]
 
     def reconstruct(self, x: ArrayLike | Split) -> np.ndarray:
-        """E[x|z] at the posterior mean of z, for examples (N, *raw shape)."""
+        """What :meth:`decode` gives at the posterior mean of z, for examples (N, *raw shape)."""
         return self.decode(self.encode(x))
 
     def sample(self, n: int = 16, temperature: float = 1.0, seed: int | None = None, means: bool = False) -> np.ndarray:
@@ -191,7 +212,7 @@ class Run:
             n: how many.
             temperature: scales the spread of the prior; below 1 gives likelier, less varied data.
             seed: of the draws; other ones each time if left open.
-            means: give E[x|z] instead of a draw of x.
+            means: give E[x|z] instead of a draw of x; a draw all the same where there is no such mean.
 
         Returns:
             (n, *raw shape).
@@ -204,8 +225,41 @@ class Run:
         with torch.no_grad(), seeded(secrets.randbits(62) if seed is None else seed):
             for chunk in torch.arange(n).split(1024):
                 likelihood = self.vae.generate(len(chunk), pick_prior(temperature)).likelihood
-                drawn.append(self._mean_of(likelihood) if means else self._draw_of(likelihood))
+                drawn.append(self._centre_of(likelihood) if means and self.averaged else self._draw_of(likelihood))
         return self.reading.restore(torch.cat(drawn))
+
+    def compress(
+        self,
+        x: ArrayLike | Split,
+        seed: int = 0,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Archive:
+        """Examples (N, *raw shape) as the content of a file, of about −ELBO bits; :meth:`decompress` gives them back.
+
+        Where grey values are binarised anew at each pass, what is compressed is one draw, that of a static binarisation.
+
+        Args:
+            x: (N, *raw shape), whole numbers.
+            seed: of the binarisation, and of the first bits that latents are drawn by.
+            progress: told how many examples are done, of how many.
+
+        Raises:
+            InputError: where a part of the model cannot be coded, or x is not such as the model was trained on.
+        """
+        require_codable(self.experiment.model, self.reading.support, torch.Size(self.reading.shape).numel())
+        split = x if isinstance(x, Split) else Split(self.reading.apply(np.asarray(x)))
+        return compressed(self.vae, self.reading, split, seed, progress)
+
+    def decompress(
+        self, content: bytes, name: str = "FILE", progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> np.ndarray:
+        """The examples (N, *raw shape) in the content of a file, every byte as it was; ``name`` is what errors call it.
+
+        Raises:
+            InputError: where the file is damaged, or was made by another model.
+        """
+        require_codable(self.experiment.model, self.reading.support, torch.Size(self.reading.shape).numel())
+        return decompressed(self.vae, self.reading, content, name, progress)
 
     def evaluate(
         self,
@@ -336,9 +390,9 @@ class Run:
         split = x if isinstance(x, Split) else Split(self.reading.apply(np.asarray(x)), None)
         return Feed(split, self.reading, self.vae.dequantise, self.vae.shift.device)
 
-    def _mean_of(self, likelihood: torch.distributions.Distribution) -> Tensor:
+    def _centre_of(self, likelihood: torch.distributions.Distribution) -> Tensor:
         # a dequantised value lies between a whole number and the next: its mean is half a step too high
-        return likelihood.mean - 0.5 if self.vae.dequantise else likelihood.mean
+        return central(likelihood) - 0.5 if self.vae.dequantise else central(likelihood)
 
     def _draw_of(self, likelihood: torch.distributions.Distribution) -> Tensor:
         drawn = likelihood.sample()

@@ -10,7 +10,9 @@ __all__ = ["arguments", "run"]
 
 
 def arguments(parser: Parser) -> None:
-    parser.description = "E[x|z] at the posterior mean: of the test split, or of other data."
+    parser.description = (
+        "E[x|z], or where p(x|z) is autoregressive a draw, at the posterior mean: of the test split, or of other data."
+    )
     run_arguments(parser)
     parser.add_argument("data", metavar="DATA", nargs="?", help="other data, read as the run's were")
     output(parser, "a picture (.png) or numbers (.npy, .npz, .csv, .parquet); a picture in RUN otherwise")

@@ -10,7 +10,10 @@ __all__ = ["arguments", "run"]
 
 
 def arguments(parser: Parser) -> None:
-    parser.description = "New data: z ~ p(z), x ~ p(x|z). Pictures show E[x|z], files of numbers hold draws of x."
+    parser.description = (
+        "New data: z ~ p(z), x ~ p(x|z). Pictures show E[x|z], files of numbers hold draws of x,\n"
+        "and so do pictures where p(x|z) is autoregressive and has no mean to show."
+    )
     run_arguments(parser)
     parser.set_defaults(seed=None)
     parser.add_argument("-n", type=int, default=64, metavar="N", help="how many [64]")

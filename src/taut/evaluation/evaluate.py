@@ -26,7 +26,8 @@ def evaluate(
     iw_limit: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Lower bounds of log p(x), mean over a split, in nats per example.
+    """Lower bounds of log p(x), mean over a split, in nats per example; without latents there is nothing to bound, and what
+    stands for the ELBO is log p(x) itself.
 
     Args:
         subject: model and examples.
@@ -43,6 +44,7 @@ def evaluate(
     require_positive("iw_limit", iw_limit)
     everyone = subject.first(limit)
     vae, reading, n = subject.vae, subject.reading, len(everyone)
+    samples = samples if vae.layers else 1
     result: dict[str, Any] = {
         "data": reading.name,
         "split": subject.name,
@@ -52,9 +54,7 @@ def evaluate(
     }
     few = iw_limit is not None and iw_limit < n and samples > 1
     if few:
-        chosen = everyone[
-            torch.randperm(n, generator=torch.Generator().manual_seed(subject.seed))[:iw_limit].sort().values
-        ]
+        chosen = subject.some(iw_limit, everyone)
         full = bounds(subject, 1, everyone, lambda done, total: progress(done, total + iw_limit))
         part = bounds(subject, samples, chosen, lambda done, total: progress(n + done, n + total))
     else:

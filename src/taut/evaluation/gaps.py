@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from taut.data import Batch
-from taut.evaluation.inference import Bending, Local, climb, estimators, require_local, still, weigh
+from taut.evaluation.coordinates import still
+from taut.evaluation.inference import Bending, Local, climb, estimators, require_local, weigh
 from taut.evaluation.subject import Progress, Subject, Tick, require_positive
 from taut.model import VAE
 
@@ -40,6 +41,7 @@ def gaps(
     subject: Subject,
     limit: int | None = 200,
     samples: int = 1000,
+    among: Tensor | None = None,
     others: Mapping[str, Tensor] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
@@ -49,8 +51,9 @@ def gaps(
         subject: model and examples.
         limit: how many, at random; all if left open.
         samples: draws from each q, from which all bounds are found.
-        others: other lower bounds of log p(x) of the same examples, by name, (N,) each: that of the greatest mean stands
-            for log p(x), if it is above the importance-weighted one.
+        among: the numbers of the examples to choose from; all if left open.
+        others: other lower bounds of log p(x) of ``subject.some(limit, among)``, by name, (N,) each: that of the greatest
+            mean stands for log p(x), if it is above the importance-weighted one.
         progress: told the number of examples done and in all.
 
     Returns:
@@ -64,9 +67,8 @@ def gaps(
         InputError: for a limit or samples below one, and for a model in which no q can be found for an example.
     """
     require_positive("samples", samples)
-    vae, index = subject.vae, subject.some(limit)
-    with still(vae), torch.no_grad():
-        require_local(vae, subject.batch(index[:2]), "gaps")
+    vae, index = subject.vae, subject.some(limit, among)
+    require_local(vae, "gaps")
     found = subject.measure(
         "gaps",
         {"k": samples},

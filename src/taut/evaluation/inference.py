@@ -26,9 +26,8 @@ heuristic: Veach and Guibas 1995). Nothing is chosen by its result, so that no c
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -39,13 +38,14 @@ from torch.distributions import Distribution
 from taut.data import Batch
 from taut.distributions import Bent, drawn
 from taut.errors import InputError
+from taut.evaluation.coordinates import require_exact, still
 from taut.evaluation.subject import Tick
 from taut.model import VAE, Pick, Site, Step, Trace, draw, fold
 from taut.networks import Bend
 from taut.objectives import ELBO, RLOO, STL, Estimator, Learner
 from taut.training import seeded
 
-__all__ = ["Bending", "Climb", "Local", "Weighed", "climb", "estimators", "require_local", "still", "weigh"]
+__all__ = ["Bending", "Climb", "Local", "Weighed", "climb", "estimators", "require_local", "weigh"]
 
 ELEMENTS = 2**20  # of decoder output at once: about what a processor's cache holds
 ROWS = 4096  # samples at once, at most
@@ -158,7 +158,7 @@ def climb(
     enough: float = 0.01,
     tick: Tick = lambda share: None,
 ) -> Climb:
-    """Raise the bounds of a batch by gradient ascent, in place; the model must stand :func:`still`.
+    """Raise the bounds of a batch by gradient ascent, in place, while the model stands still.
 
     Args:
         local: where it starts.
@@ -266,43 +266,26 @@ def estimators(vae: VAE, batch: Batch) -> tuple[Estimator, ...]:
     return tuple(STL() if step.q.has_rsample else RLOO() for step in vae(batch).steps)
 
 
-def require_local(vae: VAE, batch: Batch, field: str) -> None:
+def require_local(vae: VAE, what: str) -> None:
     """Refuse a model in which no q can be found for an example, or whose importance weights would be none.
 
     Args:
         vae: the model.
-        batch: some examples.
-        field: what asks for it.
+        what: the option that asks for it.
 
     Raises:
         InputError: with the reason.
     """
     if not vae.layers:
-        raise InputError(field, "needs latents, and the model has none", "leave it out: its ELBO is log p(x) itself")
-    trace = vae(batch)
+        raise InputError(what, "needs latents, and the model has none", "leave it out: its ELBO is log p(x) itself")
+    with still(vae), seeded(0, vae.shift.device), torch.no_grad():
+        trace = vae(Batch(vae.shift.unsqueeze(0)))
     for layer, step in zip(vae.layers, trace.steps, strict=True):
-        name = type(step.q).__name__
         if not getattr(step.q, "proper", True):
-            raise InputError(field, "needs a q with a density, and the model's is a point", "train another posterior")
+            raise InputError(what, "needs a q with a density, and the model's is a point", "train another posterior")
         if layer.q.values is not None and step.q.has_rsample:
-            raise InputError(field, f"needs a q with a spread, and all mass of {name} is on one value of z",
+            name = type(step.q).__name__
+            raise InputError(what, f"needs a q with a spread, and all mass of {name} is on one value of z",
                              "leave it out: the ELBO is exact for that value")  # fmt: skip
     for density in (trace.likelihood, *(each for step in trace.steps for each in (step.p, step.q))):
-        if getattr(density, "exactness", "exact") != "exact":
-            name = type(density).__name__
-            raise InputError(field, f"weighs draws by exact densities, and {name} is not", "read its ELBO instead")
-
-
-@contextlib.contextmanager
-def still(vae: VAE) -> Iterator[None]:
-    """Inside, the model is evaluated, and no gradient reaches its weights."""
-    learning, was_training = [weight for weight in vae.parameters() if weight.requires_grad], vae.training
-    vae.eval()
-    for weight in learning:
-        weight.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for weight in learning:
-            weight.requires_grad_(True)
-        vae.train(was_training)
+        require_exact(density, what)

@@ -11,6 +11,7 @@ from taut.likelihoods.discrete import (
     DiscretisedLogistic,
     DiscretisedLogisticMixture,
 )
+from taut.likelihoods.pixelcnn import PixelCNN
 from taut.likelihoods.rule import default_likelihood, require_fit
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Laplace",
     "Likelihood",
     "NegativeBinomial",
+    "PixelCNN",
     "Poisson",
     "ZeroInflatedNegativeBinomial",
     "default_likelihood",

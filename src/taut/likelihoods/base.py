@@ -42,8 +42,19 @@ class Likelihood(Part, family=True):
     weaker: ClassVar[str | None] = None
     """How a decoder that can do without z is made to need it, as advice that names the option; None where it cannot."""
 
+    averaged: ClassVar[bool] = True
+    """Whether E[x|z] can be had: else a draw stands for it, always the same."""
+
+    codable: ClassVar[bool] = False
+    """Whether x given z can be walked through, element by element, each one of finitely many levels."""
+
     shared: ClassVar[int] = 0
     """How many learned numbers there are that no example changes."""
+
+    @property
+    def name(self) -> str:
+        """What it is called where it is refused."""
+        return type(self).__name__
 
     @abstractmethod
     def fits(self, support: Support) -> bool:
@@ -72,8 +83,9 @@ class Likelihood(Part, family=True):
 
     def in_words(self, support: Support) -> str:
         """What the line about the data calls it."""
-        name = type(self).__name__
-        return f"{name} (values dequantised by uniform noise)" if self.continuous and support.discrete else name
+        return (
+            f"{self.name} (values dequantised by uniform noise)" if self.continuous and support.discrete else self.name
+        )
 
     def units(self, support: Support, statistics: Statistics) -> tuple[Tensor, Tensor]:
         """(a, b) with x = a + b·y, for y in the units of :meth:`elementwise`; only densities use it."""

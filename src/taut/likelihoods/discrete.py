@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,6 +34,8 @@ def _logit_of_mean(statistics: Statistics, most: float) -> Tensor:
 class Bernoulli(Likelihood):
     """P(x=1) = σ(logit), for x ∈ {0, 1}: the cross-entropy."""
 
+    codable: ClassVar[bool] = True
+
     def fits(self, support: Support) -> bool:
         return support.kind == "binary"
 
@@ -49,6 +52,8 @@ class Bernoulli(Likelihood):
 @dataclass(frozen=True)
 class Binomial(Likelihood):
     """x successes in n trials, for x ∈ {0, …, n}: the cross-entropy on grey values with its normalising constant."""
+
+    codable: ClassVar[bool] = True
 
     def fits(self, support: Support) -> bool:
         return support.kind in ("binary", "integers")
@@ -75,6 +80,8 @@ class BetaBinomial(Likelihood):
     levels ν would say nothing, so values {0, 1} have Bernoulli.
     """
 
+    codable: ClassVar[bool] = True
+
     def fits(self, support: Support) -> bool:
         return support.kind == "integers"
 
@@ -94,6 +101,8 @@ class BetaBinomial(Likelihood):
 @dataclass(frozen=True)
 class Categorical(Likelihood):
     """A free probability for each of the levels: the most flexible, L numbers an element."""
+
+    codable: ClassVar[bool] = True
 
     def fits(self, support: Support) -> bool:
         return support.kind in ("binary", "integers")
@@ -124,7 +133,11 @@ class _Levels(td.Categorical):
         return super().sample(sample_shape).to(self.logits.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return self.logits.gather(-1, value.long().unsqueeze(-1)).squeeze(-1)
+        value, logits = torch.broadcast_tensors(value.long().unsqueeze(-1), self.logits)
+        return logits.gather(-1, value[..., :1]).squeeze(-1)
+
+    def level_log_probs(self) -> Tensor:
+        return self.logits
 
 
 @dataclass(frozen=True)
@@ -134,6 +147,8 @@ class DiscretisedLogistic(Likelihood):
     Args:
         floor: the smallest scale s, in levels; below about 0.1 a bin already holds all the probability.
     """
+
+    codable: ClassVar[bool] = True
 
     floor: float = 0.05
 
@@ -165,12 +180,14 @@ class DiscretisedLogisticMixture(Likelihood):
 
     The decoder gives location, log-scale and log-weight of each component: 3 numbers a component and element. The edge
     bins take the tails. The channels of a colour image are independent given z; PixelCNN++ also makes green depend on
-    red and blue on both, which this one does not.
+    red and blue on both, which this one does not by itself, and under ``PixelCNN`` does.
 
     Args:
         components: how many logistics there are.
         floor: the smallest scale s, in levels; below about 0.1 a bin already holds all the probability.
     """
+
+    codable: ClassVar[bool] = True
 
     components: int = 5
     floor: float = 0.05

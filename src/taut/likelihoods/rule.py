@@ -46,5 +46,4 @@ def require_fit(likelihood: Likelihood, support: Support) -> None:
         mend += "; or binarise with --data.binarize dynamic"
     if likelihood.fits(Support("counts")) and support.kind in ("binary", "integers"):
         mend += "; or call them counts, with no greatest value, by --data.support counts"
-    name = type(likelihood).__name__
-    raise InputError("model.likelihood", f"{name} is no likelihood of {support}", mend)
+    raise InputError("model.likelihood", f"{likelihood.name} is no likelihood of {support}", mend)

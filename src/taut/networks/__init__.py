@@ -6,5 +6,18 @@ from taut.networks.convolutional import Conv, ResNet
 from taut.networks.gated import Gated
 from taut.networks.masked import Masked
 from taut.networks.perceptron import MLP, ResidualMLP
+from taut.networks.pixels import GatedPixels, WithinPixel
 
-__all__ = ["MLP", "Bend", "Conv", "Gated", "Masked", "Network", "ResNet", "ResidualMLP", "activation"]
+__all__ = [
+    "MLP",
+    "Bend",
+    "Conv",
+    "Gated",
+    "GatedPixels",
+    "Masked",
+    "Network",
+    "ResNet",
+    "ResidualMLP",
+    "WithinPixel",
+    "activation",
+]

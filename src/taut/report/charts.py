@@ -109,7 +109,12 @@ def _outer(panels: Sequence[Axes], across: int) -> None:
             panel.tick_params(labelbottom=False)
 
 
-def vector_marginals(data: np.ndarray, samples: np.ndarray, names: Sequence[str] | None = None) -> Figure:
+def vector_marginals(
+    data: np.ndarray,
+    samples: np.ndarray,
+    names: Sequence[str] | None = None,
+    words: tuple[str, str] = ("data", "samples"),
+) -> Figure:
     """Histograms of each column, of the data (N, D) filled grey and of the samples (M, D) outlined in the accent."""
     columns, titles = _columns(data, names)
     with style():
@@ -128,7 +133,7 @@ def vector_marginals(data: np.ndarray, samples: np.ndarray, names: Sequence[str]
             panel.set(title=_shorten(title), yticks=[], xlim=(edges[0], edges[-1]))
             panel.spines["left"].set_visible(False)
             panel.locator_params(axis="x", nbins=4)
-        _footer(fig, [("data", FAINT), ("samples", ACCENT)])
+        _footer(fig, [(words[0], FAINT), (words[1], ACCENT)])
     return fig
 
 

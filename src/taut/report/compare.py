@@ -70,7 +70,7 @@ def publish_comparison(comparison: Comparison, data: Dataset, folder: str | Path
     )
     path = Path("figures") / "comparison.png"
     figures.save(picture, folder / path)
-    shown = "shown are means of p(x|z)" if canvas.image else "points are means of p(x|z)"
+    shown = f"{'shown' if canvas.image else 'points'} are {comparison.vae.run.decodings}"
     caption = (
         f"The same networks, trained alike; left without a rate, right with it. {shown[0].upper() + shown[1:]}, the "
         f"numbers are of draws of x. Maps: codes of {len(split):,} {whose} examples on their principal axes; "

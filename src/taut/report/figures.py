@@ -14,7 +14,7 @@ import numpy as np
 
 from taut.errors import InputError
 from taut.report import charts, images
-from taut.report.charts import curves, factor_matrix, kl_bars, latent_map
+from taut.report.charts import curves, factor_matrix, kl_bars, latent_map, vector_marginals
 from taut.report.images import image_grid
 from taut.report.style import ACCENT, DPI, FAINT, GREY, INK, WIDTH, figure, save, style
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Side", "comparison", "curves", "factor_matrix", "image_grid", "interpolations", "kl_bars", "latent_map", "reconstructions",
-    "samples", "save", "traversals",
+    "samples", "save", "traversals", "vector_marginals",
 ]  # fmt: skip
 
 Layout = Literal["image", "vector"]

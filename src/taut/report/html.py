@@ -43,17 +43,20 @@ def key_numbers(summary: Mapping) -> dict[str, Fact]:
     density = str(summary.get("support", "")).startswith(("floats", "real"))
     evidence = "log p(x)" + (", a density: it may be positive" if density else "")
     where = f" Mean over {_whole(summary['n'])} {summary.get('split') or ''} examples." if summary.get("n") else ""
+    exact = summary.get("latent_dim") == 0
+    name = "log p(x)" if exact else "ELBO"
     facts: dict[str, Fact] = {}
 
     if _there(summary.get("elbo")):
         error = summary.get("elbo_stderr")
-        hint = f"A lower bound of {evidence}. Higher is better.{where}"
+        what = "Exact, as there are no latents" if exact else f"A lower bound of {evidence}"
+        hint = f"{what}. Higher is better.{where}"
         hint += " ±: standard error." if _there(error) else ""
-        facts["ELBO"] = Fact(_number(summary["elbo"]), _nats(error), hint, main=True)
+        facts[name] = Fact(_number(summary["elbo"]), _nats(error), hint, main=True)
     else:
         facts["ELBO"] = Fact("none", "", why, main=True)
     iw = summary.get("iw") or {}
-    if _there(iw.get("value")):
+    if _there(iw.get("value")) and not exact:
         k = _whole(iw["k"])
         hint = f"A tighter lower bound of log p(x), from {k} weighted samples per example"
         hint += f", over {_whole(iw['n'])} examples." if iw.get("n") else "."
@@ -61,9 +64,11 @@ def key_numbers(summary: Mapping) -> dict[str, Fact]:
             hint += f" Effective sample size {_number(iw['ess'], 1)} of {k}: the nearer to {k}, the tighter."
         facts[f"IW-{k} bound"] = Fact(_number(iw["value"]), _nats(iw.get("stderr")), hint, main=True)
     if _there(summary.get("bits_per_dim")):
-        hint = "The ELBO shared out over the elements of x, in bits. Lower is better."
+        hint = f"The {name} shared out over the elements of x, in bits. Lower is better."
         hint += " Of a density, so it may be negative." if density else ""
         facts["Bits per dimension"] = Fact(_number(summary["bits_per_dim"], 3), "bits/dim", hint, main=True)
+    if exact:
+        return facts
     if _there(summary.get("distortion")):
         facts["Distortion"] = Fact(_number(summary["distortion"]), "nats", "−log p(x|z): what is lost in rebuilding x.")
     if _there(summary.get("rate")):

@@ -16,6 +16,7 @@ from taut.config import to_tree, write_yaml
 from taut.data import Dataset, Reading, Split
 from taut.data.reading import channel_axis
 from taut.evaluation import draws
+from taut.evaluation.exact import MOST
 from taut.evaluation.neighbours import nearest
 from taut.evaluation.quality import in_words
 from taut.evaluation.space import Space
@@ -25,6 +26,7 @@ from taut.report import figures
 from taut.report.charts import SIGNAL
 from taut.report.html import Table, key_numbers, write_report
 from taut.report.images import per_row
+from taut.report.posteriors import exact_posteriors
 
 if TYPE_CHECKING:
     from taut.runs import Run
@@ -36,6 +38,7 @@ FEW = 1000  # test examples, below which those of the validation are put on the 
 COMPARED = 20_000  # training examples among which neighbours are sought, at most
 PATHS, STEPS = 6, 9  # pairs of examples, and pictures from the one to the other
 MOVED, PLACES = 8, 7  # dimensions that are moved, and where to
+POSTERIORS = 3  # exact ones that are shown
 INFORMATIVE = 0.01  # nats below which a dimension says nothing
 BROUGHT = "brought to the nearest values that the latents can take"
 
@@ -100,7 +103,8 @@ def publish(run: Run, data: Dataset, folder: str | Path, metrics: Sequence[dict[
     folder = Path(folder)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     book = _Book(run, data, folder)
-    for draw in (_samples, _reconstructions, _map, _interpolations, _traversals, _factors, _kl, _curves):
+    for draw in (_samples, _reconstructions, _map, _posteriors, _interpolations, _traversals, _factors, _kl, _aggregate,
+                 _curves):  # fmt: skip
         draw(book, metrics)
     summary = run.summary
     return write_report(
@@ -174,18 +178,31 @@ def _samples(book: _Book, metrics: Sequence[dict]) -> None:
         picture = figures.samples(canvas.draw(drawn), None, None, "vector", data=training[:CODES], names=book.names)
         caption = "Each column of the training data, and of draws: z from the prior p(z), then x from p(x|z)."
         return book.add("samples", picture, "New data from the prior", caption)
-    drawn = run.sample(3 * canvas.across(120) if canvas.image else 9, seed=0, means=True)
+    drawn = run.sample(3 * canvas.across(120) if canvas.image else 9, seed=0, means=bool(book.latents))
     where, distances = nearest(book.space.points(drawn), book.space.points(training))
     picture = figures.samples(
         canvas.draw(drawn), canvas.draw(training[where.numpy()]), distances.numpy(), **canvas.style, names=book.names
     )
     among = "all" if len(pool) == len(book.data.train) else f"{len(pool):,}"
     caption = (
-        f"Draws of z from the prior p(z), decoded: shown are means of p(x|z), which are smoother than draws of x. "
-        f"With each, the nearest of {among} training examples (distance in {book.space.unit}): "
+        f"{_drawn(book)} With each, the nearest of {among} training examples (distance in {book.space.unit}): "
         "a sample that equals its neighbour would be a copy."
     )
-    book.add("samples", picture, "New data from the prior, and the nearest training examples", caption)
+    book.add(
+        "samples",
+        picture,
+        f"New data{' from the prior' if book.latents else ''}, and the nearest training examples",
+        caption,
+    )
+
+
+def _drawn(book: _Book) -> str:
+    """What new data are, in words."""
+    if not book.latents:
+        return "Draws from p(x)."
+    if not book.run.averaged:
+        return "Draws of z from the prior p(z), then of x from p(x|z)."
+    return "Draws of z from the prior p(z), decoded: shown are means of p(x|z), which are smoother than draws of x."
 
 
 def _reconstructions(book: _Book, metrics: Sequence[dict]) -> None:
@@ -195,7 +212,7 @@ def _reconstructions(book: _Book, metrics: Sequence[dict]) -> None:
     some = book.test(3 * canvas.across(96) if canvas.image else 9 if canvas.signal else 300)
     x, recon = book.space.still(some), book.run.reconstruct(some)
     picture = figures.reconstructions(canvas.draw(x), canvas.draw(recon), **canvas.style, names=book.names)
-    caption = f"Test examples, which the model has not seen, and the mean of p(x|z) at the {book.run.centre} of z."
+    caption = f"Test examples, which the model has not seen, and {book.run.decodings} at the {book.run.centre}s of z."
     if not canvas.image and not canvas.signal:
         caption += " On the diagonal, a column is rebuilt exactly; a level cloud is its mean, kept by no latent."
     book.add("reconstructions", picture, "Reconstructions", caption)
@@ -216,6 +233,13 @@ def _map(book: _Book, metrics: Sequence[dict]) -> None:
     book.add("latent_map", picture, "Map of the latent space", caption)
 
 
+def _posteriors(book: _Book, metrics: Sequence[dict]) -> None:
+    if not 0 < book.latents <= MOST or not book.proper or not book.run.real:
+        return
+    picture, caption = exact_posteriors(book.run, book.run.subject(book.data), POSTERIORS, POSTERIORS)
+    book.add("posteriors", picture, "What the data say of z, and what q says", caption)
+
+
 def _interpolations(book: _Book, metrics: Sequence[dict]) -> None:
     if not book.latents or len(book.data.test) < 2:
         return
@@ -225,7 +249,9 @@ def _interpolations(book: _Book, metrics: Sequence[dict]) -> None:
     rows = np.stack([canvas.draw(book.run.decode(interpolate(codes[i], codes[j], STEPS))) for i, j in pairs])
     ends = canvas.draw(book.space.still(some, pairs.ravel()))
     ends = ends.reshape(len(pairs), 2, *ends.shape[1:])
-    caption = f"On straight lines between the {book.run.centre}s of two test examples, in equal steps: means of p(x|z)."
+    caption = (
+        f"On straight lines between the {book.run.centre}s of two test examples, in equal steps: {book.run.decodings}."
+    )
     caption += "" if book.run.real else f" Codes are {BROUGHT}."
     picture = figures.interpolations(rows, **canvas.style, ends=ends, names=book.names)
     book.add("interpolations", picture, "Between two examples", caption)
@@ -346,10 +372,34 @@ def _kl(book: _Book, metrics: Sequence[dict]) -> None:
     book.add("kl", figures.kl_bars(book.kl), "Where the rate goes", caption)
 
 
+def _aggregate(book: _Book, metrics: Sequence[dict]) -> None:
+    if book.kl is None or not book.latents or not book.run.real:
+        return
+    chosen = np.argsort(-book.kl, kind="stable")[:MOVED]
+    drawn = book.run.encode(book.split, sample=True)[:, chosen]
+    prior = book.run.draw_codes(4 * CODES)[:, chosen]
+    names = [f"z{i}" for i in chosen]
+    picture = figures.vector_marginals(prior, drawn, names, ("prior", "aggregate posterior"))
+    caption = (
+        f"Draws from the posteriors of {len(drawn):,} {book.whose} examples, all together, and draws from the prior, "
+        "along the latents that say most. Where the two differ, draws from the prior meet codes that no example has."
+    )
+    if held := (book.run.summary.get("aggregate") or {}).get("mismatch"):
+        caption += (
+            f" The difference, KL(q(z) ‖ p(z)), costs {max(0, held['low']):.1f} to {held['high']:.1f} nats of the rate."
+        )
+    book.add("aggregate", picture, "The aggregate posterior and the prior", caption)
+
+
 def _curves(book: _Book, metrics: Sequence[dict]) -> None:
     if not metrics:
         return
-    caption = "Nats per example, on validation data with one sample of z; the ELBO is always at β = 1."
+    caption = "Nats per example, on validation data"
+    caption += (
+        " with one sample of z; the ELBO is always at β = 1."
+        if book.latents
+        else "; without latents the ELBO is log p(x)."
+    )
     book.add("curves", figures.curves(metrics), "Training", caption)
 
 

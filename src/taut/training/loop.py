@@ -94,8 +94,10 @@ class _State:
     best_score: float = math.inf
     best_step: int = 0
     stale: int = 0
+    rate: float = 0.0  # at the last validation
+    lagging: bool = True
 
-    NUMBERS = ("step", "seconds", "best_score", "best_step", "stale")
+    NUMBERS = ("step", "seconds", "best_score", "best_step", "stale", "rate", "lagging")
 
     def capture(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """A copy of the state: tensors, and JSON-able facts."""
@@ -188,9 +190,9 @@ def fit(
                 shuffle = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
                 order = torch.randperm(len(train), generator=shuffle).to(device)
             stage, begun, _ = spec.stage(state.step, steps)
-            if stage is not learning:
-                learning = stage
-                vae.learn(stage.learn)
+            if (which := spec.learns(state.step, steps, state.lagging)) != learning:
+                learning = which
+                vae.learn(which)
             if state.step == begun:  # each stage goes on from the last one's end, and is judged by its own measure
                 state.best_score = math.inf
             target = 1.0 if stage.learn == "prior" else objective.beta
@@ -223,6 +225,8 @@ def fit(
                     if broken := _broken_weights(state, numbers):
                         _give_up(*broken, good, spec, folder)
                     better = _keep_best(state, numbers, target, beta)
+                    state.lagging = state.lagging and numbers["rate"] > state.rate
+                    state.rate = numbers["rate"]
                 listen(
                     Event(state.step, steps, state.step / per_epoch, state.seconds, speed, beta, state.meter.read(),
                           numbers, better)

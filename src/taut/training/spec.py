@@ -13,6 +13,7 @@ from torch import nn
 
 from taut.config import Part
 from taut.errors import InputError
+from taut.training.start import Start
 
 __all__ = ["SGD", "Adam", "AdamW", "Adamax", "Optimiser", "Stage", "Training"]
 
@@ -148,6 +149,9 @@ class Training:
         device: where to train.
         checkpoint: minutes between checkpoints.
         stages: stretches of the run, one after the other; a single one in which everything learns if left open.
+        aggressive: so many updates of q alone before each of the whole model, as long as the rate on validation data rises from
+            one validation to the next; 0 for none (He et al. 2019, who measure the mutual information instead).
+        start: a run whose weights training begins with (training.start.run); seeded ones if left open.
     """
 
     epochs: float | None = None
@@ -165,8 +169,12 @@ class Training:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     checkpoint: float = 2.0
     stages: tuple[Stage, ...] = (Stage(),)
+    aggressive: int = 0
+    start: Start | None = None
 
     def __post_init__(self) -> None:
+        if self.aggressive < 0:
+            raise InputError("aggressive", f"is {self.aggressive}", "give 0 or more updates")
         if not self.stages:
             raise InputError("stages", "is empty", "give one or more, or leave it out")
         if len(self.stages) > 1 and self.patience is not None:
@@ -217,6 +225,12 @@ class Training:
                 return stage, begin, end
             begin = end
         return self.stages[-1], begin, steps
+
+    def learns(self, step: int, steps: int, lagging: bool) -> str:
+        """What of the model learns at a step; ``lagging`` says whether q is still behind the model that it is of."""
+        learn = self.stage(step, steps)[0].learn
+        alone = lagging and learn != "prior" and step % (self.aggressive + 1) < self.aggressive
+        return "inference" if alone else learn
 
     def lr(self, step: int, steps: int) -> float:
         """The learning rate at a step, 0 ≤ step < steps."""

@@ -22,7 +22,8 @@ from taut.data import Batch, Dataset, Feed, Split, Support
 from taut.errors import InputError
 from taut.evaluation.baselines.densities import BINARY, CONTINUOUS, DISCRETE, Fit, boundless
 from taut.evaluation.bounds import bounds
-from taut.evaluation.inference import Local, climb, require_local, still, weigh
+from taut.evaluation.coordinates import still
+from taut.evaluation.inference import Local, climb, require_local, weigh
 from taut.evaluation.subject import Progress, Subject, Tick, require_positive, seed_of
 from taut.model import VAE
 from taut.objectives import RLOO, Estimator, Pathwise, Score
@@ -74,7 +75,8 @@ def baselines(
         InputError: for a limit, ``few`` or samples below one.
     """
     require_positive("samples", samples)
-    everyone, some = subject.first(limit), subject.some(few)
+    everyone = subject.first(limit)
+    some = subject.some(few, everyone)
     support = subject.reading.support
     named = DISCRETE if support.levels and support.levels <= 256 else {}
     named = named | (BINARY if support.kind == "binary" else {}) | CONTINUOUS
@@ -109,6 +111,8 @@ def _own(
     found = bounds(subject, samples, index, progress)
     if not found.proper:
         return None, [{"name": "this model, ELBO", "value": None, "what": "a point posterior has none"}]
+    if not subject.vae.layers:
+        return found.elbo, [_row("this model", found.elbo, found.elbo, None, "log p(x)")]
     rows = [_row("this model, ELBO", found.elbo, found.elbo, None, "≤ log p(x), by the encoder's q")]
     if samples > 1:
         text = "≤ log p(x), importance-weighted"
@@ -168,13 +172,12 @@ def _fitted(name: str, fit: Fit, pool: _Pool, support: Support, elbo: Tensor | N
 def _gradients(subject: Subject, index: Tensor) -> tuple[dict[str, Estimator], str]:
     """The estimators by which a q of each example can be found; or none, and why."""
     vae = subject.vae
+    try:
+        require_local(vae, "baselines")
+    except InputError as error:
+        return {}, error.problem
     with still(vae), torch.no_grad():
-        batch = subject.batch(index[:2])
-        try:
-            require_local(vae, batch, "baselines")
-        except InputError as error:
-            return {}, error.problem
-        path = all(step.q.has_rsample for step in vae(batch).steps)
+        path = all(step.q.has_rsample for step in vae(subject.batch(index[:1])).steps)
     return {name: each for name, each in GRADIENTS.items() if path or not each.pathwise}, ""
 
 
