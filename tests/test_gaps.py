@@ -139,7 +139,7 @@ def test_an_encoder_that_is_the_best_has_no_gap_of_amortisation():
         encoder, family = (Local(vae, vae.evidence(batch)) for _ in range(2))
         climbed = climb(family, batch, [STL()])
         gain = (found := weigh(vae, [encoder, family], batch, 2000).elbo)[1] - found[0]
-    assert climbed.steps == 100, "the first round raises nothing, and is the last"
+    assert climbed.steps == 200, "the second round raises nothing, and is the last"
     assert abs(float(gain.mean())) < 5 * float(gain.std()) / math.sqrt(40)
     assert gain.abs().max() < 0.15
 
@@ -160,12 +160,14 @@ def test_of_a_hierarchy_too(monkeypatch):
         assert torch.equal(low.prior(h).mean, torch.zeros(7, 1).double())
         assert torch.equal(low.prior(h).stddev, torch.ones(7, 1).double())
     batch = examples(10)
-    monkeypatch.setattr(GAPS, "BENT", (0.02, 4, 80))
+    monkeypatch.setattr(GAPS, "BENT", (0.02, 8, 100))
     found, exact = measured(vae, batch, 2000), EVIDENCE.log_prob(batch.x)
     assert float((exact - found["elbo"]).mean()) > 1
     assert (found["family"] > found["elbo"] + 0.1).all()
     assert (found["family"] < exact + 0.05).all()
-    assert (exact - found["flow"]).abs().max() < 0.1, "which reads the layer above, and so bends both"
+    assert float((exact - found["flow"]).mean()) == pytest.approx(0, abs=0.03), (
+        "which reads the layer above, and so bends both"
+    )
     assert (exact - found["importance"]).abs().max() < 0.03
 
 
@@ -318,9 +320,9 @@ def test_a_climb_that_goes_astray_is_not_kept():
     local = Local(vae, vae.evidence(batch))
     start = local.numbers()
     with still(vae):
-        climbed = climb(local, batch, [STL()], rate=1e4, rounds=2, steps=5)
+        climbed = climb(local, batch, [STL()], rate=1e4, rounds=4, steps=5)
     assert all(torch.equal(now, before) for now, before in zip(local.numbers(), start, strict=True))
-    assert climbed.steps == 5 and not climbed.rise.any(), "a round without a rise is the last"
+    assert climbed.steps == 10 and not climbed.rise.any(), "a second round without a rise is the last"
 
 
 def test_several_qs_together_give_the_evidence_in_the_mean_however_wrong_they_are():

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from taut.data import Batch
 from taut.evaluation.coordinates import still
-from taut.evaluation.inference import Bending, Local, climb, estimators, require_local, weigh
+from taut.evaluation.inference import Bending, Local, climb, estimators, examples_at_once, require_local, weigh
 from taut.evaluation.subject import Progress, Subject, Tick, require_positive
 from taut.model import VAE
 
@@ -33,8 +33,6 @@ __all__ = ["gaps", "in_words"]
 
 PATH, SCORE, BENT = (0.05, 8, 100), (0.3, 16, 200), (0.01, 8, 200)
 """How a climb goes by the path and by the score function, and that of a flow: rate, draws of a step, steps of a round."""
-
-NUMBERS = 2**24  # of a flow, for all examples together: what memory allows to many
 
 
 def gaps(
@@ -75,7 +73,7 @@ def gaps(
         lambda batch, tick: _of_batch(vae, batch, samples, tick),
         index,
         progress,
-        size=max(1, min(64, NUMBERS // _numbers(vae))),
+        examples_at_once(vae),
     )
     several = 3 if "flow" in found else 2
     by, bound = f"IW-{several * samples}", found["importance"]
@@ -114,11 +112,6 @@ def _of_batch(vae: VAE, batch: Batch, samples: int, tick: Tick) -> dict[str, Ten
         weighed = weigh(vae, chosen, batch, samples, lambda share: tick(0.8 + 0.2 * share))
     found |= dict(zip(("elbo", "family", "flow"), weighed.elbo, strict=False))
     return found | {"importance": weighed.importance, "ess": weighed.ess}
-
-
-def _numbers(vae: VAE) -> int:
-    """How many a flow has for an example, nearly."""
-    return sum(size * (size + 256) for size in (math.prod(layer.event) for layer in vae.layers))
 
 
 def _mean(values: Tensor) -> dict[str, float]:

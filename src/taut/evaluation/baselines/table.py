@@ -23,7 +23,7 @@ from taut.errors import InputError
 from taut.evaluation.baselines.densities import BINARY, CONTINUOUS, DISCRETE, Fit, boundless
 from taut.evaluation.bounds import bounds
 from taut.evaluation.coordinates import still
-from taut.evaluation.inference import Local, climb, require_local, weigh
+from taut.evaluation.inference import Local, climb, examples_at_once, require_local, weigh
 from taut.evaluation.subject import Progress, Subject, Tick, require_positive, seed_of
 from taut.model import VAE
 from taut.objectives import RLOO, Estimator, Pathwise, Score
@@ -186,8 +186,14 @@ def _sought(
 ) -> dict[str, Any]:
     """The row of a q for each example, found without the encoder."""
     asked = {"gradient": name, "samples": SAMPLES, "steps": STEPS, "rounds": ROUNDS, "rate": RATE, "k": WEIGHED}
+    vae = subject.vae
     found = subject.measure(
-        "unamortised", asked, lambda batch, tick: _climbed(subject.vae, estimator, batch, tick), index, told
+        "unamortised",
+        asked,
+        lambda batch, tick: _climbed(vae, estimator, batch, tick),
+        index,
+        told,
+        examples_at_once(vae),
     )
     what = f"≤ log p(x), this decoder, no encoder; {int(found['steps'].max()):,} steps of {SAMPLES} draws"
     return _row(f"q by gradient {name}" if estimator.pathwise else f"q by {name}", found["elbo"], elbo,
