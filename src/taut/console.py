@@ -286,7 +286,7 @@ def baseline_lines(found: dict[str, Any]) -> list[str]:
             continue
         value, error, gap, its = (row[key] for key in ("value", "stderr", "difference", "difference_stderr"))
         rows.append((row["name"], number(value), f"± {number(error)}", number(gap), f"± {number(its)}" if gap else "",
-                     f"{row['n']:,}", duration(row["seconds"]), row["what"]))  # fmt: skip
+                     f"{row['n']:,}", "" if row["seconds"] is None else duration(row["seconds"]), row["what"]))  # fmt: skip
     return ["", *_aligned(rows, "<><><>><")]
 
 

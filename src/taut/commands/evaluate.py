@@ -84,18 +84,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _beside(run: Any, args: argparse.Namespace) -> dict[str, Any]:
-    """What is asked for by an option of its own."""
+    """Where bounds lose, and what else there is."""
     from taut.console import Progress
-    from taut.evaluation import baselines, gaps
+    from taut.evaluation import annealed_bounds, baselines, gaps
 
-    found: dict[str, Any] = {}
+    subject, found = run.subject(args.data, args.seed, args.data_root), {}
     if args.gaps:
+        others, among = {}, subject.first(args.limit)
+        if args.ais:
+            index = subject.some(args.gaps_limit, among)
+            others["AIS"] = annealed_bounds(subject, _annealing(args), index, Progress("annealing", args.quiet))[
+                "log_p"
+            ]
         watch = Progress("a q for each example", args.quiet)
-        found["gaps"] = gaps(run.subject(args.data, args.seed, args.data_root), args.gaps_limit, progress=watch)
+        found["gaps"] = gaps(subject, args.gaps_limit, among=among, others=others, progress=watch)
     if args.baselines:
-        subject, data = run.subject(args.data, args.seed, args.data_root), run.dataset(args.data_root)
         samples = args.samples if args.iw_limit is None else 1
         watch = Progress("rows of baselines", args.quiet)
+        data = run.dataset(args.data_root)
         found["baselines"] = baselines(subject, data, samples, args.limit, args.gaps_limit, watch)
     return found
 
@@ -129,15 +135,19 @@ def _refuse(run: Any, args: argparse.Namespace) -> None:
     """What cannot be had, before anything is measured."""
     from taut.evaluation.coordinates import require_real
     from taut.evaluation.exact import require_small
+    from taut.evaluation.inference import require_local
 
-    if args.ais_limit < 1:
-        raise InputError("--ais-limit", f"is {args.ais_limit}", "give 1 or more")
+    for name in ("ais_limit", "gaps_limit"):
+        if getattr(args, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')}", f"is {getattr(args, name)}", "give 1 or more")
     how = _annealing(args)
     for name in ("ais", "bdmc"):
         if getattr(args, name):
             require_real(run.vae, name, how.start)
     if args.exact:
         require_small(run.vae)
+    if args.gaps:
+        require_local(run.vae, "gaps")
 
 
 def _annealing(args: argparse.Namespace) -> Any:

@@ -5,7 +5,7 @@ from taut.evaluation.baselines import baselines
 from taut.evaluation.bounds import Bounds, bounds
 from taut.evaluation.draws import judge
 from taut.evaluation.evaluate import evaluate
-from taut.evaluation.evidence import annealed, bracketed, exact
+from taut.evaluation.evidence import annealed, annealed_bounds, bracketed, exact
 from taut.evaluation.gaps import gaps
 from taut.evaluation.ledger import Ledger
 from taut.evaluation.neighbours import nearest
@@ -21,6 +21,7 @@ __all__ = [
     "Space",
     "Subject",
     "annealed",
+    "annealed_bounds",
     "baselines",
     "bounds",
     "bracketed",

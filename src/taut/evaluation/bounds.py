@@ -22,7 +22,7 @@ from taut.data import Batch
 from taut.evaluation.subject import Progress, Subject, Tick, require_positive
 from taut.model import VAE, draw, fold
 
-__all__ = ["Bounds", "bounds"]
+__all__ = ["Bounds", "bounds", "outputs", "samples_at_once"]
 
 ELEMENTS = 2**20  # of decoder output at once: about what a processor's cache holds
 ROWS = 4096  # samples at once, at most
@@ -91,8 +91,7 @@ def bounds(
 def _weigh(vae: VAE, samples: int, batch: Batch, tick: Tick) -> dict[str, Tensor]:
     """The bounds of one batch; divergences and means summed over its examples, (1, …)."""
     n = len(batch.x)
-    size = batch.x[0].numel() * getattr(vae.decoder.head, "outputs", 1)
-    at_once = max(1, min(ROWS, ELEMENTS // size) // n)
+    at_once = samples_at_once(vae, n)
     evidence = vae.evidence(batch)
     first = second = torch.full((n,), -math.inf, device=batch.x.device, dtype=torch.float64)
     sums: dict[str, Tensor] = {}
@@ -120,3 +119,13 @@ def _weigh(vae: VAE, samples: int, batch: Batch, tick: Tick) -> dict[str, Tensor
         found[f"mean.{i}"], found[f"square.{i}"] = means.sum(0)[None], means.square().sum(0)[None]
     found["importance"], found["ess"] = first - math.log(samples), (2 * first - second).exp()
     return found | {"proper": torch.full((n,), proper)}
+
+
+def outputs(vae: VAE) -> int:
+    """How many numbers the decoder gives for an example."""
+    return vae.shift.numel() * getattr(vae.decoder.head, "outputs", 1)
+
+
+def samples_at_once(vae: VAE, examples: int) -> int:
+    """How many samples of each of so many examples go through the decoder together."""
+    return max(1, min(ROWS, ELEMENTS // outputs(vae)) // examples)

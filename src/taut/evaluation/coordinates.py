@@ -29,7 +29,7 @@ from taut.errors import InputError
 from taut.model import VAE, Pick, Site, Step, Trace, fold, pick_prior
 from taut.training import seeded
 
-__all__ = ["Coordinates", "Start", "require_real", "still"]
+__all__ = ["Coordinates", "Start", "require_exact", "require_real", "still"]
 
 Start: TypeAlias = Literal["prior", "posterior"]
 
@@ -163,14 +163,19 @@ def require_real(vae: VAE, what: str, start: Start = "prior") -> None:
         trace = vae.generate(1, pick_prior())
         steps = vae(Batch(vae.shift.unsqueeze(0))).steps
     for density in (trace.likelihood, *(step.p for step in trace.steps)):
-        _require_exact(density, what)
+        require_exact(density, what)
     if start == "posterior" and not all(getattr(step.q, "proper", True) for step in steps):
         raise InputError(
             "start", "is posterior, and a point posterior has no density", "start from the prior (--start prior)"
         )
 
 
-def _require_exact(density: Distribution, what: str) -> None:
+def require_exact(density: Distribution, what: str) -> None:
+    """Refuse a density that is itself an estimate.
+
+    Raises:
+        InputError: with what serves instead.
+    """
     exactness = getattr(density, "exactness", "exact")
     if exactness != "exact":
         said = "a bound" if exactness == "bound" else "noisy"

@@ -23,7 +23,7 @@ from taut.evaluation.exact import Grid, Integrator, modes, require_small
 from taut.evaluation.subject import Progress, Subject, Tick
 from taut.training import standard_error
 
-__all__ = ["annealed", "bracketed", "exact", "grids", "in_words"]
+__all__ = ["annealed", "annealed_bounds", "bracketed", "exact", "grids", "in_words"]
 
 ROWS = 256  # chains at once: what a processor's cache holds of a small decoder
 TOLERANCE = 1e-3  # nats, of quadrature, which single precision serves
@@ -60,8 +60,7 @@ def annealed(
     how = how or Annealing()
     require_real(subject.vae, "ais", how.start)
     index = _some(subject, limit, whole)
-    compute = partial(ais, subject.vae, how)
-    found = subject.measure("ais", asdict(how), compute, index, progress, max(1, ROWS // how.chains))
+    found = annealed_bounds(subject, how, index, progress)
     return {
         **_beside(subject, index, found["log_p"], samples, whole),
         "error": float(found["error"].square().sum().sqrt() / len(index)),
@@ -69,6 +68,14 @@ def annealed(
         "acceptance": float(found["acceptance"].mean()),
         **asdict(how),
     }
+
+
+def annealed_bounds(
+    subject: Subject, how: Annealing, index: Tensor, progress: Progress = lambda done, total: None
+) -> dict[str, Tensor]:
+    """What :func:`taut.evaluation.annealing.ais` finds of each of some examples, (N,)."""
+    compute = partial(ais, subject.vae, how)
+    return subject.measure("ais", asdict(how), compute, index, progress, max(1, ROWS // how.chains))
 
 
 def bracketed(

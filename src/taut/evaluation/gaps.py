@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from taut.data import Batch
-from taut.evaluation.inference import Bending, Local, climb, estimators, require_local, still, weigh
+from taut.evaluation.coordinates import still
+from taut.evaluation.inference import Bending, Local, climb, estimators, examples_at_once, require_local, weigh
 from taut.evaluation.subject import Progress, Subject, Tick, require_positive
 from taut.model import VAE
 from taut.training import standard_error
@@ -34,13 +35,12 @@ __all__ = ["gaps", "in_words"]
 PATH, SCORE, BENT = (0.05, 8, 100), (0.3, 16, 200), (0.01, 8, 200)
 """How a climb goes by the path and by the score function, and that of a flow: rate, draws of a step, steps of a round."""
 
-NUMBERS = 2**24  # of a flow, for all examples together: what memory allows to many
-
 
 def gaps(
     subject: Subject,
     limit: int | None = 200,
     samples: int = 1000,
+    among: Tensor | None = None,
     others: Mapping[str, Tensor] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
@@ -50,8 +50,9 @@ def gaps(
         subject: model and examples.
         limit: how many, at random; all if left open.
         samples: draws from each q, from which all bounds are found.
-        others: other lower bounds of log p(x) of the same examples, by name, (N,) each: that of the greatest mean stands
-            for log p(x), if it is above the importance-weighted one.
+        among: the numbers of the examples to choose from; all if left open.
+        others: other lower bounds of log p(x) of ``subject.some(limit, among)``, by name, (N,) each: that of the greatest
+            mean stands for log p(x), if it is above the importance-weighted one.
         progress: told the number of examples done and in all.
 
     Returns:
@@ -65,16 +66,15 @@ def gaps(
         InputError: for a limit or samples below one, and for a model in which no q can be found for an example.
     """
     require_positive("samples", samples)
-    vae, index = subject.vae, subject.some(limit)
-    with still(vae), torch.no_grad():
-        require_local(vae, subject.batch(index[:2]), "gaps")
+    vae, index = subject.vae, subject.some(limit, among)
+    require_local(vae, "gaps")
     found = subject.measure(
         "gaps",
         {"k": samples},
         lambda batch, tick: _of_batch(vae, batch, samples, tick),
         index,
         progress,
-        size=max(1, min(64, NUMBERS // _numbers(vae))),
+        examples_at_once(vae),
     )
     several = 3 if "flow" in found else 2
     by, bound = f"IW-{several * samples}", found["importance"]
@@ -115,11 +115,6 @@ def _of_batch(vae: VAE, batch: Batch, samples: int, tick: Tick) -> dict[str, Ten
     return found | {"importance": weighed.importance, "ess": weighed.ess}
 
 
-def _numbers(vae: VAE) -> int:
-    """How many a flow has for an example, nearly."""
-    return sum(size * (size + 256) for size in (math.prod(layer.event) for layer in vae.layers))
-
-
 def _mean(values: Tensor) -> dict[str, float]:
     return {"value": float(values.mean()), "stderr": standard_error(values)}
 
@@ -135,6 +130,7 @@ def in_words(found: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
         return name, shown, "" if math.isnan(error) else f"± {error:.2f}", "nats", text
 
     of = f"{found['n']:,} examples at random" if found["n"] > 1 else "1 example at random"
+    risen = f"; the last round of the search raised it by {found['rise']['family']:.2f}"
     bent = (
         ""
         if found["bending"] is None
@@ -143,7 +139,7 @@ def in_words(found: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
     return [
         row("gaps: ELBO", "", "elbo", f"of {of}, by the encoder's q"),
         row("+ amortisation", "+", "amortisation", "L(q*) − ELBO: what one encoder for all examples costs"),
-        row("= best q*", "", "family", "of the family, one for each example"),
+        row("= best q*", "", "family", f"of the family, one for each example{risen}"),
         row("+ approximation", "+", "approximation", f"to the best bound: what the family costs{bent}"),
         row("= best bound", "", "bound", f"≤ log p(x): {found['by']} (ESS {found['ess']:,.0f})"),
     ]

@@ -8,7 +8,7 @@ the family has as many members as there are e, and the best of them is
 Bounds of different examples have no number in common, and Adam treats each number by itself: many examples climb at once,
 and no one matters to another. They climb in rounds. In each the step falls to zero, so that noise is averaged out; after
 it the new q is kept for those examples alone for which it is better, by draws that no step has seen, and the next begins
-with half the step. The climb is over when a round does not raise the mean by more than ``enough``.
+with half the step. The climb is over when a round, the first aside, does not raise the mean by more than ``enough``.
 
 The gradient is the path's without the score (STL), whose noise vanishes as q nears the posterior: of the two pathwise ones it
 gets as far in a quarter of the steps. Where z has no path it is that of the score function (RLOO).
@@ -26,9 +26,8 @@ heuristic: Veach and Guibas 1995). Nothing is chosen by its result, so that no c
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -39,16 +38,19 @@ from torch.distributions import Distribution
 from taut.data import Batch
 from taut.distributions import Bent, drawn
 from taut.errors import InputError
+from taut.evaluation.bounds import outputs, samples_at_once
+from taut.evaluation.coordinates import require_exact, still
 from taut.evaluation.subject import Tick
 from taut.model import VAE, Pick, Site, Step, Trace, draw, fold
 from taut.networks import Bend
 from taut.objectives import ELBO, RLOO, STL, Estimator, Learner
 from taut.training import seeded
 
-__all__ = ["Bending", "Climb", "Local", "Weighed", "climb", "estimators", "require_local", "still", "weigh"]
+__all__ = ["Bending", "Climb", "Local", "Weighed", "climb", "estimators", "examples_at_once", "require_local", "weigh"]
 
-ELEMENTS = 2**20  # of decoder output at once: about what a processor's cache holds
-ROWS = 4096  # samples at once, at most
+EXAMPLES = 64  # that climb at once, at most
+ELEMENTS = 2**23  # of decoder output for one draw of each of them, at most
+NUMBERS = 2**24  # of a flow for all of them, at most
 JUDGED = 100  # draws an example by which a round is judged
 
 
@@ -158,7 +160,7 @@ def climb(
     enough: float = 0.01,
     tick: Tick = lambda share: None,
 ) -> Climb:
-    """Raise the bounds of a batch by gradient ascent, in place; the model must stand :func:`still`.
+    """Raise the bounds of a batch by gradient ascent, in place, while the model stands still.
 
     Args:
         local: where it starts.
@@ -168,13 +170,13 @@ def climb(
         samples: draws an example and step.
         steps: in a round.
         rounds: at most.
-        enough: nats; a round that raises the mean over the batch by no more is the last.
+        enough: nats; a round after the first that raises the mean over the batch by no more is the last.
         tick: told the share of the most that may be done.
     """
     learner = Learner(local, ELBO(samples=samples, estimator=tuple(gradient)))
     for done in range(rounds):
         before, seed = local.numbers(), int(torch.randint(2**62, ()))
-        level = _judged(local, batch, seed)
+        level = _judged(local, batch, samples, seed)
         optimiser = torch.optim.Adam(local.parameters(), betas=(0.9, 0.99))
         for i in range(steps):
             falling = 0.5 * (1 + math.cos(math.pi * i / steps))
@@ -183,19 +185,19 @@ def climb(
             learner(batch, 1.0).loss.backward()
             optimiser.step()
             tick((done * steps + i + 1) / (rounds * steps))
-        rise = _judged(local, batch, seed) - level
+        rise = _judged(local, batch, samples, seed) - level
         local.put(before, ~(rise > 0))  # what is no number is no rise
         rise = rise.nan_to_num().clamp_min(0)
-        if rise.mean() <= enough:
+        if done and rise.mean() <= enough:  # the first may have failed by too long a step alone
             break
     return Climb((done + 1) * steps, rise)
 
 
 @torch.no_grad()
-def _judged(local: Local, batch: Batch, seed: int) -> Tensor:
+def _judged(local: Local, batch: Batch, at_once: int, seed: int) -> Tensor:
     """L of each example, (B,) nats, by draws of a seed: the same noise for whatever is compared."""
     with seeded(seed, batch.x.device):
-        pieces = [local(batch, k).log_weight(batch).double() for k in _shares(batch, JUDGED)]
+        pieces = [local(batch, k).log_weight(batch).double() for k in _parts(JUDGED, at_once)]
     return torch.cat(pieces).mean(0)
 
 
@@ -225,16 +227,16 @@ def weigh(vae: VAE, locals: Sequence[Local], batch: Batch, samples: int, tick: T
         tick: told the share that is done.
     """
     first = second = torch.full((len(batch.x),), -math.inf, dtype=torch.float64, device=batch.x.device)
-    shares, bounds = _shares(batch, samples), []
+    parts, bounds = _parts(samples, samples_at_once(vae, len(batch.x))), []
     for j in range(len(locals)):
         total = 0.0
-        for i, k in enumerate(shares):
+        for i, k in enumerate(parts):
             log_joint, log_q = _walk(vae, locals, j, batch, k)
             total = total + (log_joint - log_q[j]).sum(0)
             log_weight = log_joint - log_q.logsumexp(0) + math.log(len(locals))
             first = torch.logaddexp(first, log_weight.logsumexp(0))
             second = torch.logaddexp(second, (2 * log_weight).logsumexp(0))
-            tick((j + (i + 1) / len(shares)) / len(locals))
+            tick((j + (i + 1) / len(parts)) / len(locals))
         bounds.append(total / samples)
     importance = first - math.log(len(locals) * samples)
     return Weighed(torch.stack(bounds).cpu(), importance.cpu(), (2 * first - second).exp().cpu())
@@ -255,10 +257,15 @@ def _walk(vae: VAE, locals: Sequence[Local], j: int, batch: Batch, samples: int)
     return log_joint, sum(densities).view(len(locals), samples, -1)
 
 
-def _shares(batch: Batch, samples: int) -> list[int]:
-    """K in as many parts as memory asks for."""
-    at_once = max(1, min(ROWS, ELEMENTS // batch.x[0].numel()) // len(batch.x))
+def _parts(samples: int, at_once: int) -> list[int]:
+    """K in parts of so many."""
     return [min(at_once, samples - done) for done in range(0, samples, at_once)]
+
+
+def examples_at_once(vae: VAE) -> int:
+    """How many examples may climb together."""
+    flow = sum(size * (size + 256) for size in (math.prod(layer.event) for layer in vae.layers))
+    return max(1, min(EXAMPLES, ELEMENTS // outputs(vae), NUMBERS // flow))
 
 
 def estimators(vae: VAE, batch: Batch) -> tuple[Estimator, ...]:
@@ -266,43 +273,26 @@ def estimators(vae: VAE, batch: Batch) -> tuple[Estimator, ...]:
     return tuple(STL() if step.q.has_rsample else RLOO() for step in vae(batch).steps)
 
 
-def require_local(vae: VAE, batch: Batch, field: str) -> None:
+def require_local(vae: VAE, what: str) -> None:
     """Refuse a model in which no q can be found for an example, or whose importance weights would be none.
 
     Args:
         vae: the model.
-        batch: some examples.
-        field: what asks for it.
+        what: the option that asks for it.
 
     Raises:
         InputError: with the reason.
     """
     if not vae.layers:
-        raise InputError(field, "needs latents, and the model has none", "leave it out: its ELBO is log p(x) itself")
-    trace = vae(batch)
+        raise InputError(what, "needs latents, and the model has none", "leave it out: its ELBO is log p(x) itself")
+    with still(vae), seeded(0, vae.shift.device), torch.no_grad():
+        trace = vae(Batch(vae.shift.unsqueeze(0)))
     for layer, step in zip(vae.layers, trace.steps, strict=True):
-        name = type(step.q).__name__
         if not getattr(step.q, "proper", True):
-            raise InputError(field, "needs a q with a density, and the model's is a point", "train another posterior")
+            raise InputError(what, "needs a q with a density, and the model's is a point", "train another posterior")
         if layer.q.values is not None and step.q.has_rsample:
-            raise InputError(field, f"needs a q with a spread, and all mass of {name} is on one value of z",
+            name = type(step.q).__name__
+            raise InputError(what, f"needs a q with a spread, and all mass of {name} is on one value of z",
                              "leave it out: the ELBO is exact for that value")  # fmt: skip
     for density in (trace.likelihood, *(each for step in trace.steps for each in (step.p, step.q))):
-        if getattr(density, "exactness", "exact") != "exact":
-            name = type(density).__name__
-            raise InputError(field, f"weighs draws by exact densities, and {name} is not", "read its ELBO instead")
-
-
-@contextlib.contextmanager
-def still(vae: VAE) -> Iterator[None]:
-    """Inside, the model is evaluated, and no gradient reaches its weights."""
-    learning, was_training = [weight for weight in vae.parameters() if weight.requires_grad], vae.training
-    vae.eval()
-    for weight in learning:
-        weight.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for weight in learning:
-            weight.requires_grad_(True)
-        vae.train(was_training)
+        require_exact(density, what)

@@ -89,7 +89,7 @@ def principal(train: Tensor, valid: Tensor, support: Support) -> Density:
     """Probabilistic principal components."""
     from sklearn.decomposition import PCA
 
-    return _factors(lambda q: PCA(q, svd_solver="covariance_eigh"), train, valid)
+    return _factors(lambda q: PCA(q, random_state=0), train, valid)
 
 
 def factors(train: Tensor, valid: Tensor, support: Support) -> Density:

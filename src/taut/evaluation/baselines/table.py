@@ -22,7 +22,8 @@ from taut.data import Batch, Dataset, Feed, Split, Support
 from taut.errors import InputError
 from taut.evaluation.baselines.densities import BINARY, CONTINUOUS, DISCRETE, Fit, boundless
 from taut.evaluation.bounds import bounds
-from taut.evaluation.inference import Local, climb, require_local, still, weigh
+from taut.evaluation.coordinates import still
+from taut.evaluation.inference import Local, climb, examples_at_once, require_local, weigh
 from taut.evaluation.subject import Progress, Subject, Tick, require_positive, seed_of
 from taut.model import VAE
 from taut.objectives import RLOO, Estimator, Pathwise, Score
@@ -34,9 +35,7 @@ LEARNT = 10_000  # training examples that densities are fitted to, at most
 ELEMENTS = 8_000_000  # numbers in them, at most
 CHOSEN = 2_000  # validation examples that sizes are chosen by, at most
 SAMPLES, STEPS, ROUNDS = 8, 100, 4  # draws of a step, steps of a round, and rounds of every climb
-RATE = (
-    0.1  # of its first round: the best of those from 0.02 to 0.2 for score functions, and as good as others for paths
-)
+RATE = 0.1  # of its first round: of 0.02 to 0.2 the best for score functions, and as good as any for the path
 OWN = 100  # draws by which the model's own bound of the few is found
 WEIGHED = 200  # draws by which a climb is judged at its end
 
@@ -69,14 +68,15 @@ def baselines(
 
     Returns:
         ``rows``, each with ``name``, ``value`` and ``stderr`` in nats, ``n``, ``difference`` from the model's ELBO on the same
-        examples with ``difference_stderr``, ``seconds`` of a processor, and ``what`` the number is; where there is no number,
-        ``what`` says why. JSON can hold it.
+        examples with ``difference_stderr``, ``seconds`` of a processor (None for the model's own bounds), and ``what`` the
+        number is; where there is no number, ``what`` says why. JSON can hold it.
 
     Raises:
         InputError: for a limit, ``few`` or samples below one.
     """
     require_positive("samples", samples)
-    everyone, some = subject.first(limit), subject.some(few)
+    everyone = subject.first(limit)
+    some = subject.some(few, everyone)
     support = subject.reading.support
     named = DISCRETE if support.levels and support.levels <= 256 else {}
     named = named | (BINARY if support.kind == "binary" else {}) | CONTINUOUS
@@ -108,15 +108,15 @@ def _own(
     subject: Subject, samples: int, index: Tensor, progress: Progress
 ) -> tuple[Tensor | None, list[dict[str, Any]]]:
     """The model's ELBO of each example, and the rows of its bounds."""
-    began = time.process_time()
     found = bounds(subject, samples, index, progress)
-    seconds = time.process_time() - began
     if not found.proper:
         return None, [{"name": "this model, ELBO", "value": None, "what": "a point posterior has none"}]
-    rows = [_row("this model, ELBO", found.elbo, found.elbo, seconds, "≤ log p(x), by the encoder's q")]
+    if not subject.vae.layers:
+        return found.elbo, [_row("this model", found.elbo, found.elbo, None, "log p(x)")]
+    rows = [_row("this model, ELBO", found.elbo, found.elbo, None, "≤ log p(x), by the encoder's q")]
     if samples > 1:
         text = "≤ log p(x), importance-weighted"
-        rows.append(_row(f"this model, IW-{samples}", found.importance, found.elbo, seconds, text))
+        rows.append(_row(f"this model, IW-{samples}", found.importance, found.elbo, None, text))
     return found.elbo, rows
 
 
@@ -172,13 +172,12 @@ def _fitted(name: str, fit: Fit, pool: _Pool, support: Support, elbo: Tensor | N
 def _gradients(subject: Subject, index: Tensor) -> tuple[dict[str, Estimator], str]:
     """The estimators by which a q of each example can be found; or none, and why."""
     vae = subject.vae
+    try:
+        require_local(vae, "baselines")
+    except InputError as error:
+        return {}, error.problem
     with still(vae), torch.no_grad():
-        batch = subject.batch(index[:2])
-        try:
-            require_local(vae, batch, "baselines")
-        except InputError as error:
-            return {}, error.problem
-        path = all(step.q.has_rsample for step in vae(batch).steps)
+        path = all(step.q.has_rsample for step in vae(subject.batch(index[:1])).steps)
     return {name: each for name, each in GRADIENTS.items() if path or not each.pathwise}, ""
 
 
@@ -187,8 +186,14 @@ def _sought(
 ) -> dict[str, Any]:
     """The row of a q for each example, found without the encoder."""
     asked = {"gradient": name, "samples": SAMPLES, "steps": STEPS, "rounds": ROUNDS, "rate": RATE, "k": WEIGHED}
+    vae = subject.vae
     found = subject.measure(
-        "unamortised", asked, lambda batch, tick: _climbed(subject.vae, estimator, batch, tick), index, told
+        "unamortised",
+        asked,
+        lambda batch, tick: _climbed(vae, estimator, batch, tick),
+        index,
+        told,
+        examples_at_once(vae),
     )
     what = f"≤ log p(x), this decoder, no encoder; {int(found['steps'].max()):,} steps of {SAMPLES} draws"
     return _row(f"q by gradient {name}" if estimator.pathwise else f"q by {name}", found["elbo"], elbo,
@@ -209,7 +214,7 @@ def _climbed(vae: VAE, estimator: Estimator, batch: Batch, tick: Tick) -> dict[s
     return {"elbo": elbo, "steps": torch.tensor([climbed.steps]), "seconds": torch.tensor([seconds])}
 
 
-def _row(name: str, values: Tensor, elbo: Tensor | None, seconds: float, what: str) -> dict[str, Any]:
+def _row(name: str, values: Tensor, elbo: Tensor | None, seconds: float | None, what: str) -> dict[str, Any]:
     row: dict[str, Any] = {"name": name, "n": len(values), "seconds": seconds, "what": what}
     row["value"], row["stderr"] = _mean(values)
     row["difference"], row["difference_stderr"] = (None, None) if elbo is None else _mean(values - elbo)
