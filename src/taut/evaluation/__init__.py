@@ -5,7 +5,7 @@ from taut.evaluation.baselines import baselines
 from taut.evaluation.bounds import Bounds, bounds
 from taut.evaluation.draws import judge
 from taut.evaluation.evaluate import evaluate
-from taut.evaluation.evidence import annealed, bracketed, exact
+from taut.evaluation.evidence import annealed, bracketed, integrated
 from taut.evaluation.gaps import gaps
 from taut.evaluation.ledger import Ledger
 from taut.evaluation.neighbours import nearest
@@ -25,9 +25,9 @@ __all__ = [
     "bounds",
     "bracketed",
     "evaluate",
-    "exact",
     "gaps",
     "in_words",
+    "integrated",
     "judge",
     "nearest",
     "quality",
