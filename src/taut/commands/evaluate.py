@@ -109,7 +109,7 @@ def _beside(run: Any, args: argparse.Namespace) -> dict[str, Any]:
 def _evidence(run: Any, args: argparse.Namespace, result: dict[str, Any]) -> dict[str, Any]:
     """What was asked for beyond bounds."""
     from taut.console import Progress
-    from taut.evaluation import annealed, bracketed, exact
+    from taut.evaluation import annealed, bracketed, integrated
 
     subject, limit = run.subject(args.data, args.seed, args.data_root), args.ais_limit
     found: dict[str, Any] = {}
@@ -117,10 +117,11 @@ def _evidence(run: Any, args: argparse.Namespace, result: dict[str, Any]) -> dic
         from taut.report.figures import save
         from taut.report.posteriors import exact_posteriors
 
-        found["exact"] = exact(subject, limit, args.samples, result, Progress("integrating", args.quiet))
+        found["exact"] = integrated(subject, limit, args.samples, result, Progress("integrating", args.quiet))
+        index = subject.some(limit, subject.first(result["n"]))
         path = run.folder / "figures" / "posteriors.png"
         path.parent.mkdir(exist_ok=True)
-        save(exact_posteriors(run, subject, limit, SHOWN)[0], path)
+        save(exact_posteriors(run, subject, index, SHOWN)[0], path)
         found["exact"]["picture"] = str(path)
     if args.ais:
         found["ais"] = annealed(

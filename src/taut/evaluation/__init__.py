@@ -5,7 +5,7 @@ from taut.evaluation.baselines import baselines
 from taut.evaluation.bounds import Bounds, bounds
 from taut.evaluation.draws import judge
 from taut.evaluation.evaluate import evaluate
-from taut.evaluation.evidence import annealed, annealed_bounds, bracketed, exact
+from taut.evaluation.evidence import annealed, annealed_bounds, bracketed, integrated
 from taut.evaluation.gaps import gaps
 from taut.evaluation.ledger import Ledger
 from taut.evaluation.neighbours import nearest
@@ -26,9 +26,9 @@ __all__ = [
     "bounds",
     "bracketed",
     "evaluate",
-    "exact",
     "gaps",
     "in_words",
+    "integrated",
     "judge",
     "nearest",
     "quality",

@@ -23,7 +23,7 @@ from taut.evaluation.exact import Grid, Integrator, modes, require_small
 from taut.evaluation.subject import Progress, Subject, Tick
 from taut.training import standard_error
 
-__all__ = ["annealed", "annealed_bounds", "bracketed", "exact", "grids", "in_words"]
+__all__ = ["annealed", "annealed_bounds", "bracketed", "grids", "in_words", "integrated"]
 
 ROWS = 256  # chains at once: what a processor's cache holds of a small decoder
 TOLERANCE = 1e-3  # nats, of quadrature, which single precision serves
@@ -103,21 +103,18 @@ def bracketed(
         return bdmc(subject.vae, how, len(batch.x), tick)
 
     found = subject.measure("bdmc", asdict(how), compute, subject.some(limit), progress, max(1, ROWS // how.chains))
-    gap = found["upper"] - found["lower"]
+    sides = {"lower": found["lower"], "upper": found["upper"], "gap": found["upper"] - found["lower"]}
     return {
-        **{name: float(values.mean()) for name, values in (*found.items(), ("gap", gap)) if name != "example"},
-        **{
-            f"{name}_stderr": standard_error(values) for name, values in (("gap", gap), *found.items()) if name in SIDES
-        },
-        "n": len(gap),
+        **{name: float(values.mean()) for name, values in sides.items()},
+        **{f"{name}_stderr": standard_error(values) for name, values in sides.items()},
+        "n": len(found["lower"]),
+        "ess": float(found["ess"].mean()),
+        "acceptance": float(found["acceptance"].mean()),
         **asdict(how),
     }
 
 
-SIDES = ("lower", "upper", "gap")
-
-
-def exact(
+def integrated(
     subject: Subject,
     limit: int | None = 100,
     samples: int = 100,
@@ -139,17 +136,14 @@ def exact(
     }
 
 
-def grids(
-    subject: Subject, limit: int | None, shown: int, progress: Progress = lambda done, total: None
-) -> list[tuple[int, int, Grid]]:
-    """Exact posteriors to look at, of so many random examples those with the most peaks first.
+def grids(subject: Subject, index: Tensor, shown: int) -> list[tuple[int, int, Grid]]:
+    """Exact posteriors to look at, of examples (N,) those with the most peaks first.
 
     Returns:
         For each the number of the example, how many peaks its posterior has, and the densities.
     """
     require_small(subject.vae)
-    index = subject.some(limit)
-    found = _quadrature(subject, index, progress)
+    found = _quadrature(subject, index)
     integrator = Integrator(subject.vae, torch.float32)
     points = POINTS if sum(integrator.sizes) > 1 else POINTS**2
     chosen = torch.argsort(found["peaks"], descending=True, stable=True)[:shown].tolist()
@@ -165,7 +159,7 @@ def grids(
     ]
 
 
-def _quadrature(subject: Subject, index: Tensor, progress: Progress) -> dict[str, Tensor]:
+def _quadrature(subject: Subject, index: Tensor, progress: Progress = lambda done, total: None) -> dict[str, Tensor]:
     """Of each example ``log_p``, ``error``, the number of ``peaks``, and from where to where in each latent ``both`` p(z|x)
     and q(z|x) lie, (N, D, 2)."""
     integrator = Integrator(subject.vae, torch.float32)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
-from taut.evaluation import Progress
 from taut.evaluation.evidence import grids
 from taut.evaluation.space import Space
 from taut.report.images import to_rgb
@@ -29,19 +29,16 @@ SHARES = (0.99, 0.9, 0.5)
 DARK, PALE = "#9b9b95", "#e4e4e0"
 
 
-def exact_posteriors(
-    run: Run, subject: Subject, limit: int | None, shown: int, progress: Progress = lambda done, total: None
-) -> tuple[Figure, str]:
+def exact_posteriors(run: Run, subject: Subject, index: Tensor, shown: int) -> tuple[Figure, str]:
     """The picture of exact posteriors of a run with one or two latents, and what is to be said under it.
 
     Args:
         run: the run.
         subject: its model and examples.
-        limit: how many random examples to look at.
+        index: (N,), the examples to look at.
         shown: how many of them to show, those with the most peaks first.
-        progress: told the number of examples done and in all.
     """
-    found = grids(subject, limit, shown, progress)
+    found = grids(subject, index, shown)
     pictures = None
     if run.reading.layout == "image":
         from taut.report.publish import Canvas

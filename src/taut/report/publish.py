@@ -236,7 +236,8 @@ def _map(book: _Book, metrics: Sequence[dict]) -> None:
 def _posteriors(book: _Book, metrics: Sequence[dict]) -> None:
     if not 0 < book.latents <= MOST or not book.proper or not book.run.real:
         return
-    picture, caption = exact_posteriors(book.run, book.run.subject(book.data), POSTERIORS, POSTERIORS)
+    subject = book.run.subject(book.data)
+    picture, caption = exact_posteriors(book.run, subject, subject.some(POSTERIORS), POSTERIORS)
     book.add("posteriors", picture, "What the data say of z, and what q says", caption)
 
 
