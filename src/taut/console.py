@@ -156,18 +156,21 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
             rows.append((f"IW-{iw['k']}", number(iw["value"]), f"± {number(iw['stderr'])}", "nats", what))
         if summary["bits_per_dim"] is not None:
             rows.append(("", number(summary["bits_per_dim"], 4), "", "bits/dim", f"−{name}, per element of x"))
-    if not latent:
-        return _aligned(rows, "<><<<")
-    rows.append(("distortion", number(summary["distortion"]), "", "nats", "−log p(x|z): what the code leaves out"))
-    if summary["rate"] is not None:
-        rows.append(("rate", number(summary["rate"]), "", "nats", "KL(q(z|x) ‖ p(z)): what the code says"))
-    if summary["latent_dim"]:
-        active = f"{summary['active_units']} of {summary['latent_dim']}"
-        rows.append(("active", active, "", "latents", "that carry something"))
-    if held := (summary.get("aggregate") or {}).get("information"):
-        rows += _information(held, summary["aggregate"]["mismatch"])
+    rows += _code(summary) if latent else []
     rows += in_words(summary.get("quality", {})) + draws.in_words(summary.get("draws", {}))
     return _aligned(rows, "<><<<")
+
+
+def _code(summary: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """What the code says and leaves out."""
+    rows = [("distortion", number(summary["distortion"]), "", "nats", "−log p(x|z): what the code leaves out")]
+    if summary["rate"] is not None:
+        rows.append(("rate", number(summary["rate"]), "", "nats", "KL(q(z|x) ‖ p(z)): what the code says"))
+    active = f"{summary['active_units']} of {summary['latent_dim']}"
+    rows.append(("active", active, "", "latents", "that carry something"))
+    if held := (summary.get("aggregate") or {}).get("information"):
+        rows += _information(held, summary["aggregate"]["mismatch"])
+    return rows
 
 
 def _information(held: dict[str, Any], mismatch: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
