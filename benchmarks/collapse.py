@@ -29,13 +29,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from taut.evaluation.collapse import aggregate
 
 import taut
 from taut.cli import main as main_of_taut
 from taut.config import merge, parse
 from taut.data import Split, open_data
 from taut.evaluation import Subject, bounds, evaluate
-from taut.evaluation.collapse import aggregate
 from taut.experiment import Experiment, build, resolve
 from taut.report.style import ACCENT, GREY, INK, WIDTH, figure, save, style
 from taut.training import CHECKPOINT, fit

@@ -337,6 +337,7 @@ def test_layers(spec, state):
     p, e = layer.prior(h), layer.evidence(features)
     q = layer.posterior(h, e, p)
     assert p.event_shape == q.event_shape == layer.event
+    assert layer.space == "real"
     z = q.rsample()
     below = layer.merge(h, z)
     assert below.shape == (6, layer.state)

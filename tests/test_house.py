@@ -13,8 +13,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "taut"
 
 ROOMS = [
     "errors", "config", "data", "distributions", "networks", "priors", "posteriors", "likelihoods", "layers", "model",
-    "objectives", "training", "evaluation", "experiment", "advice", "runs", "diff", "comparison", "recipes", "explore",
-    "report", "folders", "api", "parts",
+    "objectives", "training", "evaluation", "codec", "experiment", "advice", "runs", "diff", "comparison", "recipes",
+    "explore", "report", "folders", "api", "sweep", "parts",
     "files", "outputs", "console", "commands", "cli",
 ]  # fmt: skip
 

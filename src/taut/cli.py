@@ -29,10 +29,13 @@ taut: variational autoencoders with the bound pulled tight
   taut sample RUN                new data from the model
   taut reconstruct RUN [DATA]    data through the code and back
   taut encode RUN DATA -o FILE   the posterior means
+  taut compress RUN -o FILE      data in about as many bits as the model's bound says
+  taut decompress RUN FILE -o F  and back, every byte
   taut interpolate RUN [I J]     the way from one example to another
   taut traverse RUN              what each latent does
   taut compare DATA              a plain autoencoder and a VAE on the same data
   taut diff RUN1 RUN2            is one better than the other? In pairs, or not at all
+  taut sweep DATA                the same model at several values of an option
   taut recipes                   published models, ready to train
 
 Sets by name: digits and shapes; mnist, fashion-mnist and binarized-mnist under --data-root or TAUT_DATA.
@@ -41,7 +44,8 @@ Sets by name: digits and shapes; mnist, fashion-mnist and binarized-mnist under 
 
 
 COMMANDS = (
-    "train", "evaluate", "sample", "reconstruct", "encode", "interpolate", "traverse", "compare", "diff", "recipes",
+    "train", "evaluate", "sample", "reconstruct", "encode", "compress", "decompress", "interpolate", "traverse", "compare",
+    "diff", "sweep", "recipes",
 )  # fmt: skip
 
 OUT_OF_MEMORY = "memory: not enough; try a smaller --training.batch, a smaller model, or fewer examples (--data.limit)"

@@ -14,9 +14,11 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from taut.evaluation import draws, in_words
+from taut.evaluation import draws, evidence, in_words
+from taut.evaluation.gaps import in_words as gaps_in_words
 
-__all__ = ["Progress", "Watch", "console", "difference_lines", "number", "result_lines"]
+__all__ = ["Board", "Progress", "Watch", "baseline_lines", "console", "difference_lines", "number", "result_lines",
+           "sweep_lines"]  # fmt: skip
 
 
 def console(stderr: bool = False) -> Console:
@@ -52,7 +54,6 @@ class Watch:
         out: where it is said.
         quiet: say nothing.
         advise: asked at each event what else is to be said.
-        latents: whether there are any: else log p(x) is all that there is to say.
     """
 
     def __init__(
@@ -60,9 +61,8 @@ class Watch:
         out: Console,
         quiet: bool = False,
         advise: Callable[[Any], str | None] = lambda event: None,
-        latents: bool = True,
     ) -> None:
-        self.out, self.quiet, self.advise, self.latents = out, quiet, advise, latents
+        self.out, self.quiet, self.advise = out, quiet, advise
         self.live: Live | None = None
         self.last_line = -math.inf
         self.last_valid: dict[str, Any] | None = None
@@ -71,31 +71,34 @@ class Watch:
     def __call__(self, event: Any) -> None:
         if self.quiet:
             return
-        if event.valid is not None:
-            self.last_valid = event.valid
+        left = self._left(event)
         if words := self.advise(event):
             self.out.print(f"warning: step {event.step:,}: {words}", style="yellow", soft_wrap=True)
-        # time left goes by this sitting's pace, validations included
-        if self.begun is None:
-            self.begun = (event.seconds, event.step)
-        spent, made = event.seconds - self.begun[0], event.step - self.begun[1]
-        per_step = spent / made if made else event.seconds / event.step
-        left = duration((event.steps - event.step) * per_step)
         if self.out.is_terminal:
             if self.live is None:
                 self.live = Live(console=self.out, refresh_per_second=4, transient=True)
                 self.live.start()
-            self.live.update(self._row(event, left))
+            row = Table.grid(padding=(0, 2))
+            row.add_row(*self._cells(event, left))
+            self.live.update(row)
         elif event.valid is not None and (time.monotonic() - self.last_line > 5 or event.step == event.steps):
             self.last_line = time.monotonic()
-            self.out.print(
-                f"step {event.step:>7,}/{event.steps:,}  {self._numbers(event)}  {left} left", soft_wrap=True
-            )
+            self.out.print(self._line(event, left), soft_wrap=True)
+
+    def _left(self, event: Any) -> str:
+        """Take note of an event; the time left by this sitting's pace, validations included."""
+        if event.valid is not None:
+            self.last_valid = event.valid
+        if self.begun is None:
+            self.begun = (event.seconds, event.step)
+        spent, made = event.seconds - self.begun[0], event.step - self.begun[1]
+        per_step = spent / made if made else event.seconds / event.step
+        return duration((event.steps - event.step) * per_step)
 
     def _numbers(self, event: Any) -> str:
         shown = self.last_valid or {"elbo": -event.train["distortion"] - event.train["rate"], **event.train}
         pace = f"  {event.rate_of_work:,.0f}/s"
-        if not self.latents:
+        if not shown.get("kl", shown["rate"]):  # without latents log p(x) is all that there is to say
             return f"log p(x) {number(-shown['distortion'])} nats{pace}"
         units = shown.get("active_units")
         text = f"distortion {number(shown['distortion'])}"
@@ -104,19 +107,99 @@ class Watch:
         text += " nats" + (f"  active {units}" if units is not None else "")
         return text + (f"  β {event.beta:.2f}" if event.beta != 1 else "") + pace
 
-    def _row(self, event: Any, left: str) -> Table:
-        row = Table.grid(padding=(0, 2))
+    def _line(self, event: Any, left: str) -> str:
+        return f"step {event.step:>7,}/{event.steps:,}  {self._numbers(event)}  {left} left"
+
+    def _cells(self, event: Any, left: str) -> tuple[Any, ...]:
         kind = "validation" if self.last_valid else "training"
-        row.add_row(
+        return (
             ProgressBar(event.steps, event.step, width=24),
             f"{event.step:,}/{event.steps:,}",
             f"{kind}: {self._numbers(event)}",
             f"{left} left",
         )
-        return row
 
     def close(self) -> None:
         """End the live line."""
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+
+class Board:
+    """Listens to a sweep: on a terminal a live row for each point that is trained, and a line for each that is whole; lines
+    elsewhere, nothing if quiet.
+
+    Args:
+        out: where to.
+        names: what the points are called.
+        quiet: whether to show nothing.
+    """
+
+    STAGES = {"evaluating": "evaluating …", "reporting": "drawing the report …"}
+
+    def __init__(self, out: Console, names: Sequence[str], quiet: bool = False) -> None:
+        self.out, self.names, self.quiet = out, names, quiet
+        self.watches: dict[int, Watch] = {}
+        self.rows: dict[int, tuple[Any, ...]] = {}
+        self.live: Live | None = None
+        self.width = max(map(len, names))
+
+    def begun(self, i: int) -> None:
+        """A point has begun."""
+        self.watches[i] = Watch(self.out, self.quiet)
+        self._show(i, "starting …")
+
+    def event(self, i: int, event: Any) -> None:
+        """A log line of its training."""
+        watch = self.watches[i]
+        left = watch._left(event)
+        self._show(i, *watch._cells(event, left))
+        if event.valid is not None and time.monotonic() - watch.last_line > 5 and not self.out.is_terminal:
+            watch.last_line = time.monotonic()
+            self._print(i, watch._line(event, left))
+
+    def stage(self, i: int, name: str) -> None:
+        """A stage of it begins."""
+        if name in self.STAGES:
+            self._show(i, self.STAGES[name])
+
+    def finished(self, i: int, summary: dict[str, Any]) -> None:
+        """It is whole."""
+        self.rows.pop(i, None)
+        parts = [
+            f"{name} {number(summary[key])}" for name, key in (("ELBO", "elbo"), ("D", "distortion"), ("R", "rate"))
+        ]
+        units = f"active {summary['active_units']} of {summary['latent_dim']}"
+        self._print(i, f"{'  '.join(parts)} nats  {units}  {duration(summary['seconds'])}")
+
+    def failed(self, i: int, why: str) -> None:
+        """It came to nothing."""
+        self.rows.pop(i, None)
+        self._print(i, f"failed: {why}")
+
+    def _print(self, i: int, text: str) -> None:
+        if not self.quiet:
+            self.out.print(f"{self.names[i]:<{self.width}}  {text}", soft_wrap=True)
+            self._draw()
+
+    def _show(self, i: int, *cells: Any) -> None:
+        self.rows[i] = cells
+        if self.out.is_terminal and not self.quiet:
+            if self.live is None:
+                self.live = Live(console=self.out, refresh_per_second=4, transient=True)
+                self.live.start()
+            self._draw()
+
+    def _draw(self) -> None:
+        if self.live is not None:
+            table = Table.grid(padding=(0, 2))
+            for i, cells in sorted(self.rows.items()):
+                table.add_row(self.names[i], *cells)
+            self.live.update(table)
+
+    def close(self) -> None:
+        """End the live rows."""
         if self.live is not None:
             self.live.stop()
             self.live = None
@@ -128,14 +211,18 @@ class Progress:
     def __init__(self, what: str, quiet: bool = False) -> None:
         self.what, self.show = what, not quiet and sys.stderr.isatty()
         self.began = self.drawn = time.monotonic()
+        self.first: float | None = None
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: float, total: int) -> None:
         now = time.monotonic()
+        if self.first is None:  # what an earlier sitting has done says nothing of this one's pace
+            self.began, self.first = now, done
         if not self.show or (now - self.drawn < 0.2 and done < total):
             return
         self.drawn = now
-        left = duration((now - self.began) / done * (total - done))
-        text = f"\r{self.what}: {done:,}/{total:,}, {left} left"
+        text = f"\r{self.what}: {int(done):,}/{total:,}"
+        if done > self.first:
+            text += f", {duration((now - self.began) / (done - self.first) * (total - done))} left"
         sys.stderr.write(text.ljust(78) if done < total else "\r" + " " * 78 + "\r")
         sys.stderr.flush()
 
@@ -156,21 +243,20 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
             rows.append((f"IW-{iw['k']}", number(iw["value"]), f"± {number(iw['stderr'])}", "nats", what))
         if summary["bits_per_dim"] is not None:
             rows.append(("", number(summary["bits_per_dim"], 4), "", "bits/dim", f"−{name}, per element of x"))
-    rows += _code(summary) if latent else []
-    rows += in_words(summary.get("quality", {})) + draws.in_words(summary.get("draws", {}))
-    return _aligned(rows, "<><<<")
-
-
-def _code(summary: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
-    """What the code says and leaves out."""
-    rows = [("distortion", number(summary["distortion"]), "", "nats", "−log p(x|z): what the code leaves out")]
+    if not latent:
+        return _aligned(rows + draws.in_words(summary.get("draws", {})), "<><<<")
+    rows += evidence.in_words(summary)
+    rows.append(("distortion", number(summary["distortion"]), "", "nats", "−log p(x|z): what the code leaves out"))
     if summary["rate"] is not None:
         rows.append(("rate", number(summary["rate"]), "", "nats", "KL(q(z|x) ‖ p(z)): what the code says"))
-    active = f"{summary['active_units']} of {summary['latent_dim']}"
-    rows.append(("active", active, "", "latents", "that carry something"))
+    if summary["latent_dim"]:
+        active = f"{summary['active_units']} of {summary['latent_dim']}"
+        rows.append(("active", active, "", "latents", "that carry something"))
     if held := (summary.get("aggregate") or {}).get("information"):
         rows += _information(held, summary["aggregate"]["mismatch"])
-    return rows
+    rows += in_words(summary.get("quality", {})) + draws.in_words(summary.get("draws", {}))
+    rows += gaps_in_words(summary.get("gaps", {}))
+    return _aligned(rows, "<><<<")
 
 
 def _information(held: dict[str, Any], mismatch: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
@@ -187,6 +273,21 @@ def _information(held: dict[str, Any], mismatch: dict[str, Any]) -> list[tuple[s
 def _between(sides: dict[str, Any]) -> str:
     low, high = number(max(0.0, sides["low"]), 1), number(max(0.0, sides["high"]), 1)
     return low if low == high else f"{low}–{high}"
+
+
+def baseline_lines(found: dict[str, Any]) -> list[str]:
+    """A model beside simpler ones, each with its distance from the model's ELBO and its time, in aligned columns."""
+    if not found:
+        return []
+    rows = [("", "nats", "", "− ELBO", "", "n", "CPU", "")]
+    for row in found["rows"]:
+        if row["value"] is None:
+            rows.append((row["name"], "–", "", "", "", "", "", row["what"]))
+            continue
+        value, error, gap, its = (row[key] for key in ("value", "stderr", "difference", "difference_stderr"))
+        rows.append((row["name"], number(value), f"± {number(error)}", number(gap), f"± {number(its)}" if gap else "",
+                     f"{row['n']:,}", duration(row["seconds"]), row["what"]))  # fmt: skip
+    return ["", *_aligned(rows, "<><><>><")]
 
 
 def comparison_lines(comparison: Any) -> list[str]:
@@ -222,6 +323,18 @@ def difference_lines(found: Any, names: Sequence[str]) -> list[str]:
     )
     rows.append(("wins", f"{found.wins:.1%}", "", "", f"of examples are better under {names[0]}"))
     return _aligned(rows, "<><<<")
+
+
+def sweep_lines(record: dict[str, Any]) -> list[str]:
+    """The points of a sweep in aligned columns, and the bound of the data's entropy that they give."""
+    from taut.report.sweep import columns
+
+    header, rows = columns(record)
+    lines = _aligned([header, *rows], ">" * len(header))
+    bounds = {"least": "R + D", "tightest": f"−IW-{record['k']}"}
+    told = [f"H ≤ {number(found['value'])} ± {number(found['stderr'])} nats, {name} of {found['folder']}"
+            for key, name in bounds.items() if (found := record[key]) is not None]  # fmt: skip
+    return [*lines, "", f"the data's entropy: {'; '.join(told)}"] if told else lines
 
 
 def _shares(near: Any) -> str:

@@ -70,6 +70,9 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     vae = build(experiment, data)  # what cannot be built is refused here, before anything is written
     for stage in training.stages:
         vae.learn(stage.learn)
+    if training.start is not None:
+        training = replace(training, start=training.start.resolved())
+        training.start.give(vae)
     per_epoch = steps_per_epoch(data, training)
     if training.minutes is not None and training.steps is None:
         steps = _steps_in(training.minutes, experiment, data, training)
@@ -109,6 +112,8 @@ def train(
 ) -> tuple[VAE, dict[str, Any]]:
     """Train a resolved experiment's model; arguments and errors as for :func:`taut.training.fit`."""
     vae = build(experiment, data)
+    if experiment.training.start is not None and not resume:
+        experiment.training.start.give(vae)
     return fit(
         vae, experiment.objective, data, experiment.training, experiment.training.steps, experiment.seed,
         folder, listen, resume,

@@ -26,14 +26,14 @@ def fresh(path: Path) -> Path:
     return free
 
 
-def check_target(path: str | Path, suffixes: Sequence[str], force: bool = False) -> Path:
-    """Refuse, before any work is done, a file that could not be written.
+def check_target(path: str | Path, suffixes: Sequence[str] = (), force: bool = False) -> Path:
+    """Refuse, before any work is done, a file that could not be written; without suffixes its name may end as it likes.
 
     Raises:
         InputError: for a suffix that does not fit, a missing folder, or a file that exists and is not to be overwritten.
     """
     path = Path(path)
-    if path.suffix.lower() not in suffixes:
+    if suffixes and path.suffix.lower() not in suffixes:
         raise InputError("-o", f"{path} ends in {path.suffix or 'nothing'}", f"end it in {', '.join(suffixes)}")
     if not path.parent.is_dir():
         raise InputError("-o", f"the folder {path.parent} does not exist", "make it first")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from taut.errors import InputError
 
-__all__ = ["claimed", "new_folder"]
+__all__ = ["SWEEP", "claimed", "new_folder"]
+
+SWEEP = "sweep.json"  # says that a folder is a sweep, and which of its folders are points
 
 OURS = ("config.yaml", "data.json", "model.safetensors", "metrics.jsonl", "summary.json", "checkpoint.safetensors",
-        "comparison.json", "report.html", "figures", "evaluations")  # fmt: skip
+        "comparison.json", "report.html", "figures", "evaluations", SWEEP)  # fmt: skip
 
 
 def new_folder(name: str, root: Path = Path("runs")) -> Path:
@@ -72,16 +75,40 @@ def refuse_foreign(folder: Path, force: bool) -> None:
     """
     if not folder.is_dir() or folder.is_symlink():
         raise InputError("--out", f"{folder} exists and is no folder of ours", "name another folder")
-    names = {path.name for path in folder.iterdir()}
-    if names and not ({"data.json", "config.yaml"} <= names or "comparison.json" in names):
+    names = {path.name for path in folder.iterdir() if not _left_over(path.name)}
+    if names and not ({"data.json", "config.yaml"} <= names or names & {"comparison.json", SWEEP}):
         raise InputError("--out", f"{folder} exists and is no run", "name another folder")
     if not force:
         raise InputError("--out", f"{folder} exists", "name another folder, or say --force to replace it")
     here, there = Path.cwd().resolve(), folder.resolve()
     if there == here or there in here.parents:
         raise InputError("--out", f"{folder} is the folder you are in, or one above it", "name another folder")
-    foreign = sorted(name for name in names if name not in OURS and not name.endswith(".png"))
+    foreign = _foreign(folder)
     if foreign:
         raise InputError(
             "--out", f"{folder} also holds {foreign[0]}, which is no part of a run", "move it, or name another"
         )
+
+
+def _foreign(folder: Path) -> list[str]:
+    """What in a folder is no part of a result; points of a sweep are results of their own."""
+    points = _points(folder)
+    found = []
+    for name in sorted(path.name for path in folder.iterdir()):
+        if name in points and (folder / name).is_dir():
+            found += [f"{name}/{each}" for each in _foreign(folder / name)]
+        elif not (name in OURS or name.endswith(".png") or _left_over(name, points)):
+            found.append(name)
+    return found
+
+
+def _points(folder: Path) -> set[str]:
+    """The folders that a sweep's record names."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return {point["folder"] for point in json.loads((folder / SWEEP).read_bytes())["points"]}
+    return set()
+
+
+def _left_over(name: str, points: Iterable[str] = ()) -> bool:
+    """Whether a file or folder was being made when its process was killed: they are made under a name with a dot before."""
+    return name.startswith(".") and name[1:].rpartition(".")[0] in {*OURS, *points}

@@ -288,8 +288,13 @@ class VAE(nn.Module):
         for weight in everything:
             weight.requires_grad_(weight in learning)
 
-    def stamp(self) -> Hashable:
-        """A value that changes when a weight is set, averaged or loaded: for what is kept between passes of evaluation."""
+    def stamp(self) -> Hashable | None:
+        """A value that changes when a weight is set, averaged or loaded: for what is kept between passes of evaluation.
+
+        None while weights are learning: fused optimisers leave no mark on what they change.
+        """
+        if torch.is_grad_enabled() and any(weight.requires_grad for weight in self.parameters()):
+            return None
         return tuple((tensor.data_ptr(), tensor._version) for tensor in (*self.parameters(), *self.buffers()))
 
     def root(self, n: int) -> Tensor:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from taut.codec import Archive
 from taut.data import Split, read_like
 from taut.errors import InputError
 from taut.explore import interpolate, traverse
 from taut.files import ARRAYS, PICTURES, check_target, fresh, write_array
 from taut.runs import Run
+from taut.training.checkpoint import write_atomically
 
-__all__ = ["write_codes", "write_interpolation", "write_reconstructions", "write_samples", "write_traversal"]
+__all__ = ["write_codes", "write_compressed", "write_decompressed", "write_interpolation", "write_reconstructions",
+           "write_samples", "write_traversal"]  # fmt: skip
 
 
 def write_samples(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
@@ -69,6 +72,25 @@ def write_codes(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
         path,
         f"{'posterior draw' if args.draw else run.centre}s of {len(codes):,} examples, {codes.shape[1]} latents",
     )
+
+
+def write_compressed(run: Run, args: argparse.Namespace, progress: Callable[[int, int], None]) -> tuple[Path, Archive]:
+    """Examples in as few bytes as the model can say them in."""
+    path = check_target(args.output, force=args.force)
+    archive = run.compress(_split(run, args), args.seed, progress)
+    write_atomically(path, archive.content)
+    return path, archive
+
+
+def write_decompressed(run: Run, args: argparse.Namespace, progress: Callable[[int, int], None]) -> tuple[Path, str]:
+    """What was compressed, every byte as it was."""
+    path = check_target(args.output, ARRAYS, args.force)
+    source = Path(args.file)
+    if not source.is_file():
+        raise InputError(str(source), "is no file", "give one that `taut compress` made")
+    x = run.decompress(source.read_bytes(), str(source), progress)
+    write_array(path, x, run.reading.columns)
+    return path, f"{len(x):,} examples, equal to those that were compressed"
 
 
 def write_interpolation(run: Run, args: argparse.Namespace) -> tuple[Path, str]:

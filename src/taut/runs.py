@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from taut import __version__
+from taut.codec import Archive, compressed, decompressed, require_codable
 from taut.config import parse, read_yaml, to_tree, write_yaml
 from taut.data import Dataset, Feed, Reading, Split, Statistics, open_data, read_like
 from taut.distributions import central
@@ -35,13 +36,11 @@ from taut.evaluation import Ledger, Space, Subject, evaluate, judge, quality
 from taut.experiment import Experiment
 from taut.model import VAE, centre, follow, pick_prior
 from taut.training import seeded
-from taut.training.checkpoint import read_tensors, write_atomically, write_tensors
+from taut.training.checkpoint import WEIGHTS, read_tensors, write_atomically, write_tensors
 
 __all__ = ["Run", "Variable", "finite", "load", "read_json", "write_json"]
 
-CONFIG, DATA, WEIGHTS, METRICS, SUMMARY = (
-    "config.yaml", "data.json", "model.safetensors", "metrics.jsonl", "summary.json",
-)  # fmt: skip
+CONFIG, DATA, METRICS, SUMMARY = "config.yaml", "data.json", "metrics.jsonl", "summary.json"
 
 
 POOL = 20_000  # training examples among which copies are sought, at most
@@ -228,6 +227,39 @@ class Run:
                 likelihood = self.vae.generate(len(chunk), pick_prior(temperature)).likelihood
                 drawn.append(self._centre_of(likelihood) if means and self.averaged else self._draw_of(likelihood))
         return self.reading.restore(torch.cat(drawn))
+
+    def compress(
+        self,
+        x: ArrayLike | Split,
+        seed: int = 0,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Archive:
+        """Examples (N, *raw shape) as the content of a file, of about −ELBO bits; :meth:`decompress` gives them back.
+
+        Where grey values are binarised anew at each pass, what is compressed is one draw, that of a static binarisation.
+
+        Args:
+            x: (N, *raw shape), whole numbers.
+            seed: of the binarisation, and of the first bits that latents are drawn by.
+            progress: told how many examples are done, of how many.
+
+        Raises:
+            InputError: where a part of the model cannot be coded, or x is not such as the model was trained on.
+        """
+        require_codable(self.experiment.model, self.reading.support, torch.Size(self.reading.shape).numel())
+        split = x if isinstance(x, Split) else Split(self.reading.apply(np.asarray(x)))
+        return compressed(self.vae, self.reading, split, seed, progress)
+
+    def decompress(
+        self, content: bytes, name: str = "FILE", progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> np.ndarray:
+        """The examples (N, *raw shape) in the content of a file, every byte as it was; ``name`` is what errors call it.
+
+        Raises:
+            InputError: where the file is damaged, or was made by another model.
+        """
+        require_codable(self.experiment.model, self.reading.support, torch.Size(self.reading.shape).numel())
+        return decompressed(self.vae, self.reading, content, name, progress)
 
     def evaluate(
         self,

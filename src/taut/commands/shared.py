@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from taut.errors import InputError, nearest
 
 __all__ = ["SECTIONS", "Parser", "common", "experiment_of", "fail", "output", "run_arguments", "say", "seed",
-           "training_arguments", "what"]  # fmt: skip
+           "settings_of", "training_arguments", "what"]  # fmt: skip
 
 
 SECTIONS = ("data", "model", "objective", "training", "seed")
@@ -123,8 +123,17 @@ def training_arguments(parser: Parser) -> None:
 def experiment_of(args: argparse.Namespace) -> Any:
     """Recipe, then file, then flags, then dotted options: what comes later wins."""
     from taut.api import overridden
-    from taut.config import merge, parse, read_yaml
+    from taut.config import parse
     from taut.experiment import Experiment
+
+    tree, given = settings_of(args)
+    return parse(Experiment, overridden(tree, given), trust=args.trust)
+
+
+def settings_of(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:
+    """A configuration of recipe, file and data, and the options that were given to be laid upon it."""
+    from taut.api import overridden
+    from taut.config import merge, read_yaml
     from taut.recipes import read_recipe
 
     tree: dict[str, Any] = {}
@@ -133,18 +142,19 @@ def experiment_of(args: argparse.Namespace) -> Any:
     if args.config:
         tree = merge(tree, read_yaml(args.config))
     flags = {
-        "data.source": args.data, "data.root": args.data_root, "seed": args.seed, "training.epochs": args.epochs,
-        "training.minutes": args.minutes, "training.device": args.device, "training.precision": args.precision,
+        "seed": args.seed, "training.epochs": args.epochs, "training.minutes": args.minutes,
+        "training.device": args.device, "training.precision": args.precision,
     }  # fmt: skip
     given = {name: value for name, value in flags.items() if value is not None} | args.overrides
     lengths = ("training.epochs", "training.minutes", "training.steps")
     if any(name in given for name in lengths) and isinstance(tree.get("training"), dict):
         # a length on the command line replaces the recipe's, whatever unit that is in
         tree["training"] = {k: v for k, v in tree["training"].items() if f"training.{k}" not in lengths}
-    tree = overridden(tree, given)
+    where = {"data.source": given.pop("data.source", args.data), "data.root": args.data_root}
+    tree = overridden(tree, {name: value for name, value in where.items() if value is not None})
     if not (tree.get("data") or {}).get("source"):
         raise InputError("DATA", "is not given", "name a file, a folder of images, or a set, such as digits")
-    return parse(Experiment, tree, trust=args.trust)
+    return tree, given
 
 
 def what(experiment: Any, data: Any) -> list[str]:

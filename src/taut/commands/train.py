@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet:
         for line in what(experiment, data):
             out.print(line)
-    watch = Watch(out, args.quiet, Advice(experiment), bool(experiment.model.layers))
+    watch = Watch(out, args.quiet, Advice(experiment))
     stages = {"evaluating": "evaluating on the test split …", "reporting": "drawing the report …"}
 
     def stage(name: str) -> None:

@@ -1,18 +1,21 @@
 """Densities that torch and zuko lack, and the one divergence between any two."""
 
 from taut.distributions.autoregressive import AR1, Autoregressive
+from taut.distributions.bent import Bent
 from taut.distributions.chain import Chain
 from taut.distributions.correlated import FullNormal, LowRankNormal
 from taut.distributions.counts import BetaBinomial, Binomial, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from taut.distributions.course import Choose, Conditional, Continuum, Course, Position, draw_levels
 from taut.distributions.discrete import AutoregressiveOneHot, Bits, OneHot, one_hot
 from taut.distributions.divergence import Divergence, divergence, register_divergence, sampled
 from taut.distributions.draws import central, drawn, same_noise
 from taut.distributions.factorised import Affine, Factorised
-from taut.distributions.flow import Flow, import_zuko
+from taut.distributions.flow import Coupling, Flow, import_zuko
 from taut.distributions.inverse import InverseAutoregressive
 from taut.distributions.locationscale import Cauchy, Laplace, Logistic
 from taut.distributions.logistic import DiscretisedLogistic, DiscretisedLogisticMixture
 from taut.distributions.mixture import Mixture
+from taut.distributions.noise import NonCentred
 from taut.distributions.normal import Delta, DiagonalNormal
 from taut.distributions.quantised import Embedded, Quantised, nearest_code
 from taut.distributions.relaxed import RelaxedBits, RelaxedOneHot, StraightThrough
@@ -25,11 +28,17 @@ __all__ = [
     "Affine",
     "Autoregressive",
     "AutoregressiveOneHot",
+    "Bent",
     "BetaBinomial",
     "Binomial",
     "Bits",
     "Cauchy",
     "Chain",
+    "Choose",
+    "Conditional",
+    "Continuum",
+    "Coupling",
+    "Course",
     "Delta",
     "DiagonalNormal",
     "DiscretisedLogistic",
@@ -45,8 +54,10 @@ __all__ = [
     "LowRankNormal",
     "Mixture",
     "NegativeBinomial",
+    "NonCentred",
     "OneHot",
     "Poisson",
+    "Position",
     "Quantised",
     "RelaxedBits",
     "RelaxedOneHot",
@@ -57,6 +68,7 @@ __all__ = [
     "ZeroInflatedNegativeBinomial",
     "central",
     "divergence",
+    "draw_levels",
     "drawn",
     "import_zuko",
     "nearest_code",

@@ -27,15 +27,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from taut.distributions.course import Continuum, Course
 from taut.distributions.divergence import register_divergence
 from taut.distributions.flow import full_precision
-from taut.distributions.normal import DiagonalNormal
+from taut.distributions.normal import DiagonalNormal, normal_cdf
 from taut.distributions.tempered import log_temperature, tempered
 
 __all__ = ["AR1", "Autoregressive"]
@@ -43,7 +45,7 @@ __all__ = ["AR1", "Autoregressive"]
 _LOG_2PI = math.log(2 * math.pi)
 
 
-class Autoregressive(Distribution):
+class Autoregressive(Course, Distribution):
     """Π_d Σ_m π_dm N(z_d; μ_dm, σ_dm²), each conditional given by a network that sees z_<d alone.
 
     Args:
@@ -89,8 +91,23 @@ class Autoregressive(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         return self.log_prob_parts(value).sum(-1)
 
+    @property
+    def steps(self) -> list[slice]:
+        return [slice(d, d + 1) for d in range(self.event_shape.numel())]
 
-class AR1(Distribution):
+    def blank(self) -> Tensor:
+        return self.like.new_zeros(*self.batch_shape, self.event_shape.numel())
+
+    def conditional(self, elements: Tensor, position: slice) -> Continuum:
+        with full_precision(elements):
+            log_pi, mu, log_scale = (part[:, position] for part in self.conditionals(elements))
+        pi, scale = log_pi.exp(), log_scale.exp()
+        mean = (pi * mu).sum(-1)
+        spread = (pi * (scale.square() + (mu - mean.unsqueeze(-1)).square())).sum(-1).sqrt()
+        return Continuum(lambda value: (pi * normal_cdf(value.unsqueeze(-1), mu, scale)).sum(-1), mean, spread)
+
+
+class AR1(Course, Distribution):
     """A stationary first-order autoregressive process along the first axis of the event, each series apart.
 
     Args:
@@ -160,6 +177,19 @@ class AR1(Distribution):
             z.append(self.alpha * z[-1] + step if z else step)
         return torch.stack(z, -len(self.event_shape))
 
+    def from_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """z_t = Σ_s α^{t−s} s_s ε_s: the recursion written out, one product."""
+        steps = self.log_steps
+        place = torch.arange(len(steps), device=noise.device)
+        lag = place[:, None] - place
+        carried = torch.where(lag >= 0, noise.new_tensor(self.alpha) ** lag.clamp_min(0), 0.0)
+        z = torch.einsum("ts,ns...->nt...", carried, noise * steps.exp())
+        terms = 0.5 * (noise.square() + _LOG_2PI) + steps
+        return z, -terms.flatten(1).sum(1)
+
+    def to_noise(self, value: Tensor) -> Tensor:
+        return (value - self.alpha * self.before(value)) * (-self.log_steps).exp()
+
     def log_prob_parts(self, value: Tensor) -> Tensor:
         """log p(z_t | z_{t−1}), (N, D) nats."""
         log_steps = self.log_steps
@@ -168,6 +198,20 @@ class AR1(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self.log_prob_parts(value).sum(-1)
+
+    @property
+    def steps(self) -> list[slice]:
+        """One time after the other, all series at once."""
+        series = self.event_shape[1:].numel()
+        return [slice(start, start + series) for start in range(0, self.event_shape.numel(), series)]
+
+    def blank(self) -> Tensor:
+        return self.zero.new_zeros(self.zero.shape).flatten(1)
+
+    def conditional(self, elements: Tensor, position: slice) -> Continuum:
+        mean = (self.alpha * self.before(self.read(elements))).flatten(1)[:, position]
+        scale = (self.zero + self.log_steps.exp()).flatten(1)[:, position]
+        return Continuum(partial(normal_cdf, mean=mean, scale=scale), mean, scale)
 
     def cross_entropy_parts(self, mean: Tensor, variance: Tensor) -> Tensor:
         """E[ −log p(z_t | z_{t−1}) ] for z of independent elements with these moments, (N, *event) each: (N, D) nats."""

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from functools import cached_property, partial
 from typing import ClassVar
 
 import torch
@@ -31,9 +32,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from taut.distributions.autoregressive import AR1
+from taut.distributions.course import Continuum, Course
 from taut.distributions.divergence import register_divergence
 from taut.distributions.flow import full_precision
-from taut.distributions.normal import DiagonalNormal
+from taut.distributions.normal import DiagonalNormal, normal_cdf
 from taut.distributions.tempered import log_temperature, tempered
 
 __all__ = ["FullNormal", "LowRankNormal"]
@@ -41,7 +43,7 @@ __all__ = ["FullNormal", "LowRankNormal"]
 _LOG_2PI = math.log(2 * math.pi)
 
 
-class _Correlated(Distribution):
+class _Correlated(Course, Distribution):
     has_rsample = True
 
     arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the heads see to it
@@ -54,6 +56,11 @@ class _Correlated(Distribution):
     @abstractmethod
     def correlator(self) -> Tensor:
         """K, (N, D, D)."""
+
+    @property
+    @abstractmethod
+    def factor(self) -> Tensor:
+        """F, lower triangular with F Fᵀ = K, (N, D, D)."""
 
     @abstractmethod
     def half_log_det(self) -> Tensor:
@@ -86,10 +93,51 @@ class _Correlated(Distribution):
         scale = self.log_scale.exp().flatten(1)
         return scale.unsqueeze(2) * self.correlator * scale.unsqueeze(1)
 
+    @property
+    @abstractmethod
+    def triangular(self) -> FullNormal:
+        """The same density by a triangular A."""
+
+    @property
+    def steps(self) -> list[slice]:
+        return [slice(d, d + 1) for d in range(self.event_shape.numel())]
+
+    def blank(self) -> Tensor:
+        return self.mu.new_zeros(self.mu.shape).flatten(1)
+
+    def conditional(self, elements: Tensor, position: slice) -> Continuum:
+        """z_d given z_<d, which tell ε_<d: N(μ_d + σ_d Σ_{j<d} A_dj ε_j, σ_d²)."""
+        d, full = position.start, self.triangular
+        mu, scale, mixing = full.mu.flatten(1), full.log_scale.flatten(1).exp(), full.mixing
+        before = ((elements - mu) / scale)[:, :d].unsqueeze(2)
+        with full_precision(before):
+            noise = torch.linalg.solve_triangular(mixing[:, :d, :d], before, upper=False, unitriangular=True)
+            carried = mixing[:, position, :d] @ noise
+        mean, scale = mu[:, position] + scale[:, position] * carried.squeeze(2), scale[:, position]
+        return Continuum(partial(normal_cdf, mean=mean, scale=scale), mean, scale)
+
+    def rows(self, index: Tensor) -> _Correlated:
+        """The densities of some rows, (M,) of N."""
+        return type(self)(self.mu[index], self.log_scale[index], self.mixing[index])
+
     def entropy(self) -> Tensor:
         """H(q), (N,) nats."""
         size = self.event_shape.numel()
         return self.log_scale.flatten(1).sum(1) + self.half_log_det() + 0.5 * size * (1 + _LOG_2PI)
+
+    def from_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """z = μ + σ ⊙ F ε."""
+        flat = noise.flatten(1)
+        with full_precision(flat):
+            y = torch.einsum("nde,ne->nd", self.factor, flat)
+        z = torch.addcmul(self.mu, self.log_scale.exp(), y.unflatten(1, self.event_shape))
+        return z, 0.5 * (flat.shape[1] - flat.square().sum(1)) - self.entropy()
+
+    def to_noise(self, value: Tensor) -> Tensor:
+        y = ((value - self.mu) * (-self.log_scale).exp()).flatten(1)
+        with full_precision(y):
+            noise = torch.linalg.solve_triangular(self.factor, y.unsqueeze(2), upper=False)
+        return noise.squeeze(2).unflatten(1, self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         y = ((value - self.mu) * (-self.log_scale).exp()).flatten(-len(self.event_shape))
@@ -126,10 +174,17 @@ class FullNormal(_Correlated):
     """
 
     @property
+    def factor(self) -> Tensor:
+        return self.mixing + _eye(self.mixing)
+
+    @property
     def correlator(self) -> Tensor:
         with full_precision(self.mixing):
-            factor = self.mixing + _eye(self.mixing)
-            return factor @ factor.mT
+            return self.factor @ self.factor.mT
+
+    @property
+    def triangular(self) -> FullNormal:
+        return self
 
     def half_log_det(self) -> Tensor:
         return self.mixing.new_zeros(self.batch_shape)
@@ -167,7 +222,12 @@ class LowRankNormal(_Correlated):
         super().__init__(mean, log_scale, mixing)
         with full_precision(mixing):
             inner = mixing.mT @ mixing
-            self._factor = torch.linalg.cholesky(inner + _eye(inner))  # of C, (N, R, R)
+            self._inner = torch.linalg.cholesky(inner + _eye(inner))  # of C, (N, R, R)
+
+    @property
+    def factor(self) -> Tensor:
+        with full_precision(self.mixing):
+            return torch.linalg.cholesky(self.correlator)
 
     @property
     def correlator(self) -> Tensor:
@@ -175,12 +235,21 @@ class LowRankNormal(_Correlated):
             outer = self.mixing @ self.mixing.mT
             return outer + _eye(outer)
 
+    @cached_property
+    def triangular(self) -> FullNormal:
+        """By the Cholesky factor of K, its diagonal taken into σ."""
+        factor = torch.linalg.cholesky(self.correlator)
+        diagonal = factor.diagonal(dim1=1, dim2=2)
+        return FullNormal(
+            self.mu, self.log_scale + diagonal.log().view_as(self.mu), (factor / diagonal.unsqueeze(2)).tril(-1)
+        )
+
     def half_log_det(self) -> Tensor:
-        return self._factor.diagonal(dim1=1, dim2=2).log().sum(1)
+        return self._inner.diagonal(dim1=1, dim2=2).log().sum(1)
 
     def square(self, y: Tensor) -> Tensor:
         y = y.permute(1, 2, 0)
-        eta = torch.cholesky_solve(self.mixing.mT @ y, self._factor)
+        eta = torch.cholesky_solve(self.mixing.mT @ y, self._inner)
         return ((y - self.mixing @ eta).square().sum(1) + eta.square().sum(1)).T
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:

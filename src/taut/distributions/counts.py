@@ -220,6 +220,11 @@ class Binomial(_Counts):
         choose = _log_choose(n, k.dtype, k.device)[k.long()]
         return choose + k * logsigmoid(logits) + (n - k) * logsigmoid(-logits)
 
+    def level_log_probs(self) -> Tensor:
+        """log P(x = k) of k = 0 … n, (..., n + 1)."""
+        levels = torch.arange(self.trials + 1.0, device=self.logits.device)
+        return Binomial(self.trials, self.logits.unsqueeze(-1)).log_prob(levels)
+
     def _draw(self, shape: torch.Size) -> Tensor:
         chance = torch.sigmoid(self.logits).expand(shape)
         return torch.binomial(torch.full_like(chance, self.trials), chance)
@@ -260,6 +265,21 @@ class BetaBinomial(_Counts):
         n = self.binomial.trials
         rises = log_rise(up, k) + log_rise(down, n - k) - log_rise(both, torch.full_like(k, n))
         return self.binomial._log_prob(k) + rises
+
+    def level_log_probs(self) -> Tensor:
+        """log P(x = k) of k = 0 … n, (..., n + 1), by the ratio of neighbours, which has no gamma functions:
+
+        P(k + 1)/P(k) = (n − k)/(k + 1) · (νp + k)/(ν(1 − p) + n − 1 − k)
+        """
+        up, down, _ = (part.unsqueeze(-1) for part in self._beta())
+        n = self.binomial.trials
+        k = torch.arange(1, n, device=up.device, dtype=up.dtype)
+        # log(a + k) for k = 0 … n − 1, exact where a underflows
+        rise, fall = (torch.cat([a, (a.clamp(max=LIMIT).exp() + k).log()], -1) for a in (up, down))
+        choose = _log_choose(n, up.dtype, up.device)
+        ratios = choose.diff() + rise - fall.flip(-1)
+        steps = torch.cat([torch.zeros_like(up), ratios.cumsum(-1)], -1)
+        return steps.log_softmax(-1).to(self._dtype)
 
     def _draw(self, shape: torch.Size) -> Tensor:
         up, down, _ = self._beta()

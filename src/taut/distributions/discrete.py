@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid
 
+from taut.distributions.course import Course
 from taut.distributions.divergence import register_divergence
 from taut.distributions.flow import full_precision
 from taut.distributions.tempered import log_temperature, tempered
@@ -44,7 +45,18 @@ def _expected(weight: Tensor, log: Tensor) -> Tensor:
     return weight * log.masked_fill(weight == 0, 0.0)
 
 
-class OneHot(Distribution):
+class _Rows(Course):
+    """A course whose elements are the numbers of the categories."""
+
+    def spell(self, value: Tensor) -> Tensor:
+        return value.argmax(-1)
+
+    def read(self, elements: Tensor) -> Tensor:
+        rows = torch.nn.functional.one_hot(elements, self.event_shape[-1])
+        return rows.to(self.dtype)
+
+
+class OneHot(_Rows, Distribution):
     """L independent variables of K categories, each value a row of one one and zeros.
 
     Args:
@@ -98,6 +110,20 @@ class OneHot(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         return self.log_prob_parts(value).sum(-1)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.log_probs.dtype
+
+    def rows(self, index: Tensor) -> OneHot:
+        """The densities of some rows, (M,) of N."""
+        return OneHot(self.log_probs[index])
+
+    def blank(self) -> Tensor:
+        return self.log_probs.new_zeros(self.log_probs.shape[:-1], dtype=torch.long)
+
+    def conditional(self, elements: Tensor, position: slice) -> Tensor:
+        return self.log_probs[:, position]
+
 
 def gumbel(like: Tensor) -> Tensor:
     """Gumbel noise −log e with e ~ Exp(1), of the shape, device and precision of a tensor."""
@@ -105,7 +131,7 @@ def gumbel(like: Tensor) -> Tensor:
     return -noise.clamp_min(torch.finfo(like.dtype).tiny).log()
 
 
-class AutoregressiveOneHot(Distribution):
+class AutoregressiveOneHot(_Rows, Distribution):
     """Π_l p(z_l | z_<l) over one-hot rows, each conditional given by a network that sees z_<l alone.
 
     Args:
@@ -141,8 +167,23 @@ class AutoregressiveOneHot(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         return self.log_prob_parts(value).sum(-1)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.like.dtype
 
-class Bits(Distribution):
+    @property
+    def steps(self) -> list[slice]:
+        return [slice(i, i + 1) for i in range(self.event_shape[0])]
+
+    def blank(self) -> Tensor:
+        return self.like.new_zeros(*self.batch_shape, self.event_shape[0], dtype=torch.long)
+
+    def conditional(self, elements: Tensor, position: slice) -> Tensor:
+        with full_precision(self.like):
+            return self.conditionals(self.read(elements))[:, position]
+
+
+class Bits(Course, Distribution):
     """Independent zeros and ones, the first axis the batch and all others the event.
 
     Args:
@@ -195,6 +236,17 @@ class Bits(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self.log_prob_parts(value).sum(-1)
+
+    def rows(self, index: Tensor) -> Bits:
+        """The densities of some rows, (M,) of N."""
+        return Bits(self.logits[index])
+
+    def blank(self) -> Tensor:
+        return self.logits.new_zeros(self.logits.shape).flatten(1)
+
+    def conditional(self, elements: Tensor, position: slice) -> Tensor:
+        logits = self.logits.flatten(1)[:, position]
+        return torch.stack([logsigmoid(-logits), logsigmoid(logits)], -1)
 
 
 @register_divergence(OneHot, OneHot)

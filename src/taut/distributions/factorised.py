@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from taut.distributions.course import Choose, Course
+
 __all__ = ["Affine", "Factorised"]
 
 
@@ -48,7 +50,7 @@ class Affine(Distribution):
         return self.base.log_prob((value - self.shift) / self.scale) - self.scale.log()
 
 
-class Factorised(Distribution):
+class Factorised(Course, Distribution):
     """Independent elements: event shape (*shape), batch shape (N,).
 
     Args:
@@ -88,3 +90,16 @@ class Factorised(Distribution):
         if mask is not None:
             terms = torch.where(mask, terms, 0.0)
         return terms.flatten(1).sum(1)
+
+    def conditional(self, elements: Tensor | None, position: slice) -> Tensor:
+        """log p(x_d = level | z) of every level, (N, M, L) nats, for an elementwise probability that knows its levels: by
+        its ``level_log_probs``, or as torch's own do by ``enumerate_support``.
+        """
+        if hasattr(self.base, "level_log_probs"):
+            log_probs = self.base.level_log_probs()
+        else:
+            log_probs = self.base.log_prob(self.base.enumerate_support(expand=False)).movedim(0, -1)
+        return log_probs.flatten(1, -2)[:, position]
+
+    def walk(self, choose: Choose) -> Tensor:
+        return self.read(choose(self.conditional(None, slice(None)), slice(None)))

@@ -20,7 +20,7 @@ from torch.distributions import Distribution, Transform, transforms
 from taut.distributions.normal import DiagonalNormal
 from taut.distributions.tempered import tempered
 
-__all__ = ["Flow", "full_precision", "import_zuko"]
+__all__ = ["Coupling", "Flow", "full_precision", "import_zuko"]
 
 
 def import_zuko() -> ModuleType:
@@ -67,10 +67,25 @@ class Flow(Distribution):
         return self.base.log_prob(u) + log_det
 
 
+class Coupling(Flow):
+    """A flow whose maps take one pass in either direction, so that z is quickly found from its noise."""
+
+    def from_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        u, log_base = self.base.from_noise(noise.flatten(1))
+        with full_precision(u):
+            z, log_det = self.transform.inv.call_and_ladj(u)
+        return z.unflatten(1, self.event_shape), log_base - log_det
+
+    def to_noise(self, value: Tensor) -> Tensor:
+        with full_precision(value):
+            u = self.transform(value.flatten(1))
+        return self.base.to_noise(u).unflatten(1, self.event_shape)
+
+
 @tempered.register
 def _(p: Flow, temperature: float) -> Distribution:
     """The spread of u is scaled (Kingma and Dhariwal 2018)."""
-    return p if temperature == 1 else Flow(p.transform, tempered(p.base, temperature), p.event_shape)
+    return p if temperature == 1 else type(p)(p.transform, tempered(p.base, temperature), p.event_shape)
 
 
 def standard(rows: int, like: Tensor, size: int) -> DiagonalNormal:

@@ -88,6 +88,19 @@ class InverseAutoregressive(Distribution):
         z, log_det = self._image(u)
         return z, self.base.log_prob(u) - log_det
 
+    def from_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        u, log_base = self.base.from_noise(noise.flatten(1))
+        z, log_det = self._image(u)
+        return z, log_base - log_det
+
+    def to_noise(self, value: Tensor) -> Tensor:
+        """In as many steps as z has elements for each map."""
+        z = value.flatten(1).unsqueeze(0)
+        with full_precision(z):
+            for each, context in zip(reversed(self.maps), reversed(self.contexts), strict=True):
+                z, _ = each.inverse(z, context)
+        return self.base.to_noise(z.squeeze(0)).unflatten(1, self.event_shape)
+
     def log_prob(self, value: Tensor) -> Tensor:
         z = value.flatten(-len(self.event_shape))
         shape = torch.broadcast_shapes(z.shape, self.base.mu.shape)

@@ -35,6 +35,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid
 
 from taut.distributions.autoregressive import AR1
+from taut.distributions.course import Continuum, Course
 from taut.distributions.divergence import register_divergence
 from taut.distributions.normal import DiagonalNormal
 from taut.distributions.tempered import log_temperature, tempered
@@ -42,7 +43,7 @@ from taut.distributions.tempered import log_temperature, tempered
 __all__ = ["Cauchy", "Laplace", "LocationScale", "Logistic", "open_uniform"]
 
 
-class LocationScale(Distribution):
+class LocationScale(Course, Distribution):
     """Independent elements μ + s u, the first axis the batch and all others the event.
 
     Args:
@@ -73,6 +74,11 @@ class LocationScale(Distribution):
     @abstractmethod
     def unit_quantile(v: Tensor) -> Tensor:
         """The u below which lies the mass v, 0 < v < 1, elementwise."""
+
+    @staticmethod
+    @abstractmethod
+    def unit_cdf(u: Tensor) -> Tensor:
+        """The mass below u, elementwise."""
 
     @property
     def mean(self) -> Tensor:
@@ -107,6 +113,17 @@ class LocationScale(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         return self.log_prob_parts(value).sum(-1)
 
+    def rows(self, index: Tensor) -> LocationScale:
+        """The densities of some rows, (M,) of N."""
+        return type(self)(self.location[index], self.log_scale[index])
+
+    def blank(self) -> Tensor:
+        return self.location.new_zeros(self.location.shape).flatten(1)
+
+    def conditional(self, elements: Tensor, position: slice) -> Continuum:
+        location, scale = self.location.flatten(1)[:, position], self.log_scale.flatten(1)[:, position].exp()
+        return Continuum(lambda value: self.unit_cdf((value - location) / scale), location, scale)
+
 
 def open_uniform(shape: tuple[int, ...], like: Tensor) -> Tensor:
     """Uniform on (0, 1), both ends excluded, so that no quantile of it is infinite."""
@@ -134,6 +151,10 @@ class Laplace(LocationScale):
         w = v - 0.5
         return -w.sign() * torch.log1p(-2 * w.abs())
 
+    @staticmethod
+    def unit_cdf(u: Tensor) -> Tensor:
+        return 0.5 - 0.5 * u.sign() * torch.expm1(-u.abs())
+
 
 class Logistic(LocationScale):
     """f(u) = σ(u) σ(−u), the density of which the logistic function is the distribution function.
@@ -153,6 +174,10 @@ class Logistic(LocationScale):
     @staticmethod
     def unit_quantile(v: Tensor) -> Tensor:
         return v.log() - torch.log1p(-v)
+
+    @staticmethod
+    def unit_cdf(u: Tensor) -> Tensor:
+        return u.sigmoid()
 
 
 class Cauchy(LocationScale):
@@ -176,6 +201,10 @@ class Cauchy(LocationScale):
     def unit_quantile(v: Tensor) -> Tensor:
         # by the distance to the nearer end, which is exact in either tail: cot πv = cot π(v − 1)
         return -1 / (math.pi * torch.where(v < 0.5, v, v - 1)).tan()
+
+    @staticmethod
+    def unit_cdf(u: Tensor) -> Tensor:
+        return 0.5 + u.atan() / math.pi
 
 
 @tempered.register

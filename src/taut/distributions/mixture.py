@@ -56,6 +56,13 @@ class Mixture(Distribution):
         mean = torch.tensordot(self.log_weights.exp(), self.components.mean, 1)
         return mean.expand(*self.batch_shape, *mean.shape)
 
+    @property
+    def variance(self) -> Tensor:
+        """Σ_k w_k ( Var[z | k] + (E[z | k] − E[z])² ), shape (N, *event)."""
+        apart = (self.components.mean - self.mean[:1]).square()
+        variance = torch.tensordot(self.log_weights.exp(), self.components.variance + apart, 1)
+        return variance.expand(*self.batch_shape, *variance.shape)
+
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         """z ~ p_k with k ~ w; no gradient passes through the choice of k."""
@@ -67,8 +74,8 @@ class Mixture(Distribution):
     def _draw(self, chosen: Tensor) -> Tensor:
         """One draw of each chosen component, (n,) → (n, *event)."""
         p = self.components
-        if type(p) is DiagonalNormal:
-            return DiagonalNormal(p.mu[chosen], p.log_scale[chosen]).sample()
+        if hasattr(p, "rows"):
+            return p.rows(chosen).sample()
         at_once = max(1, _ELEMENTS // (len(self.log_weights) * max(1, self.event_shape.numel())))
         return torch.cat([self._draw_together(some) for some in chosen.split(at_once)])
 
@@ -83,8 +90,11 @@ class Mixture(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         batch = value.shape[: value.dim() - len(self.event_shape)]
         rows = value.reshape(-1, *self.event_shape)
-        terms = self._component_log_prob(rows) + self.log_weights
-        return terms.logsumexp(1).to(value.dtype).view(batch)
+        return self.log_joint(rows).logsumexp(1).to(value.dtype).view(batch)
+
+    def log_joint(self, value: Tensor) -> Tensor:
+        """log w_k + log p_k(z_n) for values (N, *event), (N, K) nats."""
+        return self._component_log_prob(value) + self.log_weights
 
     def _component_log_prob(self, z: Tensor) -> Tensor:
         """log p_k(z_n), (N, K) nats."""

@@ -11,18 +11,26 @@ terms stay exact where σ is tiny.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-__all__ = ["Delta", "DiagonalNormal"]
+from taut.distributions.course import Continuum, Course
+
+__all__ = ["Delta", "DiagonalNormal", "normal_cdf"]
 
 _LOG_2PI = math.log(2 * math.pi)
 
 
-class DiagonalNormal(Distribution):
+def normal_cdf(value: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """The mass of N(μ, σ²) below a value, elementwise, as exact as the type of the value."""
+    return 0.5 * (1 + torch.erf((value - mean) / (math.sqrt(2) * scale)))
+
+
+class DiagonalNormal(Course, Distribution):
     """N(μ, diag σ²), the first axis the batch and all others the event.
 
     Args:
@@ -63,6 +71,14 @@ class DiagonalNormal(Distribution):
         noise = torch.randn((*sample_shape, *self.mu.shape), dtype=self.mu.dtype, device=self.mu.device)
         return torch.addcmul(self.mu, self.log_scale.exp(), noise)
 
+    def from_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        scale = self.log_scale.expand_as(noise)
+        terms = noise.square().mul(0.5).add(scale).flatten(1).sum(1)
+        return torch.addcmul(self.mu, self.log_scale.exp(), noise), -(terms + 0.5 * _LOG_2PI * self.event_shape.numel())
+
+    def to_noise(self, value: Tensor) -> Tensor:
+        return (value - self.mu) * (-self.log_scale).exp()
+
     def log_prob(self, value: Tensor) -> Tensor:
         scaled = (value - self.mu) * (-self.log_scale).exp()
         terms = scaled.square().mul(0.5).add(self.log_scale)
@@ -73,6 +89,17 @@ class DiagonalNormal(Distribution):
         """log N(z_d; μ_d, σ_d²) of each dimension, (N, D) nats; their sum is the density's logarithm."""
         scaled = (value - self.mu) * (-self.log_scale).exp()
         return -(scaled.square().mul(0.5).add(self.log_scale) + 0.5 * _LOG_2PI).flatten(-len(self.event_shape))
+
+    def rows(self, index: Tensor) -> DiagonalNormal:
+        """The densities of some rows, (M,) of N."""
+        return DiagonalNormal(self.mu[index], self.log_scale[index])
+
+    def blank(self) -> Tensor:
+        return self.mu.new_zeros(self.mu.shape).flatten(1)
+
+    def conditional(self, elements: Tensor, position: slice) -> Continuum:
+        mean, scale = self.mu.flatten(1)[:, position], self.log_scale.flatten(1)[:, position].exp()
+        return Continuum(partial(normal_cdf, mean=mean, scale=scale), mean, scale)
 
     def cross_entropy_parts(self, mean: Tensor, variance: Tensor) -> Tensor:
         """E[ −log N(z_d; μ_d, σ_d²) ] for z of these moments, (N, *event) each: (N, D) nats."""

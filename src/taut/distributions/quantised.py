@@ -18,13 +18,14 @@ straight-through gradient. Two terms of the loss, of no bound, bring codes and v
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from taut.distributions.course import Course
 from taut.distributions.discrete import one_hot
 from taut.distributions.divergence import register_divergence
 from taut.distributions.tempered import tempered
@@ -38,7 +39,19 @@ def nearest_code(points: Tensor, codebook: Tensor) -> Tensor:
     return one_hot(points @ codebook.T - 0.5 * codebook.square().sum(1))
 
 
-class Quantised(Distribution):
+class _Codes(Course):
+    """A course whose elements are the numbers of the codes."""
+
+    codebook: Tensor
+
+    def spell(self, value: Tensor) -> Tensor:
+        return nearest_code(value, self.codebook).argmax(-1)
+
+    def read(self, elements: Tensor) -> Tensor:
+        return self.codebook[elements]
+
+
+class Quantised(_Codes, Distribution):
     """All mass on the codes nearest to what the encoder says.
 
     Args:
@@ -94,8 +107,14 @@ class Quantised(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         return self.log_prob_parts(value).sum(-1)
 
+    def blank(self) -> Tensor:
+        return torch.zeros_like(self.index[..., 0], dtype=torch.long)
 
-class Embedded(Distribution):
+    def conditional(self, elements: Tensor, position: slice) -> Tensor:
+        return self.index[:, position].log()
+
+
+class Embedded(_Codes, Distribution):
     """A density of one-hot rows, seen as one of the codes that they name.
 
     Args:
@@ -118,6 +137,16 @@ class Embedded(Distribution):
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         return self.index.sample(sample_shape) @ self.codebook
+
+    @property
+    def steps(self) -> Sequence[slice]:
+        return self.index.steps
+
+    def blank(self) -> Tensor:
+        return self.index.blank()
+
+    def conditional(self, elements: Tensor, position: slice) -> Tensor:
+        return self.index.conditional(elements, position)
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self.index.log_prob(nearest_code(value, self.codebook))

@@ -34,6 +34,7 @@ a relative (σ/b)³ 10⁻¹⁵. On devices without it, single precision has to d
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -41,6 +42,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from taut.distributions.autoregressive import AR1
+from taut.distributions.course import Continuum, Course
 from taut.distributions.divergence import register_divergence
 from taut.distributions.locationscale import open_uniform
 from taut.distributions.normal import DiagonalNormal
@@ -74,7 +76,7 @@ class _Cut(NamedTuple):
         return self.start - self.ends * self.reaches
 
 
-class TruncatedNormal(Distribution):
+class TruncatedNormal(Course, Distribution):
     """N(μ, diag σ²) truncated to [−b, b] in every element, the first axis the batch and all others the event.
 
     Args:
@@ -140,6 +142,29 @@ class TruncatedNormal(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self.log_prob_parts(value).sum(-1)
+
+    def rows(self, index: Tensor) -> TruncatedNormal:
+        """The densities of some rows, (M,) of N."""
+        return TruncatedNormal(self.location[index], self.log_scale[index], self.bound)
+
+    def blank(self) -> Tensor:
+        return self.location.new_zeros(self.location.shape).flatten(1)
+
+    def conditional(self, elements: Tensor, position: slice) -> Continuum:
+        mean, variance, _ = (moment.flatten(1)[:, position] for moment in self.moments())
+        return Continuum(partial(self._cdf, position=position), mean, variance.sqrt())
+
+    def _cdf(self, value: Tensor, position: slice) -> Tensor:
+        """( S(ℓ₋) ± S(|ζ|) ) / N, for places (..., N, M)."""
+        cut = self._cut
+        mode, scale, kappa, start = (
+            part.flatten(1)[:, position] for part in (cut.mode, cut.scale, cut.kappa.abs(), cut.start)
+        )
+        left, right = cut.masses.flatten(2)[:, :, position]
+        scaled = (_wide(value).clamp(-self.bound, self.bound) - mode) / scale
+        way = scaled.abs()
+        side = start - (-way * (way / 2 + kappa)).exp() * _mills(kappa + way)
+        return ((left + scaled.sign() * side) / (left + right)).to(value.dtype)
 
 
 def _wide(values: Tensor) -> Tensor:

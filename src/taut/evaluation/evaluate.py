@@ -54,9 +54,7 @@ def evaluate(
     }
     few = iw_limit is not None and iw_limit < n and samples > 1
     if few:
-        chosen = everyone[
-            torch.randperm(n, generator=torch.Generator().manual_seed(subject.seed))[:iw_limit].sort().values
-        ]
+        chosen = subject.some(iw_limit, everyone)
         full = bounds(subject, 1, everyone, lambda done, total: progress(done, total + iw_limit))
         part = bounds(subject, samples, chosen, lambda done, total: progress(n + done, n + total))
     else:

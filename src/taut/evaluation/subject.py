@@ -87,13 +87,19 @@ class Subject:
         require_positive("limit", limit)
         return torch.arange(min(len(self), limit or len(self)))
 
-    def some(self, limit: int | None) -> Tensor:
-        """The numbers of so many examples at random, in order, the same at each call; all where there are no more."""
+    def some(self, limit: int | None, among: Tensor | None = None) -> Tensor:
+        """The numbers of so many examples at random, in order, the same at each call; all where there are no more.
+
+        Args:
+            limit: how many.
+            among: the numbers (N,) to choose from; all if left open.
+        """
         require_positive("limit", limit)
-        if limit is None or limit >= len(self):
-            return torch.arange(len(self))
-        chosen = torch.randperm(len(self), generator=torch.Generator().manual_seed(self.seed))[:limit]
-        return chosen.sort().values
+        among = torch.arange(len(self)) if among is None else among
+        if limit is None or limit >= len(among):
+            return among
+        chosen = torch.randperm(len(among), generator=torch.Generator().manual_seed(self.seed))[:limit]
+        return among[chosen.sort().values]
 
     def batch(self, index: Tensor) -> Batch:
         """The examples at an index (B,) in order: for one seed always the same numbers."""

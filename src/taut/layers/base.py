@@ -33,8 +33,8 @@ class Layer(Part, family=True):
 
     @abstractmethod
     def build(self, features: int, state: int) -> nn.Module:
-        """The layer's module, with attributes ``event`` (shape of one z), ``state`` (width of what merge gives),
-        ``p`` and ``q`` (the modules of prior and posterior).
+        """The layer's module, with attributes ``event`` (shape of one z), ``space`` (where z lies), ``state`` (width of
+        what merge gives), ``p`` and ``q`` (the modules of prior and posterior).
 
         Args:
             features: width of what the encoder gives.

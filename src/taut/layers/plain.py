@@ -62,7 +62,7 @@ class _Plain(nn.Module):
         self.p = spec.prior.build(event, state)
         self.q = spec.posterior.build(event)
         self.reads_prior = spec.posterior.reads_prior
-        self.event = self.q.event
+        self.event, self.space = self.q.event, spec.posterior.space
         self.state = state + math.prod(self.event)
         self.evidence = nn.Linear(features, self.q.width)
         with torch.no_grad():

@@ -39,11 +39,14 @@ class Likelihood(Part, family=True):
     continuous: ClassVar[bool] = False
     """True for densities: whole-numbered data are dequantised for them, and values are standardised first."""
 
+    weaker: ClassVar[str | None] = None
+    """How a decoder that can do without z is made to need it, as advice that names the option; None where it cannot."""
+
     averaged: ClassVar[bool] = True
     """Whether E[x|z] can be had: else a draw stands for it, always the same."""
 
-    weaker: ClassVar[str | None] = None
-    """How a decoder that can do without z is made to need it, as advice that names the option; None where it cannot."""
+    codable: ClassVar[bool] = False
+    """Whether x given z can be walked through, element by element, each one of finitely many levels."""
 
     shared: ClassVar[int] = 0
     """How many learned numbers there are that no example changes."""

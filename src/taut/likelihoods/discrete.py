@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,6 +34,8 @@ def _logit_of_mean(statistics: Statistics, most: float) -> Tensor:
 class Bernoulli(Likelihood):
     """P(x=1) = σ(logit), for x ∈ {0, 1}: the cross-entropy."""
 
+    codable: ClassVar[bool] = True
+
     def fits(self, support: Support) -> bool:
         return support.kind == "binary"
 
@@ -49,6 +52,8 @@ class Bernoulli(Likelihood):
 @dataclass(frozen=True)
 class Binomial(Likelihood):
     """x successes in n trials, for x ∈ {0, …, n}: the cross-entropy on grey values with its normalising constant."""
+
+    codable: ClassVar[bool] = True
 
     def fits(self, support: Support) -> bool:
         return support.kind in ("binary", "integers")
@@ -75,6 +80,8 @@ class BetaBinomial(Likelihood):
     levels ν would say nothing, so values {0, 1} have Bernoulli.
     """
 
+    codable: ClassVar[bool] = True
+
     def fits(self, support: Support) -> bool:
         return support.kind == "integers"
 
@@ -94,6 +101,8 @@ class BetaBinomial(Likelihood):
 @dataclass(frozen=True)
 class Categorical(Likelihood):
     """A free probability for each of the levels: the most flexible, L numbers an element."""
+
+    codable: ClassVar[bool] = True
 
     def fits(self, support: Support) -> bool:
         return support.kind in ("binary", "integers")
@@ -127,6 +136,9 @@ class _Levels(td.Categorical):
         value, logits = torch.broadcast_tensors(value.long().unsqueeze(-1), self.logits)
         return logits.gather(-1, value[..., :1]).squeeze(-1)
 
+    def level_log_probs(self) -> Tensor:
+        return self.logits
+
 
 @dataclass(frozen=True)
 class DiscretisedLogistic(Likelihood):
@@ -135,6 +147,8 @@ class DiscretisedLogistic(Likelihood):
     Args:
         floor: the smallest scale s, in levels; below about 0.1 a bin already holds all the probability.
     """
+
+    codable: ClassVar[bool] = True
 
     floor: float = 0.05
 
@@ -172,6 +186,8 @@ class DiscretisedLogisticMixture(Likelihood):
         components: how many logistics there are.
         floor: the smallest scale s, in levels; below about 0.1 a bin already holds all the probability.
     """
+
+    codable: ClassVar[bool] = True
 
     components: int = 5
     floor: float = 0.05

@@ -40,6 +40,9 @@ class Posterior(Part, family=True):
     """Whether dimensions are independent given x and the layers above; ``log_prob_parts`` of its members is then of each
     dimension's own density, and takes values of any shape that broadcasts against (N, *event)."""
 
+    codable: ClassVar[bool] = False
+    """Whether its members are each a :class:`taut.distributions.Course`, so that latents can be coded by them."""
+
     reads_prior: ClassVar[bool] = False
     """Whether its members are placed by the prior, one normal that nothing moves: its module is then also given p."""
 

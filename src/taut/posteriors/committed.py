@@ -50,6 +50,7 @@ class CommittedNormal(Posterior):
         delta: δ, the committed rate, nats per example.
     """
 
+    codable: ClassVar[bool] = True
     factorised: ClassVar[bool] = True
     reads_prior: ClassVar[bool] = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,8 @@ class FullNormal(Posterior):
     Args:
         rank: R, columns of A; the full covariance if left open.
     """
+
+    codable: ClassVar[bool] = True
 
     rank: int | None = None
 

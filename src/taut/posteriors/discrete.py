@@ -41,6 +41,7 @@ class Categorical(Posterior):
         categories: K, how many values each latent can take.
     """
 
+    codable: ClassVar[bool] = True
     space: ClassVar[Space] = "categories"
     factorised: ClassVar[bool] = True
     estimators: ClassVar[tuple[str, ...]] = ("Score", "RLOO", "VIMCO")
@@ -65,6 +66,7 @@ class Bernoulli(Posterior):
     Against a prior of independent bits the divergence is in closed form and comes per bit.
     """
 
+    codable: ClassVar[bool] = True
     space: ClassVar[Space] = "bits"
     factorised: ClassVar[bool] = True
     estimators: ClassVar[tuple[str, ...]] = ("Score", "RLOO", "VIMCO")

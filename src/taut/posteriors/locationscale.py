@@ -19,6 +19,7 @@ __all__ = ["Cauchy", "Laplace", "Logistic", "TruncatedNormal"]
 
 @dataclass(frozen=True)
 class _LocationScale(Posterior):
+    codable: ClassVar[bool] = True
     factorised: ClassVar[bool] = True
     density: ClassVar[type[LocationScale]]
 
@@ -59,6 +60,8 @@ class Cauchy(_LocationScale):
     from a Cauchy prior it is in closed form (Chyzak and Nielsen 2019).
     """
 
+    codable: ClassVar[bool] = False
+    codable: ClassVar[bool] = False
     heavy: ClassVar[bool] = True
     density: ClassVar[type[LocationScale]] = distributions.Cauchy
 
@@ -84,6 +87,7 @@ class TruncatedNormal(Posterior):
         bound: b.
     """
 
+    codable: ClassVar[bool] = True
     factorised: ClassVar[bool] = True
 
     bound: float = 4.0

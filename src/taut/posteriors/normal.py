@@ -24,6 +24,7 @@ class DiagonalNormal(Posterior):
     The divergence uses this density itself; against a normal prior it is in closed form.
     """
 
+    codable: ClassVar[bool] = True
     factorised: ClassVar[bool] = True
 
     def build(self, event: tuple[int, ...]) -> PosteriorModule:

@@ -35,6 +35,7 @@ class VectorQuantised(Posterior):
         commitment: the weight of the term that keeps what the encoder says near its code.
     """
 
+    codable: ClassVar[bool] = True
     space: ClassVar[Space] = "categories"
     weighable: ClassVar[bool] = False
     estimators: ClassVar[tuple[str, ...]] = ("Pathwise",)

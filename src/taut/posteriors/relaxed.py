@@ -28,6 +28,7 @@ __all__ = ["RelaxedBernoulli", "RelaxedCategorical"]
 
 @dataclass(frozen=True)
 class _Relaxed(Posterior):
+    codable: ClassVar[bool] = True
     weighable: ClassVar[bool] = False
     factorised: ClassVar[bool] = True
     closed: ClassVar[bool] = True

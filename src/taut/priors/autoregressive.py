@@ -37,6 +37,8 @@ class Autoregressive(Prior):
         activation: inside it.
     """
 
+    codable: ClassVar[bool] = True
+
     components: int = 5
     hidden: tuple[int, ...] = (128, 128)
     activation: Activation = "relu"
@@ -97,6 +99,7 @@ class AR1(Prior):
         alpha: α, the correlation of neighbours, between −1 and 1.
     """
 
+    codable: ClassVar[bool] = True
     normal: ClassVar[bool] = True
 
     alpha: float = 0.9

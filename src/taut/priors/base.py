@@ -36,6 +36,9 @@ class Prior(Part, family=True):
     alone: ClassVar[bool] = True
     """Whether it can stand at the top, where there is nothing above it."""
 
+    codable: ClassVar[bool] = False
+    """Whether its density is a :class:`taut.distributions.Course`, or a mixture of them, so that latents can be coded by it."""
+
     reads_encoder: ClassVar[bool] = False
     """Whether its density depends on the encoder's weights: its module is then an :class:`EncoderPrior`."""
 
@@ -67,7 +70,7 @@ class EncoderPrior(nn.Module):
     def bind(
         self,
         infer: Callable[[Tensor], Distribution],
-        stamp: Callable[[], Hashable],
+        stamp: Callable[[], Hashable | None],
         statistics: Statistics,
         bounds: tuple[float, float] | None,
     ) -> None:
@@ -75,7 +78,7 @@ class EncoderPrior(nn.Module):
 
         Args:
             infer: x (K, *shape) in the data's units → q(z|x) of the top layer, batch shape (K,).
-            stamp: a value that changes whenever a weight of the model does.
+            stamp: a value that changes whenever a weight of the model does; None while they are learning.
             statistics: of the training data, mean and standard deviation, (*shape) each.
             bounds: the smallest and the largest value that x can take; none for real numbers.
 

@@ -28,6 +28,7 @@ __all__ = ["AutoregressiveCategorical", "Bernoulli", "Categorical"]
 
 @dataclass(frozen=True)
 class _Independent(Prior):
+    codable: ClassVar[bool] = True
     factorised: ClassVar[bool] = True
 
     hidden: int = 200
@@ -103,6 +104,7 @@ class AutoregressiveCategorical(Prior):
         activation: inside it.
     """
 
+    codable: ClassVar[bool] = True
     space: ClassVar[Space] = "categories"
 
     hidden: tuple[int, ...] = (256, 256)

@@ -18,7 +18,7 @@ import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,8 @@ __all__ = ["MAF", "NSF", "RealNVP"]
 
 @dataclass(frozen=True)
 class _FlowPrior(Prior):
+    density: ClassVar[type[distributions.Flow]] = distributions.Flow
+
     transforms: int = 4
     hidden: tuple[int, ...] = (128, 128)
     activation: Activation = "relu"
@@ -47,7 +49,7 @@ class _FlowPrior(Prior):
         size = math.prod(event)
         options = {"hidden_features": self.hidden, "activation": partial(activation, self.activation)}
         maps = [self._map(size, state, i, options) for i in range(self.transforms)]
-        return _Flow(maps, event)
+        return _Flow(maps, event, self.density)
 
     @abstractmethod
     def _map(self, size: int, state: int, i: int, options: dict[str, Any]) -> nn.Module:
@@ -65,6 +67,8 @@ class RealNVP(_FlowPrior):
         hidden: widths of the network of each.
         activation: inside the networks.
     """
+
+    density: ClassVar[type[distributions.Flow]] = distributions.Coupling
 
     def _map(self, size: int, state: int, i: int, options: dict[str, Any]) -> nn.Module:
         if size < 2:
@@ -126,9 +130,9 @@ class NSF(_FlowPrior):
 
 
 class _Flow(nn.Module):
-    def __init__(self, maps: list[nn.Module], event: tuple[int, ...]) -> None:
+    def __init__(self, maps: list[nn.Module], event: tuple[int, ...], density: type[distributions.Flow]) -> None:
         super().__init__()
-        self.maps, self.event = nn.ModuleList(maps), event
+        self.maps, self.event, self.density = nn.ModuleList(maps), event, density
         for each in maps:  # zeros are the identity, for affine maps and splines alike
             last = each.hyper[-1].parameters() if hasattr(each, "hyper") else each.parameters()
             for parameter in last:
@@ -137,4 +141,4 @@ class _Flow(nn.Module):
     def forward(self, h: Tensor) -> distributions.Flow:
         context = h if h.shape[1] else None
         transform = import_zuko().transforms.ComposedTransform(*(each(context) for each in self.maps))
-        return distributions.Flow(transform, standard(h.shape[0], h, math.prod(self.event)), self.event)
+        return self.density(transform, standard(h.shape[0], h, math.prod(self.event)), self.event)

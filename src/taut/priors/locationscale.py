@@ -22,6 +22,7 @@ __all__ = ["Cauchy", "Laplace", "Logistic"]
 
 @dataclass(frozen=True)
 class _Standard(Prior):
+    codable: ClassVar[bool] = True
     density: ClassVar[type[LocationScale]]
 
     def build(self, event: tuple[int, ...], state: int) -> nn.Module:
@@ -69,5 +70,6 @@ class Cauchy(_Standard):
     scale is multiplied; below the top it is the same whatever the layers above say.
     """
 
+    codable: ClassVar[bool] = False
     heavy: ClassVar[bool] = True
     density: ClassVar[type[LocationScale]] = distributions.Cauchy

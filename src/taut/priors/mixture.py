@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,8 @@ class Mixture(Prior):
     Args:
         components: K, at most the number of training examples.
     """
+
+    codable: ClassVar[bool] = True
 
     components: int = 50
 

@@ -21,6 +21,7 @@ __all__ = ["ConditionalNormal", "StandardNormal"]
 class StandardNormal(Prior):
     """p(z) = N(0, I)."""
 
+    codable: ClassVar[bool] = True
     normal: ClassVar[bool] = True
 
     def build(self, event: tuple[int, ...], state: int) -> nn.Module:
@@ -46,6 +47,7 @@ class ConditionalNormal(Prior):
         activation: of the hidden layer.
     """
 
+    codable: ClassVar[bool] = True
     alone: ClassVar[bool] = False
 
     hidden: int = 200

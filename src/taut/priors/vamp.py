@@ -40,6 +40,7 @@ class Vamp(Prior):
         components: K, at most the number of training examples.
     """
 
+    codable: ClassVar[bool] = True
     space: ClassVar[None] = None
     heavy: ClassVar[bool] = True
     reads_encoder: ClassVar[bool] = True
@@ -72,7 +73,7 @@ class _Vamp(EncoderPrior):
     def bind(
         self,
         infer: Callable[[Tensor], Distribution],
-        stamp: Callable[[], Hashable],
+        stamp: Callable[[], Hashable | None],
         statistics: Statistics,
         bounds: tuple[float, float] | None,
     ) -> None:
@@ -117,10 +118,10 @@ class _Vamp(EncoderPrior):
 
     def posteriors(self) -> Distribution:
         """q(z|u_k), batch shape (K,); found once for a pass, and kept from pass to pass while nothing learns."""
-        if self.training or torch.is_grad_enabled():
-            self.kept = None  # a step may follow, and fused optimisers leave no mark on what they change
+        stamp = None if self.training else self.stamp()
+        if stamp is None:
+            self.kept = None
             return self.infer(self.pseudo_inputs)
-        stamp = self.stamp()
         if self.kept is None or self.kept[0] != stamp:
             self.kept = stamp, self.infer(self.pseudo_inputs)
         return self.kept[1]

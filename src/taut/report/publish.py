@@ -16,6 +16,7 @@ from taut.config import to_tree, write_yaml
 from taut.data import Dataset, Reading, Split
 from taut.data.reading import channel_axis
 from taut.evaluation import draws
+from taut.evaluation.exact import MOST
 from taut.evaluation.neighbours import nearest
 from taut.evaluation.quality import in_words
 from taut.evaluation.space import Space
@@ -25,6 +26,7 @@ from taut.report import figures
 from taut.report.charts import SIGNAL
 from taut.report.html import Table, key_numbers, write_report
 from taut.report.images import per_row
+from taut.report.posteriors import exact_posteriors
 
 if TYPE_CHECKING:
     from taut.runs import Run
@@ -36,6 +38,7 @@ FEW = 1000  # test examples, below which those of the validation are put on the 
 COMPARED = 20_000  # training examples among which neighbours are sought, at most
 PATHS, STEPS = 6, 9  # pairs of examples, and pictures from the one to the other
 MOVED, PLACES = 8, 7  # dimensions that are moved, and where to
+POSTERIORS = 3  # exact ones that are shown
 INFORMATIVE = 0.01  # nats below which a dimension says nothing
 BROUGHT = "brought to the nearest values that the latents can take"
 
@@ -100,7 +103,8 @@ def publish(run: Run, data: Dataset, folder: str | Path, metrics: Sequence[dict[
     folder = Path(folder)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     book = _Book(run, data, folder)
-    for draw in (_samples, _reconstructions, _map, _interpolations, _traversals, _factors, _kl, _aggregate, _curves):
+    for draw in (_samples, _reconstructions, _map, _posteriors, _interpolations, _traversals, _factors, _kl, _aggregate,
+                 _curves):  # fmt: skip
         draw(book, metrics)
     summary = run.summary
     return write_report(
@@ -227,6 +231,13 @@ def _map(book: _Book, metrics: Sequence[dict]) -> None:
     elif book.standard:
         caption += " Dashed: N(0, I) at one and two standard deviations, to which nothing ties these codes."
     book.add("latent_map", picture, "Map of the latent space", caption)
+
+
+def _posteriors(book: _Book, metrics: Sequence[dict]) -> None:
+    if not 0 < book.latents <= MOST or not book.proper or not book.run.real:
+        return
+    picture, caption = exact_posteriors(book.run, book.run.subject(book.data), POSTERIORS, POSTERIORS)
+    book.add("posteriors", picture, "What the data say of z, and what q says", caption)
 
 
 def _interpolations(book: _Book, metrics: Sequence[dict]) -> None:

@@ -3,6 +3,7 @@
 from taut.training.information import Information, information
 from taut.training.loop import CHECKPOINT, Diverged, Event, Stopped, fit, measure_pace, steps_per_epoch
 from taut.training.spec import SGD, Adam, Adamax, AdamW, Optimiser, Stage, Training
+from taut.training.start import Start
 from taut.training.validation import active_units, examine, seeded
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Information",
     "Optimiser",
     "Stage",
+    "Start",
     "Stopped",
     "Training",
     "active_units",

@@ -21,7 +21,9 @@ from torch import Tensor
 
 from taut.errors import InputError
 
-__all__ = ["flatten", "read_tensors", "unflatten", "write_atomically", "write_tensors"]
+__all__ = ["WEIGHTS", "digest", "flatten", "read_tensors", "unflatten", "write_atomically", "write_tensors"]
+
+WEIGHTS = "model.safetensors"  # of a finished run, in its folder
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -51,16 +53,16 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any] 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(facts or {})
     # one key only: the order of several is not fixed, and equal runs must give equal files
-    write_atomically(path, save(plain, {"taut": json.dumps({"sha256": _digest(plain, text), "facts": text})}))
+    write_atomically(path, save(plain, {"taut": json.dumps({"sha256": digest(plain, text), "facts": text})}))
 
 
-def _digest(tensors: dict[str, Tensor], text: str) -> str:
+def digest(tensors: dict[str, Tensor], text: str = "") -> str:
     """The sha256 of all that a file holds: a flipped bit in a weight is still a number, and nothing else would tell."""
-    digest = hashlib.sha256(text.encode())
+    found = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        found.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -73,7 +75,7 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
         with safe_open(path, "pt", device=device) as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             held = json.loads((file.metadata() or {})["taut"])
-        if _digest(tensors, held["facts"]) != held["sha256"]:
+        if digest(tensors, held["facts"]) != held["sha256"]:
             raise ValueError("its checksum is wrong")
         return tensors, json.loads(held["facts"])
     except FileNotFoundError:

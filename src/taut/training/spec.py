@@ -13,6 +13,7 @@ from torch import nn
 
 from taut.config import Part
 from taut.errors import InputError
+from taut.training.start import Start
 
 __all__ = ["SGD", "Adam", "AdamW", "Adamax", "Optimiser", "Stage", "Training"]
 
@@ -150,6 +151,7 @@ class Training:
         stages: stretches of the run, one after the other; a single one in which everything learns if left open.
         aggressive: so many updates of q alone before each of the whole model, as long as the rate on validation data rises from
             one validation to the next; 0 for none (He et al. 2019, who measure the mutual information instead).
+        start: a run whose weights training begins with (training.start.run); seeded ones if left open.
     """
 
     epochs: float | None = None
@@ -168,6 +170,7 @@ class Training:
     checkpoint: float = 2.0
     stages: tuple[Stage, ...] = (Stage(),)
     aggressive: int = 0
+    start: Start | None = None
 
     def __post_init__(self) -> None:
         if self.aggressive < 0:

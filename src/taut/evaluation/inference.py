@@ -1,0 +1,308 @@
+"""Inference without an encoder: a q of its own for each example, found by gradient ascent while the model stands still.
+
+All that a layer's q(z_l | z_<l, x) knows of x are the numbers e_l that the encoder gives for it, its evidence. So for each x
+the family has as many members as there are e, and the best of them is
+
+    e* = argmax_e L(e),   L(e) = E_q(z|e)[ log p(x, z) − log q(z|e) ]
+
+Bounds of different examples have no number in common, and Adam treats each number by itself: many examples climb at once,
+and no one matters to another. They climb in rounds. In each the step falls to zero, so that noise is averaged out; after
+it the new q is kept for those examples alone for which it is better, by draws that no step has seen, and the next begins
+with half the step. The climb is over when a round does not raise the mean by more than ``enough``.
+
+The gradient is the path's without the score (STL), whose noise vanishes as q nears the posterior: of the two pathwise ones it
+gets as far in a quarter of the steps. Where z has no path it is that of the score function (RLOO).
+
+A family that is richer whatever the model's is: its members bent by maps with weights of their own
+(:mod:`taut.networks.bend`). It begins at the members that it bends.
+
+How good several q's are together. With K draws from each of J of them,
+
+    log p̂(x) = log (1/JK) Σ_j Σ_k p(x, z_jk) / (1/J) Σ_i q_i(z_jk)
+
+has a mean of at most log p(x) whatever the q's are, since p(x) is the mean of what the logarithm is taken of (the balance
+heuristic: Veach and Guibas 1995). Nothing is chosen by its result, so that no choice can flatter it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from taut.data import Batch
+from taut.distributions import Bent, drawn
+from taut.errors import InputError
+from taut.evaluation.subject import Tick
+from taut.model import VAE, Pick, Site, Step, Trace, draw, fold
+from taut.networks import Bend
+from taut.objectives import ELBO, RLOO, STL, Estimator, Learner
+from taut.training import seeded
+
+__all__ = ["Bending", "Climb", "Local", "Weighed", "climb", "estimators", "require_local", "still", "weigh"]
+
+ELEMENTS = 2**20  # of decoder output at once: about what a processor's cache holds
+ROWS = 4096  # samples at once, at most
+JUDGED = 100  # draws an example by which a round is judged
+
+
+class Local(nn.Module):
+    """q(z|x) of B examples, each told by numbers of its own what the encoder would have told it.
+
+    It is called as the model is, and of the batch it asks nothing. Every parameter's leading axis is B.
+
+    Args:
+        vae: the model, which keeps its weights.
+        evidence: what each layer is told at first, (B, width) one a layer.
+    """
+
+    def __init__(self, vae: VAE, evidence: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.evidence = nn.ParameterList(e.detach().clone() for e in evidence)
+        self.layers, self._descend, self._root = list(vae.layers), vae.descend, vae.root  # its weights are not ours
+
+    def __len__(self) -> int:
+        return len(self.evidence[0])
+
+    def at(self, site: Site, samples: int) -> Site:
+        """A site of a walk with so many samples of each example, as these q's see it."""
+        return replace(site, evidence=fold(self.evidence[site.index], samples))
+
+    def forward(self, batch: Batch | None = None, samples: int = 1, pick: Pick = draw) -> Trace:
+        """The pass with this q: K samples of each of the B examples."""
+        nothing = [None] * len(self.layers)
+        return self._descend(
+            self._root(samples * len(self)), nothing, lambda site: pick(self.at(site, samples)), samples
+        )
+
+    def numbers(self) -> list[Tensor]:
+        """All parameters as they are now."""
+        return [parameter.detach().clone() for parameter in self.parameters()]
+
+    @torch.no_grad()
+    def put(self, numbers: Sequence[Tensor], rows: Tensor) -> None:
+        """Take other parameters, those of some examples alone, (B,) of truth values."""
+        for parameter, value in zip(self.parameters(), numbers, strict=True):
+            parameter[rows] = value[rows]
+
+
+class Bending(Local):
+    """Another such q, bent in each layer by a map of each example's own; at first it is that q.
+
+    Args:
+        vae: the model, whose latents are real numbers.
+        plain: what is bent.
+        couplings: of each map.
+        hidden: width of the networks in them.
+    """
+
+    def __init__(self, vae: VAE, plain: Local, couplings: int = 4, hidden: int = 32) -> None:
+        super().__init__(vae, plain.evidence)
+        with torch.no_grad():
+            trace = plain(samples=JUDGED)
+        h, bends = vae.root(JUDGED * len(plain)), []
+        for layer, step in zip(vae.layers, trace.steps, strict=True):
+            (centre, spread), above = (_moments(values, JUDGED) for values in (step.z, h))
+            bends.append(Bend(centre, spread, above, couplings, hidden))
+            h = layer.merge(h, step.z)
+        self.bends = nn.ModuleList(bends)
+
+    def at(self, site: Site, samples: int) -> Site:
+        site = super().at(site, samples)
+        return replace(site, layer=_BentLayer(site.layer, self.bends[site.index]))
+
+
+class _BentLayer(nn.Module):
+    def __init__(self, layer: nn.Module, bend: Bend) -> None:
+        super().__init__()
+        self.layer, self.bend = layer, bend
+
+    def posterior(self, h: Tensor, e: Tensor, p: Distribution) -> Bent:
+        return Bent(self.layer.posterior(h, e, p), self.bend, h)
+
+
+def _moments(values: Tensor, samples: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over the samples of each example, (K·B, …) → (B, D) each; the deviation is never 0."""
+    apart = values.flatten(1).unflatten(0, (samples, len(values) // samples))
+    mean = apart.mean(0)
+    deviation = (apart - mean).square().mean(0).sqrt()
+    return mean, torch.where(deviation > 0, deviation, 1.0)
+
+
+class Climb(NamedTuple):
+    """What a climb tells.
+
+    Attributes:
+        steps: how many were taken.
+        rise: by how much the last round raised the bound of each example, (B,) nats.
+    """
+
+    steps: int
+    rise: Tensor
+
+
+def climb(
+    local: Local,
+    batch: Batch,
+    gradient: Sequence[Estimator],
+    rate: float = 0.05,
+    samples: int = 8,
+    steps: int = 100,
+    rounds: int = 4,
+    enough: float = 0.01,
+    tick: Tick = lambda share: None,
+) -> Climb:
+    """Raise the bounds of a batch by gradient ascent, in place; the model must stand :func:`still`.
+
+    Args:
+        local: where it starts.
+        batch: the B examples.
+        gradient: its estimator in each layer.
+        rate: step size of Adam at the start of the first round; that of each next begins at half of the one before.
+        samples: draws an example and step.
+        steps: in a round.
+        rounds: at most.
+        enough: nats; a round that raises the mean over the batch by no more is the last.
+        tick: told the share of the most that may be done.
+    """
+    learner = Learner(local, ELBO(samples=samples, estimator=tuple(gradient)))
+    for done in range(rounds):
+        before, seed = local.numbers(), int(torch.randint(2**62, ()))
+        level = _judged(local, batch, seed)
+        optimiser = torch.optim.Adam(local.parameters(), betas=(0.9, 0.99))
+        for i in range(steps):
+            falling = 0.5 * (1 + math.cos(math.pi * i / steps))
+            optimiser.param_groups[0]["lr"] = rate * 0.5**done * falling
+            optimiser.zero_grad()
+            learner(batch, 1.0).loss.backward()
+            optimiser.step()
+            tick((done * steps + i + 1) / (rounds * steps))
+        rise = _judged(local, batch, seed) - level
+        local.put(before, ~(rise > 0))  # what is no number is no rise
+        rise = rise.nan_to_num().clamp_min(0)
+        if rise.mean() <= enough:
+            break
+    return Climb((done + 1) * steps, rise)
+
+
+@torch.no_grad()
+def _judged(local: Local, batch: Batch, seed: int) -> Tensor:
+    """L of each example, (B,) nats, by draws of a seed: the same noise for whatever is compared."""
+    with seeded(seed, batch.x.device):
+        pieces = [local(batch, k).log_weight(batch).double() for k in _shares(batch, JUDGED)]
+    return torch.cat(pieces).mean(0)
+
+
+class Weighed(NamedTuple):
+    """What several q's are worth, by the same draws; on the host, nats.
+
+    Attributes:
+        elbo: (J, B) the bound L of each.
+        importance: (B,) log p̂(x), by all of them together.
+        ess: (B,) effective number of the J·K draws.
+    """
+
+    elbo: Tensor
+    importance: Tensor
+    ess: Tensor
+
+
+@torch.no_grad()
+def weigh(vae: VAE, locals: Sequence[Local], batch: Batch, samples: int, tick: Tick = lambda share: None) -> Weighed:
+    """What the q's of the examples of a batch are worth, by K draws from each.
+
+    Args:
+        vae: the model.
+        locals: J q's of the batch.
+        batch: the examples.
+        samples: K.
+        tick: told the share that is done.
+    """
+    first = second = torch.full((len(batch.x),), -math.inf, dtype=torch.float64, device=batch.x.device)
+    shares, bounds = _shares(batch, samples), []
+    for j in range(len(locals)):
+        total = 0.0
+        for i, k in enumerate(shares):
+            log_joint, log_q = _walk(vae, locals, j, batch, k)
+            total = total + (log_joint - log_q[j]).sum(0)
+            log_weight = log_joint - log_q.logsumexp(0) + math.log(len(locals))
+            first = torch.logaddexp(first, log_weight.logsumexp(0))
+            second = torch.logaddexp(second, (2 * log_weight).logsumexp(0))
+            tick((j + (i + 1) / len(shares)) / len(locals))
+        bounds.append(total / samples)
+    importance = first - math.log(len(locals) * samples)
+    return Weighed(torch.stack(bounds).cpu(), importance.cpu(), (2 * first - second).exp().cpu())
+
+
+def _walk(vae: VAE, locals: Sequence[Local], j: int, batch: Batch, samples: int) -> tuple[Tensor, Tensor]:
+    """log p(x, z), (K, B), and log q_i(z), (J, K, B), for draws of the j-th."""
+    densities: list[Tensor] = []
+
+    def pick(site: Site) -> Step:
+        q = [local.at(site, samples).q for local in locals]
+        z, log_q = drawn(q[j])
+        densities.append(torch.stack([log_q if i == j else each.log_prob(z) for i, each in enumerate(q)]).double())
+        return Step(q[j], site.p, z, log_q)
+
+    trace = vae.descend(vae.root(samples * len(batch.x)), [None] * len(vae.layers), pick, samples)
+    log_joint = trace.log_likelihood(batch).double() + trace.log_prior().double()
+    return log_joint, sum(densities).view(len(locals), samples, -1)
+
+
+def _shares(batch: Batch, samples: int) -> list[int]:
+    """K in as many parts as memory asks for."""
+    at_once = max(1, min(ROWS, ELEMENTS // batch.x[0].numel()) // len(batch.x))
+    return [min(at_once, samples - done) for done in range(0, samples, at_once)]
+
+
+def estimators(vae: VAE, batch: Batch) -> tuple[Estimator, ...]:
+    """The gradient that each layer's q can be found by."""
+    return tuple(STL() if step.q.has_rsample else RLOO() for step in vae(batch).steps)
+
+
+def require_local(vae: VAE, batch: Batch, field: str) -> None:
+    """Refuse a model in which no q can be found for an example, or whose importance weights would be none.
+
+    Args:
+        vae: the model.
+        batch: some examples.
+        field: what asks for it.
+
+    Raises:
+        InputError: with the reason.
+    """
+    if not vae.layers:
+        raise InputError(field, "needs latents, and the model has none", "leave it out: its ELBO is log p(x) itself")
+    trace = vae(batch)
+    for layer, step in zip(vae.layers, trace.steps, strict=True):
+        name = type(step.q).__name__
+        if not getattr(step.q, "proper", True):
+            raise InputError(field, "needs a q with a density, and the model's is a point", "train another posterior")
+        if layer.q.values is not None and step.q.has_rsample:
+            raise InputError(field, f"needs a q with a spread, and all mass of {name} is on one value of z",
+                             "leave it out: the ELBO is exact for that value")  # fmt: skip
+    for density in (trace.likelihood, *(each for step in trace.steps for each in (step.p, step.q))):
+        if getattr(density, "exactness", "exact") != "exact":
+            name = type(density).__name__
+            raise InputError(field, f"weighs draws by exact densities, and {name} is not", "read its ELBO instead")
+
+
+@contextlib.contextmanager
+def still(vae: VAE) -> Iterator[None]:
+    """Inside, the model is evaluated, and no gradient reaches its weights."""
+    learning, was_training = [weight for weight in vae.parameters() if weight.requires_grad], vae.training
+    vae.eval()
+    for weight in learning:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in learning:
+            weight.requires_grad_(True)
+        vae.train(was_training)
