@@ -485,7 +485,7 @@ def test_workers_save_their_points_and_go_when_their_parent_does(source: Path, t
     argv = ["sweep", str(source), *OPTIONS, "--training.steps", "1500", "--objective.beta", "0.5,1", "--jobs", "2"]
     command = [sys.executable, "-m", "taut.cli", *argv, "--out", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
 
     def wait_until(said) -> None:
         while not said():
@@ -498,7 +498,7 @@ def test_workers_save_their_points_and_go_when_their_parent_does(source: Path, t
 
     wait_until(lambda: all(map(begun, names)) or process.poll() is not None)
     process.send_signal(number)
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate(timeout=600)
     if number == signal.SIGTERM:
         assert process.returncode == 130 and error.endswith(f"Go on with: taut sweep --resume {folder}\n")
         assert error.count("\n") == 1

@@ -66,9 +66,7 @@ class Crowd:
         note = self.panel.annotate(
             text, where, (0, 0), textcoords="offset points", fontsize=size, color=colour, zorder=6, annotation_clip=False,
             fontweight="bold" if bold else "normal", path_effects=[withStroke(linewidth=2, foreground=PAPER)],
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "shrinkA": 1, "shrinkB": 4},
         )  # fmt: skip
-        note.arrow_patch.set_visible(False)
         extent = note.get_window_extent()
         sides = np.concatenate([SIDES] * len(REACHES))
         reaches = np.repeat(REACHES, len(SIDES))
@@ -76,10 +74,16 @@ class Crowd:
         middles = self._pixels(np.array(where)) + offsets * self.point + sides * (extent.width, extent.height) / 2
         half = np.array([extent.width, extent.height]) / 2
         boxes = np.hstack([middles - half, middles + half])
-        best = int(np.argmin(self._costs(boxes) + 0.02 * np.arange(len(boxes))))
+        led = reaches > LEADER
+        costs = self._costs(boxes) + led * self._crossed(where, offsets) + 0.02 * np.arange(len(boxes))
+        best = int(np.argmin(costs))
         note.set_position(offsets[best])
         note.set(ha=("right", "center", "left")[sides[best, 0] + 1], va=("top", "center", "bottom")[sides[best, 1] + 1])
-        note.arrow_patch.set_visible(bool(reaches[best] > LEADER))
+        if led[best]:
+            line = {"arrowstyle": "-", "color": colour, "lw": 0.5, "shrinkA": 1, "shrinkB": 4}
+            self.panel.annotate(
+                "", where, offsets[best], textcoords="offset points", annotation_clip=False, arrowprops=line
+            )
         self.boxes = np.concatenate([self.boxes, boxes[best : best + 1]])
 
     def _costs(self, boxes: np.ndarray) -> np.ndarray:
@@ -91,3 +95,10 @@ class Crowd:
         both = (high > low).all(2)
         covered = np.where(both, 0.2 + (high - low).prod(2) / (LETTER * self.point) ** 2, 0.0)
         return covered.sum(1) + out / (2 * self.point)
+
+    def _crossed(self, where: tuple[float, float], offsets: np.ndarray) -> np.ndarray:
+        """How much leaders from a point along each of some offsets (M, 2) would cross, in letters."""
+        t = np.linspace(0.2, 0.95, 20)[:, None, None]
+        along = (self._pixels(np.array(where)) + t * offsets * self.point)[:, :, None]
+        inside = ((along > self.boxes[:, :2]) & (along < self.boxes[:, 2:])).all(3)
+        return 0.2 * inside.sum((0, 2))

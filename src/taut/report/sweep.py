@@ -83,7 +83,7 @@ def columns(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """The table of a sweep: what heads its columns, and a row for each point."""
     told = any(point["information"] for point in record["points"])
     header = [*(name.rpartition(".")[2] for name in record["options"]), "D", "R", "ELBO", "", "IW", "", "active"]
-    header += ["information"] if told else []
+    header += ["I(x; z)"] if told else []
     header += ["seconds"]
     rows = []
     for point in record["points"]:
@@ -102,7 +102,11 @@ def columns(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def _between(information: Mapping[str, float] | None) -> str:
-    return "–" if not information else f"{information['low']:.1f} to {information['high']:.1f}"
+    """The mutual information of a code and x, which is held from two sides."""
+    if not information:
+        return "–"
+    low, high = (f"{max(0.0, information[side]):.1f}" for side in ("low", "high"))
+    return low if low == high else f"{low}–{high}"
 
 
 def notes(record: Mapping[str, Any]) -> list[str]:

@@ -203,8 +203,8 @@ def along(tracks: Sequence[Track], option: str) -> Figure:
             panel.set(title=track.title)
             panel.margins(0.06, 0.12)
             if track.whole:
-                highest = max(line[:, 1].max() for line in track.lines.values())
-                panel.set_ylim(0, max(1.15 * highest, 1))
+                highest = max(1, *(line[:, 1].max() for line in track.lines.values()))
+                panel.set_ylim(-0.04 * highest, 1.15 * highest)
                 panel.yaxis.get_major_locator().set_params(integer=True, nbins=5)
         fig.supxlabel(option, fontsize=8.5, color=GREY)
         if len(shades) > 1:
