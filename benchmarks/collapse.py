@@ -29,7 +29,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from taut.evaluation.collapse import aggregate
 
 import taut
 from taut.cli import main as main_of_taut
@@ -136,13 +135,12 @@ def measure(name: str, steps: int, start: taut.Run) -> dict[str, Any]:
     subject = Subject(vae.eval().requires_grad_(False), Split(data.test.x[some]), data.reading)
     found = evaluate(subject, SAMPLES, iw_limit=WEIGHED)
     seen = [each["rate"] for each in course] + [each["valid"] for each in course if each["valid"] is not None]
-    known = aggregate(subject, found["rate"])
     return {
         "nll": -found["iw"]["value"],
         "nll_stderr": found["iw"]["stderr"],
         **{key: found[key] for key in ("elbo", "elbo_stderr", "distortion", "rate", "active_units", "latent_dim")},
         "least": min(float(bounds(subject, 1).rate.min()), *seen),
-        "information": known.get("information"),
+        "information": (found.get("aggregate") or {}).get("information"),
         "course": course,
         "steps": steps,
         "seconds": round(seconds),
