@@ -51,6 +51,7 @@ class PixelCNN(Likelihood):
     """
 
     averaged: ClassVar[bool] = False
+    codable: ClassVar[bool] = True
 
     conditional: Likelihood | None = None
     channels: int = 16
