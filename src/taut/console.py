@@ -21,6 +21,9 @@ __all__ = ["Board", "Progress", "Watch", "baseline_lines", "console", "differenc
            "sweep_lines"]  # fmt: skip
 
 
+VISIBLE = 0.005  # nats, in two decimals
+
+
 def console(stderr: bool = False) -> Console:
     """A console that keeps NO_COLOR and never wraps plain lines."""
     return _Console(stderr=stderr, highlight=False, soft_wrap=True)
@@ -239,7 +242,8 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
         rows.append((name, number(summary["elbo"]), f"± {number(summary['elbo_stderr'])}", "nats", what))
         if iw["k"] > 1:
             on = "" if iw["n"] == summary["n"] else f", gain on {iw['n']:,}"
-            what = f"≤ log p(x), tighter (ESS {number(iw['ess'], 1)}{on})"
+            how = "tighter" if iw["value"] > summary["elbo"] + VISIBLE else "no tighter: all draws weigh nearly alike"
+            what = f"≤ log p(x), {how} (ESS {number(iw['ess'], 1)}{on})"
             rows.append((f"IW-{iw['k']}", number(iw["value"]), f"± {number(iw['stderr'])}", "nats", what))
         if summary["bits_per_dim"] is not None:
             rows.append(("", number(summary["bits_per_dim"], 4), "", "bits/dim", f"−{name}, per element of x"))

@@ -10,7 +10,6 @@ model (validation, bounds, codes) is said of the discrete one: out of training m
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,6 +23,8 @@ from taut.posteriors.discrete import Choices, require_categories
 from taut.priors import Space
 
 __all__ = ["RelaxedBernoulli", "RelaxedCategorical"]
+
+COLDEST, HOTTEST = 0.01, 100.0  # below, gradients leave what float32 holds; above, every draw is the same
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class _Relaxed(Posterior):
     def __post_init__(self) -> None:
         for field in ("temperature", "final"):
             value = getattr(self, field)
-            if not 0 < value < math.inf:
-                raise InputError(field, f"is {value:g}", "give a number above 0, such as 0.5")
+            if not COLDEST <= value <= HOTTEST:
+                raise InputError(field, f"is {value:g}", f"give a number from {COLDEST:g} to {HOTTEST:g}, such as 0.5")
 
 
 @dataclass(frozen=True)
