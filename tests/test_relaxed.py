@@ -223,8 +223,8 @@ def test_a_relaxed_model_learns_as_the_discrete_one_it_is_and_survives_its_folde
 def test_what_cannot_be_is_refused():
     for family in (RelaxedCategorical, RelaxedBernoulli):
         for field in ("temperature", "final"):
-            for value in (0.0, -1.0, math.inf, math.nan):
-                with pytest.raises(InputError, match=rf"^{field}: is .*; give a number above 0"):
+            for value in (0.0, -1.0, 1e-30, 1e6, math.inf, math.nan):
+                with pytest.raises(InputError, match=rf"^{field}: is .*; give a number from 0.01 to 100"):
                     family(**{field: value})
         spec = Model(latents=3, posterior=family())
         layers = spec.resolved((5,), Support("binary", 2)).layers
