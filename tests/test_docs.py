@@ -19,7 +19,9 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_a_prior_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prior_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (code,) = blocks("new-prior.md", "python")
     assert len([line for line in code.splitlines() if line.strip()]) < 25
     (tmp_path / "tails.py").write_text(code, encoding="utf-8")
@@ -34,4 +36,21 @@ def test_a_prior_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     run = taut.load("run", trust=["tails"])
     assert run.experiment.model.prior.nu == 3
     assert run.summary["elbo"] < 0
+    bad = [
+        "train",
+        "digits",
+        "--model.prior",
+        "tails.StudentT",
+        "--model.prior.nu",
+        "-3",
+        "--trust",
+        "tails",
+        "--out",
+        "bad",
+    ]
+    capsys.readouterr()
+    assert main([*bad, "--quiet"]) == 2, "what a part of the user's own raises is no fault of taut"
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("taut: tails: ValueError: ") and "fault in taut" not in line
+    assert not (tmp_path / "bad").exists()
     assert main(["sample", "run"]) == 2, "without trust no code of the user's is run"

@@ -13,7 +13,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from taut.commands.shared import Parser, fail
@@ -48,7 +49,10 @@ COMMANDS = (
     "diff", "sweep", "recipes",
 )  # fmt: skip
 
-OUT_OF_MEMORY = "memory: not enough; try a smaller --training.batch, a smaller model, or fewer examples (--data.limit)"
+OUT_OF_MEMORY = (
+    "memory: not enough; try fewer --objective.samples, a smaller --training.batch, "
+    "a smaller model (--model.latents, --model.network), or fewer examples (--data.limit)"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="taut")
+    trusted: Sequence[str] = ()
     try:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _stop)
@@ -74,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser = Parser(prog=f"taut {argv[0]}", allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter)
         command.arguments(parser)
         args = parser.read(argv[1:])
-        if getattr(args, "trust", None):
+        if trusted := getattr(args, "trust", ()):
             sys.path.append(os.getcwd())  # a module beside the user, last: it must not stand in for another
         return command.run(args) or 0
     except InputError as error:
@@ -95,7 +100,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             return fail(OUT_OF_MEMORY)
         if os.environ.get("TAUT_DEBUG"):
             raise
-        return fail(f"{type(error).__name__}: {error}; this is a fault in taut, set TAUT_DEBUG=1 to see where", 1)
+        said = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        if module := _of_trusted(error, trusted):
+            return fail(f"{module}: {said}; this comes from a part that is not taut's, set TAUT_DEBUG=1 to see where")
+        return fail(f"{said}; this is a fault in taut, set TAUT_DEBUG=1 to see where", 1)
+
+
+def _of_trusted(error: Exception, trusted: Iterable[str]) -> str | None:
+    """The module of the user's own that an error came through, where one was trusted by name."""
+    modules = (frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__))
+    return next((name for name in modules if name in trusted), None)
 
 
 PLAIN = str.maketrans(

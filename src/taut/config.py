@@ -113,7 +113,8 @@ def _parse_tuple(kind: Any, value: Any, path: str, trust: Iterable[str]) -> tupl
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = [value]
     if not isinstance(value, (list, tuple)):
-        raise InputError(path, f"is {_show(value)}", f"give a list, such as {_example(item)}")
+        problem = "is a list, not names" if isinstance(value, Mapping) else f"is {_show(value)}"
+        raise InputError(path, problem, f"give a list, such as {_example(item)}")
     return tuple(parse(item, each, f"{path}.{i}", trust) for i, each in enumerate(value))
 
 
@@ -139,7 +140,7 @@ def _parse_member(family: Any, value: Any, path: str, trust: Iterable[str], defa
     if name is None:
         if default is None:
             names = ", ".join(sorted(family.members))
-            raise InputError(path, "has options, but no part is named that they are of", f"name one of {names}")
+            raise InputError(path, "has options, but no part is named that they are of", f"say `part`, one of {names}")
         return _parse_fields(type(default), given, path, trust, default)
     cls = _find_member(family, name if isinstance(name, str) else _show(name), path, trust)
     return _parse_fields(cls, given, path, trust, default if type(default) is cls else None)

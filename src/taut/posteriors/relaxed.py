@@ -24,7 +24,7 @@ from taut.priors import Space
 
 __all__ = ["RelaxedBernoulli", "RelaxedCategorical"]
 
-COLDEST, HOTTEST = 0.01, 100.0  # below, gradients leave what float32 holds; above, every draw is the same
+COLDEST, HOTTEST = 0.01, 100.0  # outside these it is all but a step, or all but a constant
 
 
 @dataclass(frozen=True)

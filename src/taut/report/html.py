@@ -58,7 +58,7 @@ def key_numbers(summary: Mapping) -> dict[str, Fact]:
     iw = summary.get("iw") or {}
     if _there(iw.get("value")) and not exact:
         k = _whole(iw["k"])
-        hint = f"A tighter lower bound of log p(x), from {k} weighted samples per example"
+        hint = f"A lower bound of log p(x), at least as tight, from {k} weighted samples per example"
         hint += f", over {_whole(iw['n'])} examples." if iw.get("n") else "."
         if _there(iw.get("ess")):
             hint += f" Effective sample size {_number(iw['ess'], 1)} of {k}: the nearer to {k}, the tighter."
