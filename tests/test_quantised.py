@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from taut.console import result_lines
 from taut.data import Batch, Data, Statistics, Support, open_array, open_data
 from taut.distributions import Embedded, Mixture, OneHot, Quantised, divergence, nearest_code, tempered
 from taut.errors import InputError
@@ -241,6 +242,9 @@ def test_codes_come_into_use_and_their_prior_shortens_them(tmp_path):
     model = Model(latents=8, prior=AutoregressiveCategorical(), posterior=VectorQuantised(codes=32), network=MLP())
     training = {"steps": 400, "stages": [{"learn": "codes"}, {"learn": "prior"}]}
     run = train("digits", model=model, objective={"schedule": "Constant"}, training=training)
+    assert any("IW-3" in line and "no tighter" in line for line in result_lines(run.evaluate(samples=3))), (
+        "q is one point"
+    )
     bound = evaluate(Subject(run.vae, data.valid, data.reading), samples=1)
     assert bound["distortion"] < 100  # 255 at the start
     assert bound["rate"] < 8 * math.log(32) - 4
