@@ -1,6 +1,6 @@
 """Annealing against the truth: linear-Gaussian models, of which log p(x) is known, and a trained model of MNIST.
 
-    python benchmarks/annealing.py linear                                  about 6 CPU minutes
+    python benchmarks/annealing.py linear                                  about 10 minutes
     TAUT_DATA=DIR python benchmarks/annealing.py trained RUN [--images 50]  of a run that `taut train` made
     TAUT_DATA=DIR python benchmarks/annealing.py time RUN                  100 images, 16 chains, 1,000 temperatures
 
