@@ -64,7 +64,11 @@ class TotalCorrelation(Penalty):
 
     def check(self, posterior: Posterior) -> None:
         if not posterior.factorised:
-            able = [name for name, member in sorted(Posterior.members.items()) if member.factorised]
+            able = [
+                name
+                for name, member in sorted(Posterior.members.items())
+                if member.factorised and "Pathwise" in member.estimators  # the term acts through the path of z
+            ]
             name = type(posterior).__name__
             raise InputError("objective.penalties", f"TotalCorrelation needs a posterior of independent dimensions, not {name}",
                              f"choose one of {', '.join(able)}, or the MMD penalty")  # fmt: skip
