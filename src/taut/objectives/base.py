@@ -57,6 +57,8 @@ class Objective(Part, family=True):
         Raises:
             InputError: where an estimator cannot serve its layer's posterior, or the objective cannot.
         """
+        if self.penalties and not layers:
+            raise InputError("objective.penalties", "shape the code, and the model has no latents", "leave them off")
         given = self.estimator * len(layers) if len(self.estimator) == 1 else self.estimator
         given = given or tuple(self._default(layer) for layer in layers)
         if len(given) != len(layers):
