@@ -14,7 +14,7 @@ from test_model import hierarchy, linear, spoiled
 from torch import Tensor
 
 from taut.data import Batch, Statistics, Support
-from taut.distributions import DiagonalNormal
+from taut.distributions import DiagonalNormal, fold
 from taut.errors import InputError
 from taut.evaluation import Annealing
 from taut.evaluation.annealing import _Walk, ais, bdmc, log_mean_exp, made
@@ -23,7 +23,7 @@ from taut.evaluation.exact import Integrator
 from taut.evaluation.hamiltonian import ACCEPTANCE, Steps, at, trajectory
 from taut.layers import Plain
 from taut.likelihoods import Bernoulli
-from taut.model import VAE, Model, fold
+from taut.model import VAE, Model
 from taut.networks import MLP
 from taut.posteriors import Posterior
 from taut.priors import Prior

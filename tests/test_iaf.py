@@ -12,11 +12,11 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 from torch.func import functional_call
 
 from taut.data import Batch, Statistics, Support
-from taut.distributions import InverseAutoregressive, Mixture, central, drawn, tempered
+from taut.distributions import InverseAutoregressive, Mixture, central, drawn, fold, tempered
 from taut.errors import InputError
 from taut.layers import Plain
 from taut.likelihoods import Bernoulli
-from taut.model import VAE, Model, Step, centre, draw, fold, follow, pick_prior
+from taut.model import VAE, Model, Step, centre, draw, follow, pick_prior
 from taut.networks import MLP, Gated
 from taut.objectives import DIP, ELBO, IWAE, Estimator, Learner, TotalCorrelation
 from taut.posteriors import IAF

@@ -18,9 +18,10 @@ from torch.distributions import MultivariateNormal
 
 from taut.data import Batch, Data, Feed, Statistics, Support, open_data
 from taut.distributions import DiagonalNormal as Normal
+from taut.distributions import fold
 from taut.layers import Plain
 from taut.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
-from taut.model import VAE, Model, centre, draw, fold, follow, pick_prior
+from taut.model import VAE, Model, centre, draw, follow, pick_prior
 from taut.networks import MLP, Conv, ResidualMLP, ResNet
 from taut.objectives import ELBO, IWAE, Learner
 from taut.posteriors import Delta, Laplace

@@ -15,13 +15,13 @@ from torch import distributions as td
 
 from taut.config import parse
 from taut.data import Batch, Data, Feed, Statistics, Support, open_array, open_data
-from taut.distributions import AR1, Autoregressive, DiagonalNormal, Flow, Mixture, divergence, tempered
+from taut.distributions import AR1, Autoregressive, DiagonalNormal, Flow, Mixture, divergence, fold, tempered
 from taut.distributions.flow import standard
 from taut.errors import InputError
 from taut.experiment import Experiment, resolve
 from taut.layers import Plain, fits
 from taut.likelihoods import Bernoulli, Gaussian
-from taut.model import VAE, Model, centre, draw, fold, pick_prior
+from taut.model import VAE, Model, centre, draw, pick_prior
 from taut.networks import MLP, Conv
 from taut.objectives import ELBO, IWAE, Learner
 from taut.posteriors import Delta, Posterior

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from taut.data import Batch, Statistics, Support
-from taut.distributions import Divergence, central, divergence, drawn, sampled, tempered
+from taut.distributions import Divergence, central, divergence, drawn, fold, sampled, tempered
 from taut.errors import InputError
 from taut.layers import Layer, Plain
 from taut.likelihoods import Likelihood, default_likelihood, require_fit
@@ -133,7 +133,7 @@ class Trace:
 
     Attributes:
         steps: one a layer, top first.
-        likelihood: p(x|z), batch shape (K·B,).
+        likelihood: p(x|z), batch shape (K·B,); its ``log_prob`` takes x (B, *shape), each example for all its K draws.
         samples: K.
         zero: (K·B,) zeros, what a sum over no layers is.
     """
@@ -149,10 +149,7 @@ class Trace:
 
     def log_likelihood(self, batch: Batch) -> Tensor:
         """log p(x|z) of the observed elements, (K, B) nats."""
-        x, mask = batch.x, batch.mask
-        if self.samples > 1:
-            x, mask = fold(x, self.samples), None if mask is None else fold(mask, self.samples)
-        return self.unfold(self.likelihood.log_prob(x, mask))
+        return self.unfold(self.likelihood.log_prob(batch.x, batch.mask))
 
     def distortion(self, batch: Batch) -> Tensor:
         """−log p(x|z), (K, B) nats."""
@@ -214,11 +211,6 @@ def follow(values: Sequence[Tensor]) -> Pick:
         return Step(site.q, site.p, z, site.q.log_prob(z))
 
     return pick
-
-
-def fold(values: Tensor, samples: int) -> Tensor:
-    """(B, …) → (K·B, …), each example K times, sample-major."""
-    return values.expand(samples, *values.shape).reshape(-1, *values.shape[1:])
 
 
 class VAE(nn.Module):

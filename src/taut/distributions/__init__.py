@@ -9,7 +9,7 @@ from taut.distributions.counts import BetaBinomial, Binomial, NegativeBinomial, 
 from taut.distributions.course import Choose, Conditional, Continuum, Course, Position, draw_levels
 from taut.distributions.discrete import AutoregressiveOneHot, Bits, OneHot, one_hot
 from taut.distributions.divergence import Divergence, divergence, register_divergence, sampled
-from taut.distributions.draws import central, drawn, same_noise
+from taut.distributions.draws import central, drawn, fold, same_noise
 from taut.distributions.factorised import Affine, Factorised
 from taut.distributions.flow import Coupling, Flow, import_zuko
 from taut.distributions.inverse import InverseAutoregressive
@@ -72,6 +72,7 @@ __all__ = [
     "divergence",
     "draw_levels",
     "drawn",
+    "fold",
     "import_zuko",
     "nearest_code",
     "one_hot",

@@ -40,5 +40,6 @@ class Bernoulli(td.Bernoulli):
         return value * self.logits - _log_normaliser(self.logits)
 
     def joint_log_prob(self, value: Tensor) -> Tensor:
-        """Σ_d log P(x_d), (N,) nats."""
-        return (value * self.logits).flatten(1).sum(1) - _log_normaliser(self.logits).flatten(1).sum(1)
+        """Σ_d log P(x_d), (N,) nats, for x of N rows or of B, each for K = N/B rows, sample-major: x is not copied for them."""
+        logits = self.logits.view(-1, *value.shape)
+        return (value * logits).flatten(2).sum(2).flatten() - _log_normaliser(self.logits).flatten(1).sum(1)

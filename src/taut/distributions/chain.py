@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from taut.distributions.draws import fold
 from taut.distributions.flow import full_precision
 from taut.errors import InputError
 
@@ -74,12 +75,13 @@ class Chain(Distribution):
         """log p(x), (N,) nats.
 
         Args:
-            value: x, (N, *event).
+            value: x, (N, *event), or (B, *event) where the N rows are K for each of B examples, sample-major.
             mask: must be left open: that of some elements alone would be a sum over all values of the others.
         """
         if mask is not None:
             why = "leaves elements out, and in an autoregressive likelihood each element is told all before it"
             raise InputError("mask", why, "fill them in, or choose a likelihood of independent elements")
+        value = fold(value, self.batch_shape[0] // len(value))
         return self.conditionals(value).log_prob(value).flatten(1).sum(1)
 
     @torch.no_grad()

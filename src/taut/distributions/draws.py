@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-__all__ = ["central", "drawn", "same_noise"]
+__all__ = ["central", "drawn", "fold", "same_noise"]
+
+
+def fold(values: Tensor, samples: int) -> Tensor:
+    """(B, …) → (K·B, …), each example K times, sample-major."""
+    return values.expand(samples, *values.shape).reshape(-1, *values.shape[1:])
 
 
 def drawn(q: Distribution) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from taut.distributions.course import Choose, Course
+from taut.distributions.draws import fold
 
 __all__ = ["Affine", "Factorised"]
 
@@ -78,17 +79,19 @@ class Factorised(Course, Distribution):
         """log p(x|z) of the observed elements.
 
         Args:
-            value: x, shape (N, *shape).
-            mask: true where an element is observed, the same shape; ``None`` means all.
+            value: x, shape (N, *shape), or (B, *shape) where the N rows are K for each of B examples, sample-major.
+            mask: true where an element is observed, the same shape as x; ``None`` means all.
 
         Returns:
             (N,) nats.
         """
         if mask is None and hasattr(self.base, "joint_log_prob"):
             return self.base.joint_log_prob(value)
+        samples = self.batch_shape[0] // len(value)
         if mask is not None:
             value = torch.where(mask, value, 0.0)  # a missing cell may hold NaN, which would poison the gradient
-        terms = self.base.log_prob(value)
+            mask = fold(mask, samples)
+        terms = self.base.log_prob(fold(value, samples))
         if mask is not None:
             terms = torch.where(mask, terms, 0.0)
         return terms.flatten(1).sum(1)

@@ -44,10 +44,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from taut.data import Batch
+from taut.distributions import fold
 from taut.errors import InputError
 from taut.evaluation.coordinates import Coordinates, Start, still
 from taut.evaluation.hamiltonian import Position, Steps, at, trajectory
-from taut.model import VAE, fold, pick_prior
+from taut.model import VAE, pick_prior
 
 __all__ = ["Annealing", "ais", "bdmc", "log_mean_exp", "made"]
 

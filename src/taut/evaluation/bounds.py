@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from taut.data import Batch
+from taut.distributions import fold
 from taut.evaluation.subject import Progress, Subject, Tick, require_positive
-from taut.model import VAE, draw, fold
+from taut.model import VAE, draw
 
 __all__ = ["Bounds", "bounds", "outputs", "samples_at_once"]
 

@@ -24,9 +24,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from taut.data import Batch
-from taut.distributions import NonCentred
+from taut.distributions import NonCentred, fold
 from taut.errors import InputError
-from taut.model import VAE, Pick, Site, Step, Trace, fold, pick_prior
+from taut.model import VAE, Pick, Site, Step, Trace, pick_prior
 from taut.training import seeded
 
 __all__ = ["Coordinates", "Start", "require_exact", "require_real", "still"]

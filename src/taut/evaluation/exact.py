@@ -32,9 +32,10 @@ import torch
 from torch import Tensor
 
 from taut.data import Batch
+from taut.distributions import fold
 from taut.errors import InputError
 from taut.evaluation.coordinates import Coordinates, require_real
-from taut.model import VAE, fold, follow
+from taut.model import VAE, follow
 from taut.model import centre as centre_of
 
 __all__ = ["MOST", "Grid", "Integrator", "Quadrature", "modes", "require_small"]

@@ -36,12 +36,12 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from taut.data import Batch
-from taut.distributions import Bent, drawn
+from taut.distributions import Bent, drawn, fold
 from taut.errors import InputError
 from taut.evaluation.bounds import outputs, samples_at_once
 from taut.evaluation.coordinates import require_exact, still
 from taut.evaluation.subject import Tick
-from taut.model import VAE, Pick, Site, Step, Trace, draw, fold
+from taut.model import VAE, Pick, Site, Step, Trace, draw
 from taut.networks import Bend
 from taut.objectives import ELBO, RLOO, STL, Estimator, Learner
 from taut.training import seeded

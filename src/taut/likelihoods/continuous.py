@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch import distributions as td
 
 from taut.data import Statistics, Support
-from taut.distributions import Affine, Factorised
+from taut.distributions import Affine, Factorised, fold
 from taut.errors import InputError
 from taut.likelihoods.base import LARGEST, Head, Likelihood, bounded
 
@@ -115,6 +115,8 @@ class _Calibrating(Factorised):
         self.location, self.head = location, head
 
     def log_prob(self, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        samples = self.batch_shape[0] // len(value)
+        value, mask = fold(value, samples), None if mask is None else fold(mask, samples)
         moment = self.head.observe(self.location, value, mask)
         return Factorised(self.head.density(self.location, moment)).log_prob(value, mask)
 

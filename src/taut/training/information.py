@@ -21,7 +21,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from taut.model import VAE, draw, fold, follow
+from taut.distributions import fold
+from taut.model import VAE, draw, follow
 
 __all__ = ["Information", "information", "log_posteriors", "standard_error"]
 
