@@ -22,8 +22,10 @@ def experiment(**objective) -> Experiment:
     return Experiment(data=Data("digits"), model=model, objective=ELBO(**objective))
 
 
-def event(step: int, rate: float, active: int, beta: float = 1.0, elbo: float | None = -10.0) -> Event:
-    valid = {"elbo": elbo, "rate": rate, "active_units": active}
+def event(
+    step: int, rate: float, active: int, beta: float = 1.0, elbo: float | None = -10.0, kl: list | None = None
+) -> Event:
+    valid = {"elbo": elbo, "rate": rate, "active_units": active, "kl": kl or [[rate]]}
     return Event(step, 100, 1.0, 1.0, 1.0, beta, {}, valid)
 
 
@@ -33,6 +35,13 @@ def test_a_collapse_is_said_once_and_not_while_the_weight_of_the_rate_rises() ->
     said = advice(event(20, 0.01, 0))
     assert said is not None and "0.01 nats" in said and "free_bits" in said and "share 0.5" in said
     assert advice(event(30, 0.01, 0)) is None
+
+
+def test_a_layer_that_died_among_living_ones_is_named() -> None:
+    advice = Advice(experiment())
+    assert advice(event(10, 20.0, 8, kl=[[5.0, 5.0], [0.3], [9.7]])) is None
+    said = advice(event(20, 20.0, 8, kl=[[5.0, 5.0], [0.1], [9.9]]))
+    assert said is not None and "layer 2 of 3, counted from the top, has died: less than 1% of the rate" in said
 
 
 def test_latents_that_were_alive_and_died_are_noticed() -> None:

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import math
 import re
+from functools import partial
 from typing import Any
 
 import pytest
@@ -302,17 +303,25 @@ def test_networks(spec, shape):
     encoder = seeded(lambda: spec.encoder(shape))
     same(encoder, seeded(lambda: spec.encoder(shape)))
     features = shaken(encoder)(torch.randn(4, *shape, generator=torch.Generator().manual_seed(0)))
-    assert features.shape == (4, encoder.features)
-    reached(features.square().sum(), encoder)
-    decoder = seeded(lambda: spec.decoder(3, shape, 2))
-    same(decoder, seeded(lambda: spec.decoder(3, shape, 2)))
-    out = shaken(decoder)(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))
-    assert out.shape == (4, 2, *shape), "every size returns to itself"
-    reached(out.square().sum(), decoder)
+    if spec.maps:
+        assert len(features) == spec.scales
+        assert [each.shape[1:] for each in features] == [torch.Size(each) for each in encoder.features]
+    else:
+        assert features.shape == (4, encoder.features)
+        features = [features]
+    reached(sum(each.square().sum() for each in features), encoder)
+    for state in [3, *(encoder.features if spec.maps else [])]:
+        decoder = seeded(partial(spec.decoder, state, shape, 2))
+        same(decoder, seeded(partial(spec.decoder, state, shape, 2)))
+        h = torch.randn(4, *torch.Size([state] if state == 3 else state), generator=torch.Generator().manual_seed(0))
+        out = shaken(decoder)(h)
+        assert out.shape == (4, 2, *shape), "every size returns to itself"
+        reached(out.square().sum(), decoder)
     # examples do not see one another
-    encoder.eval()
-    x = torch.randn(4, *shape, generator=torch.Generator().manual_seed(2))
-    torch.testing.assert_close(encoder(x)[:2], encoder(x[:2]))
+    encoder.eval().double()
+    x = torch.randn(4, *shape, generator=torch.Generator().manual_seed(2)).double()
+    for whole, part in zip(encoder(x), encoder(x[:2]), strict=False) if spec.maps else [(encoder(x), encoder(x[:2]))]:
+        torch.testing.assert_close(whole[:2], part)
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 2), (1, 28, 20), (2, 3, 11), (1, 16, 5)], ids=str)
@@ -329,21 +338,30 @@ def test_convolutions_refuse_what_is_no_image_or_too_small():
 
 
 @members(Layer)
-@pytest.mark.parametrize("state", [0, 4])
-def test_layers(spec, state):
-    filled = spec.filled(3, StandardNormal(), DiagonalNormal(), top=state == 0)
+@pytest.mark.parametrize("maps", [False, True])
+@pytest.mark.parametrize("state", [0, 4, (5, 2, 3)], ids=str)
+def test_layers(spec, state, maps):
+    if spec.maps and not maps:
+        return
+    top = state == 0
+    (one,) = spec.spread(1)
+    filled = one.filled(3, StandardNormal() if top else None, DiagonalNormal(), top)
     assert filled == filled.filled(9, StandardNormal(), DiagonalNormal(), top=True), "what is filled stays"
-    layer = shaken(seeded(lambda: filled.build(7, state)))
-    same(layer, shaken(seeded(lambda: filled.build(7, state))))
     generator = torch.Generator().manual_seed(0)
-    h, features = torch.randn(6, state, generator=generator), torch.randn(6, 7, generator=generator)
+    features = torch.randn(6, 7, generator=generator)
+    told = 7
+    if maps:
+        features, told = (torch.randn(6, 8, 4, 5, generator=generator),), ((8, 4, 5),)
+    layer = shaken(seeded(lambda: filled.build(told, state)))
+    same(layer, shaken(seeded(lambda: filled.build(told, state))))
+    h = layer.enter(torch.randn(6, *torch.Size([state] if isinstance(state, int) else state), generator=generator))
     p, e = layer.prior(h), layer.evidence(features)
     q = layer.posterior(h, e, p)
     assert p.event_shape == q.event_shape == layer.event
     assert layer.space == "real"
     z = q.rsample()
     below = layer.merge(h, z)
-    assert below.shape == (6, layer.state)
+    assert below.shape == (6, *torch.Size([layer.state] if isinstance(layer.state, int) else layer.state))
     assert torch.isfinite(p.log_prob(z)).all()
     reached(below.square().sum() + p.log_prob(z).sum() + q.log_prob(z).sum(), layer)
 

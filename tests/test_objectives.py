@@ -7,9 +7,12 @@ import math
 import pytest
 import torch
 
+from taut.data import Batch, Statistics, Support
 from taut.distributions import DiagonalNormal
 from taut.errors import InputError
-from taut.model import Step, Trace
+from taut.layers import Spatial
+from taut.model import Model, Step, Trace
+from taut.networks import Pyramid
 from taut.objectives import (
     DIP,
     ELBO,
@@ -21,6 +24,7 @@ from taut.objectives import (
     Cyclical,
     Linear,
     Sigmoid,
+    Spectral,
     TotalCorrelation,
 )
 
@@ -84,7 +88,7 @@ def test_cyclical_returns_to_zero_and_linear_does_not() -> None:
 
 def test_total_correlation_of_equal_posteriors_is_zero() -> None:
     mean, log_scale = torch.ones(6, 3, dtype=torch.float64), torch.zeros(6, 3, dtype=torch.float64)
-    assert float(TotalCorrelation().term(trace_of(DiagonalNormal(mean, log_scale)))) == pytest.approx(0, abs=1e-9)
+    assert float(TotalCorrelation().term(trace_of(DiagonalNormal(mean, log_scale)), None)) == pytest.approx(0, abs=1e-9)
 
 
 def test_total_correlation_against_the_exact_value() -> None:
@@ -96,16 +100,16 @@ def test_total_correlation_against_the_exact_value() -> None:
     q = DiagonalNormal(mean, torch.full_like(mean, math.log(sigma)))
     total = c + sigma**2 * torch.eye(2, dtype=torch.float64)
     exact = -0.5 * math.log(float(torch.det(total)) / float(total[0, 0] * total[1, 1]))
-    assert float(TotalCorrelation().term(trace_of(q))) == pytest.approx(exact, abs=0.05)
+    assert float(TotalCorrelation().term(trace_of(q), None)) == pytest.approx(exact, abs=0.05)
 
 
 def test_mmd_is_zero_for_the_prior_and_positive_elsewhere() -> None:
     torch.manual_seed(0)
     zero = torch.zeros(400, 2, dtype=torch.float64)
-    same = [float(MMD().term(trace_of(DiagonalNormal(zero, zero)))) for _ in range(20)]
+    same = [float(MMD().term(trace_of(DiagonalNormal(zero, zero)), None)) for _ in range(20)]
     error = torch.tensor(same).std() / math.sqrt(20)
     assert abs(sum(same) / 20) < 4 * float(error), "unbiased"
-    assert float(MMD().term(trace_of(DiagonalNormal(zero + 2, zero)))) > 0.05
+    assert float(MMD().term(trace_of(DiagonalNormal(zero + 2, zero)), None)) > 0.05
 
 
 def test_mmd_has_a_gradient_where_draws_from_the_prior_are_alike() -> None:
@@ -116,7 +120,7 @@ def test_mmd_has_a_gradient_where_draws_from_the_prior_are_alike() -> None:
             DiagonalNormal(mean, torch.zeros(n, 3)),
             DiagonalNormal(torch.zeros(n, 3), torch.full((n, 3), -200.0)),
         )
-        MMD().term(trace_of(q, point)).backward()
+        MMD().term(trace_of(q, point), None).backward()
         assert mean.grad.isfinite().all()
 
 
@@ -125,6 +129,32 @@ def test_dip_of_white_codes_is_zero() -> None:
     mean = torch.randn(200_000, 3, dtype=torch.float64)
     q = DiagonalNormal(mean, torch.full_like(mean, -20.0))
     for of_means in (True, False):
-        assert float(DIP(of_means=of_means).term(trace_of(q, z=mean))) < 1e-3
+        assert float(DIP(of_means=of_means).term(trace_of(q, z=mean), None)) < 1e-3
     mixed = DiagonalNormal(mean[:, [0, 0, 1]], q.log_scale)
-    assert float(DIP().term(trace_of(mixed, z=mean))) == pytest.approx(2, abs=0.1)
+    assert float(DIP().term(trace_of(mixed, z=mean), None)) == pytest.approx(2, abs=0.1)
+
+
+def test_spectral_is_the_sum_of_largest_singular_values():
+    torch.manual_seed(0)
+    vae = Model(network=Pyramid((4, 6), cells=1), layers=(Spatial(latents=2),)).build(
+        (1, 8, 8), Support("binary", 2), Statistics(torch.zeros(1, 8, 8), torch.ones(1, 8, 8))
+    )
+    trace = vae(Batch(torch.zeros(3, 1, 8, 8)))
+    maps = [m.weight.flatten(1) for m in vae.modules() if isinstance(m, torch.nn.Conv2d)]
+    exact = sum(float(torch.linalg.matrix_norm(weight.detach(), 2)) for weight in maps)
+    found = Spectral().term(trace, vae)
+    assert 0.93 * exact < float(found.detach()) <= exact * (1 + 1e-5)
+    found.backward()
+    assert any(
+        m.weight.grad is not None and m.weight.grad.any() for m in vae.modules() if isinstance(m, torch.nn.Conv2d)
+    )
+
+
+def test_balance_weighs_layers_by_size_and_rate_while_beta_rises():
+    rates = [torch.tensor([1.0, 2.0]), torch.tensor([0.5]), torch.tensor([0.0, 0.0, 0.0])]
+    shares = torch.tensor([2 * 3.0, 1 * 0.5, 0.0])
+    weights = 3 * shares / shares.sum()
+    price = ELBO(balance=True).price(rates, 0.5)
+    assert float(price) == pytest.approx(0.5 * float(weights[0] * 3 + weights[1] * 0.5))
+    assert float(ELBO(balance=True).price(rates, 1.0)) == pytest.approx(3.5)
+    assert float(ELBO(balance=True).price([torch.zeros(2), torch.zeros(1)], 0.5)) == 0

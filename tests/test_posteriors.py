@@ -517,7 +517,7 @@ def test_total_correlation_reads_every_posterior_of_independent_dimensions(name)
     q = MAKE[name](location, 0.3 * log_scale - 1)
     torch.manual_seed(0)
     z = q.rsample()
-    found = TotalCorrelation().term(Trace([Step(q, q, z, q.log_prob(z))], q, 1))
+    found = TotalCorrelation().term(Trace([Step(q, q, z, q.log_prob(z))], q, 1), None)
     rows = [MAKE[name](location[[j]], 0.3 * log_scale[[j]] - 1) for j in range(5)]
     pairs = torch.stack([torch.cat([row.log_prob_parts(z[[i]]) for row in rows]) for i in range(5)])  # (i, j, d)
     joint = pairs.sum(2).logsumexp(1) - math.log(5)

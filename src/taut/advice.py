@@ -13,6 +13,7 @@ from taut.training import Event
 __all__ = ["Advice", "remedies"]
 
 NOTHING = 0.1  # nats, below which a code says nothing
+LITTLE = 0.01  # of the rate, below which a layer of several says nothing
 FEW = 4  # a remainder smaller than one in so many, of what was alive, is worth a word
 
 
@@ -51,6 +52,10 @@ def died(numbers: dict[str, Any], most: int) -> str | None:
         return f"the latents have died: the code says {max(0.0, numbers['rate']):.2f} nats, and the decoder goes without it"
     if numbers["active_units"] * FEW < most:
         return f"latents have died: {numbers['active_units']} are active, of {most} that were"
+    layers = [sum(parts) for parts in numbers["kl"]]
+    if dead := [str(i + 1) for i, kl in enumerate(layers) if kl < LITTLE * numbers["rate"]]:
+        some = f"{'layers' if len(dead) > 1 else 'layer'} {', '.join(dead)} of {len(layers)}, counted from the top, "
+        return f"{some}{'have' if len(dead) > 1 else 'has'} died: less than {LITTLE:.0%} of the rate"
     return None
 
 

@@ -253,6 +253,10 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
     rows.append(("distortion", number(summary["distortion"]), "", "nats", "−log p(x|z): what the code leaves out"))
     if summary["rate"] is not None:
         rows.append(("rate", number(summary["rate"]), "", "nats", "KL(q(z|x) ‖ p(z)): what the code says"))
+    if len(layers := summary["kl_per_layer"]) > 1:
+        for start in range(0, len(layers), 8):
+            some = " · ".join(number(kl, 1) for kl in layers[start : start + 8])
+            rows.append(("" if start else "  by layer", "", "", "nats", f"{some}{'' if start else '   top first'}"))
     if summary["latent_dim"]:
         active = f"{summary['active_units']} of {summary['latent_dim']}"
         rows.append(("active", active, "", "latents", "that carry something"))

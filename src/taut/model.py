@@ -35,7 +35,7 @@ from taut.distributions import Divergence, central, divergence, drawn, fold, sam
 from taut.errors import InputError
 from taut.layers import Layer, Plain
 from taut.likelihoods import Likelihood, default_likelihood, require_fit
-from taut.networks import MLP, Conv, Network
+from taut.networks import MLP, Conv, Network, Pyramid, Tower, by_depth
 from taut.posteriors import DiagonalNormal, Posterior
 from taut.priors import EncoderPrior, Prior
 
@@ -67,7 +67,11 @@ class Site:
 
     def posterior(self, h: Tensor) -> Distribution:
         """q as the state h would have it."""
-        return self.p if self.evidence is None else self.layer.posterior(h, self.evidence, self.p)
+        return self.p if self.evidence is None else self.layer.posterior(h, self.evidence, self._placed(h))
+
+    def _placed(self, h: Tensor) -> Distribution:
+        """p as the state h would have it, where q is placed by p."""
+        return self.layer.prior(h) if self.layer.reads_prior and h is not self.h else self.p
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[Distribution]:
@@ -79,7 +83,8 @@ class Site:
         for weight in weights:
             weight.requires_grad_(False)
         try:
-            yield self.layer.posterior(self.h, self.evidence.detach(), self.p)
+            p = self.layer.prior(self.h) if self.layer.reads_prior else self.p
+            yield self.layer.posterior(self.h, self.evidence.detach(), p)
         finally:
             for weight in weights:
                 weight.requires_grad_(True)
@@ -191,20 +196,24 @@ def centre(site: Site) -> Step:
     return Step(site.q, site.p, z, site.q.log_prob(z))
 
 
-def pick_prior(temperature: float = 1.0) -> Pick:
-    """Pick a draw from the prior at a temperature: generation."""
+def pick_prior(temperature: float | Sequence[float] = 1.0) -> Pick:
+    """Pick a draw from the prior at a temperature, one or one a layer: generation."""
+    each = [temperature] if isinstance(temperature, int | float) else temperature
 
     def pick(site: Site) -> Step:
-        z = tempered(site.p, temperature).sample()
+        z = tempered(site.p, each[site.index] if len(each) > 1 else each[0]).sample()
         return Step(site.q, site.p, z, site.p.log_prob(z))
 
     return pick
 
 
-def follow(values: Sequence[Tensor]) -> Pick:
-    """Pick the given values, one (N, *event) a layer, top first: decoding and editing."""
+def follow(values: Sequence[Tensor], below: Pick | None = None) -> Pick:
+    """Pick the given values, one (N, *event) a layer, top first: decoding and editing. Where they are of the first layers
+    alone, ``below`` picks the others: so a picture is drawn anew with its top kept."""
 
     def pick(site: Site) -> Step:
+        if site.index >= len(values) and below is not None:
+            return below(site)
         if site.index >= len(values):
             raise InputError("values", f"are of {len(values)} layers, and the model has more", "give one a layer")
         z = values[site.index]
@@ -258,7 +267,9 @@ class VAE(nn.Module):
     def infer(self, x: Tensor) -> Distribution:
         """q(z|x) of the top layer for x (N, *shape) in the data's units; no prior has a say in it."""
         top = self.layers[0]
-        return top.posterior(self.root(len(x)), top.evidence(self.encoder((x - self.shift) / self.scale)), None)
+        return top.posterior(
+            top.enter(self.root(len(x))), top.evidence(self.encoder((x - self.shift) / self.scale)), None
+        )
 
     def learn(self, which: Literal["all", "prior", "codes", "inference"]) -> None:
         """Let everything learn, the priors of the layers alone, all but them, or of these what makes q alone.
@@ -310,6 +321,7 @@ class VAE(nn.Module):
         """The same as far as the decoder: the steps, and the state that it would be given."""
         steps = []
         for i, (layer, e) in enumerate(zip(self.layers, evidence, strict=True)):
+            h = layer.enter(h)
             steps.append(pick(Site(i, layer, h, e, layer.prior(h))))
             h = layer.merge(h, steps[-1].z)
         return steps, h
@@ -374,10 +386,9 @@ class Model:
         self._require_use()
         size = torch.Size(shape).numel()
         latents = self.latents or max(1, min(size // 2, 40 if size < 2000 else 64))
-        layers = tuple(
-            layer.filled(latents, self.prior, self.posterior, top=i == 0) for i, layer in enumerate(self.layers)
-        )
-        network = self.network or default_network(shape)
+        network = self.network or default_network(shape, any(layer.maps for layer in self.layers))
+        layers = spread(self.layers, network)
+        layers = tuple(layer.filled(latents, self.prior, self.posterior, top=i == 0) for i, layer in enumerate(layers))
         if layers:  # what the model says is what its top layer has
             latents, prior, posterior = layers[0].latents, layers[0].prior, layers[0].posterior
             return replace(self, latents=latents, prior=prior, posterior=posterior, likelihood=likelihood, network=network,
@@ -397,18 +408,42 @@ class Model:
         spec = self.resolved(shape, support)
         head = spec.likelihood.build(shape, support, statistics)
         encoder = spec.network.encoder(shape) if spec.layers else nn.Identity()
+        by_depth([encoder])
         layers, state = [], 0
         for layer in spec.layers:
             layers.append(layer.build(encoder.features, state))
             state = layers[-1].state
+        by_depth(layers)
         with warnings.catch_warnings():  # without layers nothing comes in, and the first map is its bias alone
             warnings.filterwarnings("ignore", "Initializing zero-element tensors", UserWarning)
             body = spec.network.decoder(state, shape, head.outputs)
         return VAE(encoder, layers, _Decoder(body, head), statistics, support.bounds)
 
 
-def default_network(shape: tuple[int, ...]) -> Network:
+def spread(layers: Sequence[Layer], network: Network) -> tuple[Layer, ...]:
+    """All layers of a model one by one, top first.
+
+    Raises:
+        InputError: where they and the network do not fit, or a scale lies above a coarser one.
+    """
+    name = type(network).__name__
+    for layer in layers:
+        if layer.maps and not network.maps:
+            part, able = type(layer).__name__, [n for n, m in sorted(Network.members.items()) if m.maps]
+            raise InputError("model.layers", f"has {part}, which reads maps, and the network {name} gives one vector",
+                             f"choose one of the networks {', '.join(able)}")  # fmt: skip
+    every = tuple(one for layer in layers for one in layer.spread(network.scales))
+    scales = [layer.scale for layer in every if layer.maps]
+    if scales != sorted(scales, reverse=True):
+        raise InputError("model.layers", f"have the scales {', '.join(map(str, scales))} from the top down",
+                         "put coarser ones, of larger numbers, first")  # fmt: skip
+    return every
+
+
+def default_network(shape: tuple[int, ...], maps: bool = False) -> Network:
     """Bodies that do well without tuning: convolutions for images of 16 pixels a side or more, else perceptrons."""
+    if maps:
+        return Pyramid() if len(shape) == 3 and min(shape[1:]) >= 8 else Tower()
     if len(shape) == 3 and min(shape[1:]) >= 16:
         return Conv()
     return MLP()

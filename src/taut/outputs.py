@@ -25,9 +25,10 @@ def write_samples(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     """New data; pictures show means unless draws are asked for, numbers are draws unless means are."""
     path, picture = _target(run, args, "samples")
     means = run.averaged and (not args.draw if picture else args.mean)
-    x = run.sample(args.n, args.temperature, args.seed, means)
+    x = run.sample(args.n, args.temperature, args.seed, means, args.keep)
     what = f"{args.n:,} {'means of p(x|z)' if means else 'draws of x'}{', z from the prior' if run.vae.layers else ''}"
-    what += f" at temperature {args.temperature:g}" if args.temperature != 1 else ""
+    what += f" at temperature {', '.join(f'{t:g}' for t in args.temperature)}" if args.temperature != [1] else ""
+    what += f", the same z in the top {args.keep} of {len(run.vae.layers)} layers" if args.keep else ""
     if not picture:
         write_array(path, x, run.reading.columns)
         return path, what
@@ -43,23 +44,32 @@ def write_samples(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
 
 def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     """The decodings of posterior means."""
-    path, picture = _target(run, args, "reconstructions")
+    path, picture = _target(run, args, "progressive" if args.progressive else "reconstructions")
     split = _split(run, args)
+    image, count = run.reading.layout == "image", len(run.vae.layers)
+    told = "" if args.layers is None else f", the top {args.layers} of {count} layers told of x"
+    if args.progressive and not (picture and image):
+        raise InputError("--progressive", "is a picture of images", "leave it out, and say --layers K")
     if not picture:
-        x = run.reconstruct(split)
+        x = run.reconstruct(split, args.layers)
         write_array(path, x, run.reading.columns, _labels(run, split))
-        return path, f"{len(x):,} reconstructions, {run.decodings} at the {run.centre}"
+        return path, f"{len(x):,} reconstructions, {run.decodings} at the {run.centre}{told}"
     from taut.report import figures
 
-    image = run.reading.layout == "image"
-    some = Split(split.x[: 40 if image else 500], None)
-    x, rebuilt = run.reading.restore(_grey(run, some)), run.reconstruct(some)
+    some = Split(split.x[: (12 if args.progressive else 40) if image else 500], None)
+    x = run.reading.restore(_grey(run, some))
+    if args.progressive:
+        steps = [_pictures(run, run.reconstruct(some, layers)) for layers in range(count + 1)]
+        names = [f"{layers} of {count} layers" for layers in range(count + 1)] + ["data"]
+        figures.save(figures.progress([*steps, _pictures(run, x)], names, **_limits(run, x)), path)
+        return path, f"{len(x)} examples as {count} layers are told of them one after the other"
+    rebuilt = run.reconstruct(some, args.layers)
     if image:
         figure = figures.reconstructions(_pictures(run, x), _pictures(run, rebuilt), "image", **_limits(run, x))
     else:
         figure = figures.reconstructions(x, rebuilt, "vector", names=run.reading.columns)
     figures.save(figure, path)
-    return path, f"{len(x)} examples and their reconstructions, {run.decodings} at the {run.centre}"
+    return path, f"{len(x)} examples and their reconstructions, {run.decodings} at the {run.centre}{told}"
 
 
 def write_codes(run: Run, args: argparse.Namespace) -> tuple[Path, str]:

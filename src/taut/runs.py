@@ -15,8 +15,9 @@ Nothing in a run is ever unpickled, and class paths outside the package are impo
 from __future__ import annotations
 
 import json
+import math
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,30 +202,69 @@ class Run:
         parts = zip(codes.split(self._sizes, 1), self.vae.layers, strict=True)
         return [layer.q.place(part.view(-1, *layer.event)) for part, layer in parts]
 
-    def reconstruct(self, x: ArrayLike | Split) -> np.ndarray:
-        """What :meth:`decode` gives at the posterior mean of z, for examples (N, *raw shape)."""
-        return self.decode(self.encode(x))
+    def reconstruct(self, x: ArrayLike | Split, layers: int | None = None) -> np.ndarray:
+        """What :meth:`decode` gives at the posterior mean of z, for examples (N, *raw shape).
 
-    def sample(self, n: int = 16, temperature: float = 1.0, seed: int | None = None, means: bool = False) -> np.ndarray:
+        Args:
+            x: the examples.
+            layers: how many, from the top, are told of x; those below are at the centre of what they expect, so that with
+                more of them a picture comes out bit by bit. All of them if left open.
+        """
+        if layers is None:
+            return self.decode(self.encode(x))
+        self._require_latents()
+        if not 0 <= layers <= len(self.vae.layers):
+            raise InputError("layers", f"is {layers}", f"the model has {len(self.vae.layers)}; give 0 to that")
+        feed, images = self._feed(x), []
+        with torch.no_grad():
+            for index in torch.arange(len(feed), device=feed.x.device).split(1024):
+                told = self.vae.evidence(feed.still(index))
+                told = [e if i < layers else None for i, e in enumerate(told)]
+                images.append(self._centre_of(self.vae.descend(self.vae.root(len(index)), told, centre).likelihood))
+        return self.reading.restore(torch.cat(images))
+
+    def sample(
+        self,
+        n: int = 16,
+        temperature: float | Sequence[float] = 1.0,
+        seed: int | None = None,
+        means: bool = False,
+        keep: int = 0,
+    ) -> np.ndarray:
         """New data: z ~ p(z), x ~ p(x|z).
 
         Args:
             n: how many.
-            temperature: scales the spread of the prior; below 1 gives likelier, less varied data.
+            temperature: scales the spread of the prior, one for all layers or one for each; below 1 gives likelier, less
+                varied data.
             seed: of the draws; other ones each time if left open.
             means: give E[x|z] instead of a draw of x; a draw all the same where there is no such mean.
+            keep: how many layers, from the top, are drawn once and shared by all: what is below is drawn anew.
 
         Returns:
             (n, *raw shape).
         """
+        count = len(self.vae.layers)
+        each = [temperature] if isinstance(temperature, int | float) else list(temperature)
         if n < 1:
             raise InputError("n", f"is {n}", "give 1 or more")
-        if not temperature > 0:
-            raise InputError("temperature", f"is {temperature:g}", "give a number above 0")
+        if not each or not all(0 < t < math.inf for t in each):
+            raise InputError("temperature", f"is {', '.join(f'{t:g}' for t in each)}", "give a number above 0")
+        if len(each) not in (1, count):
+            raise InputError(
+                "temperature",
+                f"has {len(each)} numbers for {count} layer{'s'[: count != 1]}",
+                "give one, or one a layer",
+            )
+        if not 0 <= keep <= count:
+            raise InputError("keep", f"is {keep}", f"the model has {count} layer{'s'[: count != 1]}; give 0 to that")
         drawn = []
         with torch.no_grad(), seeded(secrets.randbits(62) if seed is None else seed):
+            pick = pick_prior(each)
+            kept = [step.z for step in self.vae.generate(1, pick).steps[:keep]] if keep else []
             for chunk in torch.arange(n).split(1024):
-                likelihood = self.vae.generate(len(chunk), pick_prior(temperature)).likelihood
+                top = [z.expand(len(chunk), *z.shape[1:]) for z in kept]
+                likelihood = self.vae.generate(len(chunk), follow(top, pick)).likelihood
                 drawn.append(self._centre_of(likelihood) if means and self.averaged else self._draw_of(likelihood))
         return self.reading.restore(torch.cat(drawn))
 

@@ -15,6 +15,10 @@ def arguments(parser: Parser) -> None:
     )
     run_arguments(parser)
     parser.add_argument("data", metavar="DATA", nargs="?", help="other data, read as the run's were")
+    parser.add_argument("--layers", type=int, metavar="K",
+                        help="tell only the K top layers of x; those below are at the centre of what they expect")  # fmt: skip
+    parser.add_argument("--progressive", action="store_true",
+                        help="a picture of images as each layer in turn is told of them")  # fmt: skip
     output(parser, "a picture (.png) or numbers (.npy, .npz, .csv, .parquet); a picture in RUN otherwise")
 
 

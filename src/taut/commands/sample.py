@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from taut.commands.shared import Parser, output, run_arguments, say
+from taut.commands.shared import Parser, numbers, output, run_arguments, say
 
 __all__ = ["arguments", "run"]
 
@@ -18,8 +18,14 @@ def arguments(parser: Parser) -> None:
     parser.set_defaults(seed=None)
     parser.add_argument("-n", type=int, default=64, metavar="N", help="how many [64]")
     parser.add_argument(
-        "--temperature", type=float, default=1.0, help="of the prior; below 1 likelier, less varied [1]"
+        "--temperature",
+        type=numbers,
+        default=[1.0],
+        metavar="T",
+        help="of the prior; below 1 likelier, less varied [1]; or one for each layer, as in 0.7,0.8,1",
     )
+    parser.add_argument("--keep", type=int, default=0, metavar="K",
+                        help="draw the K top layers once, for all, and what is below anew [0]")  # fmt: skip
     parser.add_argument("--mean", action="store_true", help="write E[x|z] into files of numbers too")
     parser.add_argument("--draw", action="store_true", help="show draws of x in pictures too")
     output(parser, "a picture (.png) or numbers (.npy, .npz, .csv, .parquet); a picture in RUN otherwise")

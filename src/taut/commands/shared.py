@@ -101,6 +101,14 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def numbers(text: str) -> list[float]:
+    """Numbers with commas between, of text."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"is {text}; give a number, or some with commas between") from None
+
+
 def output(parser: Parser, what: str, required: bool = False) -> None:
     """Where to write."""
     parser.add_argument("-o", "--output", metavar="FILE", required=required, help=what)
@@ -169,11 +177,8 @@ def what(experiment: Any, data: Any) -> list[str]:
     estimators = [type(each).__name__ for each in experiment.objective.estimator]
     gradient = f" by {', '.join(dict.fromkeys(estimators))}" if set(estimators) - {"Pathwise"} else ""
     objective = " + ".join(type(part).__name__ for part in (experiment.objective, *experiment.objective.penalties))
-    latents = (
-        f"{layers} latent{'s'[: layers != '1']}, {prior}, {' → '.join(posteriors)} posterior"
-        if layers
-        else "no latents"
-    )
+    count = f"{layers} latent{'s'[: layers != '1']}" + " at each place" * any(layer.maps for layer in model.layers)
+    latents = f"{count}, {prior}, {' → '.join(posteriors)} posterior" if layers else "no latents"
     length = f"{training.steps:,} steps of {training.batch}"
     lines.append(f"model: {latents}, {type(model.network).__name__}; {objective}{gradient} for {length}")
     return lines

@@ -110,6 +110,7 @@ class Bending(Local):
             trace = plain(samples=JUDGED)
         h, bends = vae.root(JUDGED * len(plain)), []
         for layer, step in zip(vae.layers, trace.steps, strict=True):
+            h = layer.enter(h)
             (centre, spread), above = (_moments(values, JUDGED) for values in (step.z, h))
             bends.append(Bend(centre, spread, above, couplings, hidden))
             h = layer.merge(h, step.z)

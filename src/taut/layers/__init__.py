@@ -3,5 +3,6 @@
 from taut.layers.base import Layer
 from taut.layers.pairing import default_prior, fits, require_pair
 from taut.layers.plain import Plain
+from taut.layers.spatial import Spatial
 
-__all__ = ["Layer", "Plain", "default_prior", "fits", "require_pair"]
+__all__ = ["Layer", "Plain", "Spatial", "default_prior", "fits", "require_pair"]

@@ -24,7 +24,7 @@ def fits(prior: Prior, posterior: Posterior) -> bool:
 def default_prior(posterior: Posterior, top: bool) -> Prior:
     """The plainest prior of a posterior's space: what stands when the user names none."""
     if posterior.space == "real" and not posterior.heavy:
-        return StandardNormal() if top or posterior.reads_prior else ConditionalNormal()
+        return StandardNormal() if top or (posterior.reads_prior and not posterior.follows) else ConditionalNormal()
     plain = {"real": "Cauchy", "sphere": "UniformSphere", "categories": "Categorical", "bits": "Bernoulli"}
     return Prior.members[plain[posterior.space]]()
 
@@ -58,6 +58,8 @@ def _obstacle(prior: Prior, posterior: Posterior) -> str:
         return f"{p} mixes posteriors, and {q} has no density to mix while training"
     if posterior.closed and not prior.factorised:
         return f"{q} is trained on a divergence in closed form, and has none from {p}"
-    if posterior.reads_prior and not prior.normal:
+    if posterior.follows and not prior.independent:
+        return f"{q} is placed by a normal of independent elements, which the {p} prior is not"
+    if posterior.reads_prior and not (posterior.follows or prior.normal):
         return f"{q} promises a rate against one normal that nothing moves, which the {p} prior is not"
     return ""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from taut.errors import InputError
-from taut.layers.base import Layer
+from taut.layers.base import Features, Layer, State
 from taut.layers.pairing import default_prior, require_pair
 from taut.networks.base import Activation, activation, positive
 from taut.posteriors import Posterior
@@ -51,12 +51,12 @@ class Plain(Layer):
         require_pair(prior, posterior, latents)
         return replace(self, latents=latents, prior=prior, posterior=posterior)
 
-    def build(self, features: int, state: int) -> nn.Module:
-        return _Plain(self, features, state)
+    def build(self, features: Features, state: State) -> nn.Module:
+        return _Plain(self, features, state if isinstance(state, int) else math.prod(state))
 
 
 class _Plain(nn.Module):
-    def __init__(self, spec: Plain, features: int, state: int) -> None:
+    def __init__(self, spec: Plain, features: Features, state: int) -> None:
         super().__init__()
         event = spec.posterior.event(spec.latents)
         self.p = spec.prior.build(event, state)
@@ -64,16 +64,20 @@ class _Plain(nn.Module):
         self.reads_prior = spec.posterior.reads_prior
         self.event, self.space = self.q.event, spec.posterior.space
         self.state = state + math.prod(self.event)
-        self.evidence = nn.Linear(features, self.q.width)
+        told = nn.Linear(features if isinstance(features, int) else math.prod(features[-1]), self.q.width)
         with torch.no_grad():
             # μ and log σ start small: q starts near the prior and the rate near zero
-            self.evidence.weight.mul_(0.3)
-            self.evidence.bias.zero_()
+            told.weight.mul_(0.3)
+            told.bias.zero_()
+        self.evidence = told if isinstance(features, int) else nn.Sequential(_Coarsest(), told)
         self.above = None
         if state:
             self.above = nn.Sequential(
                 nn.Linear(state, spec.hidden), activation(spec.activation), nn.Linear(spec.hidden, self.q.width)
             )
+
+    def enter(self, h: Tensor) -> Tensor:
+        return h.flatten(1)
 
     def prior(self, h: Tensor) -> Distribution:
         return self.q.over(self.p(h))
@@ -87,3 +91,10 @@ class _Plain(nn.Module):
     def merge(self, h: Tensor, z: Tensor) -> Tensor:
         z = self.q.told(z).flatten(1)
         return torch.cat([h, z], 1) if h.shape[1] else z
+
+
+class _Coarsest(nn.Module):
+    """The maps of all scales → the coarsest as one vector."""
+
+    def forward(self, features: tuple[Tensor, ...]) -> Tensor:
+        return features[-1].flatten(1)

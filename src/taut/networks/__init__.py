@@ -2,22 +2,31 @@
 
 from taut.networks.base import Network, activation
 from taut.networks.bend import Bend
+from taut.networks.cells import BottleneckCell, Cell, GatedCell, SeparableCell, by_depth
 from taut.networks.convolutional import Conv, ResNet
 from taut.networks.gated import Gated
 from taut.networks.masked import Masked
 from taut.networks.perceptron import MLP, ResidualMLP
 from taut.networks.pixels import GatedPixels, WithinPixel
+from taut.networks.pyramid import Pyramid, Tower
 
 __all__ = [
     "MLP",
     "Bend",
+    "BottleneckCell",
+    "Cell",
     "Conv",
     "Gated",
+    "GatedCell",
     "GatedPixels",
     "Masked",
     "Network",
+    "Pyramid",
     "ResNet",
     "ResidualMLP",
+    "SeparableCell",
+    "Tower",
     "WithinPixel",
     "activation",
+    "by_depth",
 ]

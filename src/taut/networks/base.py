@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from torch import nn
 
@@ -32,10 +32,18 @@ def positive(field: str, *values: int) -> None:
 class Network(Part, family=True):
     """A pair of bodies: one reads an example, the other writes one."""
 
-    @abstractmethod
-    def encoder(self, shape: tuple[int, ...]) -> nn.Module:
-        """A module (N, *shape) → (N, features), with the attribute ``features``."""
+    maps: ClassVar[bool] = False
+    """Whether what they read and write are maps (N, C, H, W) at each of ``scales`` scales, not one vector."""
+
+    scales: ClassVar[int] = 1
+    """At how many scales the encoder leaves features."""
 
     @abstractmethod
-    def decoder(self, features: int, shape: tuple[int, ...], channels: int) -> nn.Module:
-        """A module (N, features) → (N, channels, *shape): ``channels`` numbers for each element of x."""
+    def encoder(self, shape: tuple[int, ...]) -> nn.Module:
+        """A module (N, *shape) → (N, features), with the attribute ``features``; of ``maps``, one (N, C, H, W) a scale, the
+        finest first, and ``features`` are their shapes (C, H, W)."""
+
+    @abstractmethod
+    def decoder(self, features: Any, shape: tuple[int, ...], channels: int) -> nn.Module:
+        """A module (N, features), or (N, *features) of a map → (N, channels, *shape): ``channels`` numbers for each
+        element of x."""

@@ -3,7 +3,7 @@
 from taut.objectives.base import Learner, Objective
 from taut.objectives.bounds import ELBO, IWAE, Capacity
 from taut.objectives.estimators import RLOO, STL, VIMCO, DReG, Estimator, Pathwise, Score
-from taut.objectives.penalties import DIP, MMD, Penalty, TotalCorrelation
+from taut.objectives.penalties import DIP, MMD, Penalty, Spectral, TotalCorrelation
 from taut.objectives.schedules import Constant, Cosine, Cyclical, Linear, Schedule, Sigmoid
 
 __all__ = [
@@ -28,5 +28,6 @@ __all__ = [
     "Schedule",
     "Score",
     "Sigmoid",
+    "Spectral",
     "TotalCorrelation",
 ]

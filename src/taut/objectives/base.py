@@ -156,7 +156,7 @@ class Learner(nn.Module):
         for i, step in enumerate(trace.steps):
             loss = loss + self._correction(i, step, distortion, trace, beta)
         for penalty in self.objective.penalties:
-            loss = loss + penalty.weight * penalty.term(trace)
+            loss = loss + penalty.weight * penalty.term(trace, self.vae)
         return Outcome(loss, distortion.detach().mean(), trace.rate().detach().mean())
 
     def _pick(self, site: Site) -> Step:

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from taut.errors import InputError
@@ -77,6 +78,13 @@ def _decided(trace: Trace, layer: int) -> Sequence[int]:
     return range(layer + (trace.steps[layer].kl.kind == "closed"), len(trace.steps))
 
 
+def _balanced(rates: Sequence[Tensor]) -> list[Tensor]:
+    """The mean KL of each layer's parts, (…, G_l) nats, by its γ_l."""
+    shares = torch.stack([rate.detach().sum(-1) * rate.shape[-1] for rate in rates])
+    weights = len(rates) * shares / shares.sum(0).clamp_min(torch.finfo(shares.dtype).tiny)
+    return [weight.unsqueeze(-1) * rate for weight, rate in zip(weights, rates, strict=True)]
+
+
 @dataclass(frozen=True)
 class ELBO(_Mean):
     """The negative evidence lower bound, distortion + β rate, with the rate in closed form where one exists.
@@ -89,10 +97,13 @@ class ELBO(_Mean):
         penalties: terms added to the loss.
         free_bits: λ, nats that each group may carry free of charge; the clamp is on the mean over the batch.
         group: what a group is: a latent dimension, or a whole layer.
+        balance: while β rises, weigh each layer's rate by γ_l ∝ D_l KL_l, with mean 1 and no gradient, D_l the number of its
+            latents: layers that say little pay little, and do not die early (Vahdat and Kautz 2020).
     """
 
     free_bits: float = 0.0
     group: Literal["dimension", "layer"] = "dimension"
+    balance: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,7 +112,7 @@ class ELBO(_Mean):
 
     @property
     def linear(self) -> bool:
-        return not self.free_bits
+        return not (self.free_bits or self.balance)
 
     def loss(self, distortion: Tensor, trace: Trace, beta: float) -> Tensor:
         if beta == 0:
@@ -109,6 +120,8 @@ class ELBO(_Mean):
         return super().loss(distortion, trace, beta)
 
     def price(self, rates: Sequence[Tensor], beta: float) -> Tensor:
+        if self.balance and beta < self.beta:
+            rates = _balanced(rates)
         groups = [rate.sum(-1, keepdim=True) for rate in rates] if self.group == "layer" else rates
         if self.free_bits:
             groups = [group.clamp_min(self.free_bits) for group in groups]

@@ -1,6 +1,6 @@
-"""Penalties: terms on a batch of codes that add to any objective.
+"""Penalties: terms that add to any objective.
 
-They shape the aggregate posterior q(z) = mean over x of q(z|x), which no single example sees; each reads the trace of a
+Most shape the aggregate posterior q(z) = mean over x of q(z|x), which no single example sees; these read the trace of a
 batch of B examples, with z of shape (K·B, D) from the steps' draws. None of them is part of a bound, and the reported ELBO
 is without them.
 """
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from taut.config import Part
 from taut.errors import InputError
-from taut.model import Trace
+from taut.model import VAE, Trace
 from taut.posteriors import Posterior
 
-__all__ = ["DIP", "MMD", "Penalty", "TotalCorrelation"]
+__all__ = ["DIP", "MMD", "Penalty", "Spectral", "TotalCorrelation"]
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Penalty(Part, family=True):
         """
 
     @abstractmethod
-    def term(self, trace: Trace) -> Tensor:
-        """The term, a scalar, from the pass over a batch."""
+    def term(self, trace: Trace, vae: VAE) -> Tensor:
+        """The term, a scalar, from the pass over a batch and the model that made it."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class TotalCorrelation(Penalty):
             raise InputError("objective.penalties", f"TotalCorrelation needs a posterior of independent dimensions, not {name}",
                              f"choose one of {', '.join(able)}, or the MMD penalty")  # fmt: skip
 
-    def term(self, trace: Trace) -> Tensor:
+    def term(self, trace: Trace, vae: VAE) -> Tensor:
         total = torch.zeros((), device=trace.steps[0].z.device)
         for step in trace.steps:
             pairs = step.q.log_prob_parts(step.z.unsqueeze(1))  # log q(z_i,d | x_j), (N, N, D)
@@ -93,7 +93,7 @@ class MMD(Penalty):
 
     weight: float = 100.0
 
-    def term(self, trace: Trace) -> Tensor:
+    def term(self, trace: Trace, vae: VAE) -> Tensor:
         total = torch.zeros((), device=trace.steps[0].z.device)
         for step in trace.steps:
             z, drawn = step.z.flatten(1), step.p.sample().flatten(1)
@@ -138,7 +138,7 @@ class DIP(Penalty):
             raise InputError("objective.penalties", f"DIP of the variance of z needs one, and {name}",
                              "give of_means true, or choose another posterior")  # fmt: skip
 
-    def term(self, trace: Trace) -> Tensor:
+    def term(self, trace: Trace, vae: VAE) -> Tensor:
         total = torch.zeros((), device=trace.steps[0].z.device)
         for step in trace.steps:
             mean = step.q.mean.flatten(1)
@@ -150,3 +150,30 @@ class DIP(Penalty):
             off = covariance.square().sum() - own.square().sum()
             total = total + off + self.diagonal * (own - 1).square().sum()
         return total
+
+
+@dataclass(frozen=True)
+class Spectral(Penalty):
+    """Σ over convolutions of the largest singular value of their weights, (out, in·kernel): a deep model whose maps
+    stretch little changes little where x does, and its KL does not run away (NVAE, Vahdat and Kautz 2020).
+
+    Each value is found from below by a few steps of power iteration.
+    """
+
+    by_path: ClassVar[bool] = False
+
+    weight: float = 0.1
+
+    def term(self, trace: Trace, vae: VAE) -> Tensor:
+        maps = [module.weight.flatten(1) for module in vae.modules() if isinstance(module, nn.Conv2d)]
+        return sum((_stretch(weight) for weight in maps), torch.zeros((), device=trace.steps[0].z.device))
+
+
+def _stretch(weight: Tensor, steps: int = 8) -> Tensor:
+    """About the largest singular value of a matrix, never more."""
+    with torch.no_grad():
+        right = weight.square().sum(0).sqrt()
+        for _ in range(steps):
+            right = weight.T @ (weight @ (right / right.norm().clamp_min(1e-12)))
+        right = right / right.norm().clamp_min(1e-12)
+    return (weight @ right).norm()

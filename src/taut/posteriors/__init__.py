@@ -8,6 +8,7 @@ from taut.posteriors.flow import IAF
 from taut.posteriors.locationscale import Cauchy, Laplace, Logistic, TruncatedNormal
 from taut.posteriors.normal import Delta, DiagonalNormal
 from taut.posteriors.quantised import VectorQuantised
+from taut.posteriors.relative import PrecisionNormal, RelativeNormal
 from taut.posteriors.relaxed import RelaxedBernoulli, RelaxedCategorical
 from taut.posteriors.sphere import VonMisesFisher
 
@@ -25,6 +26,8 @@ __all__ = [
     "Logistic",
     "Posterior",
     "PosteriorModule",
+    "PrecisionNormal",
+    "RelativeNormal",
     "RelaxedBernoulli",
     "RelaxedCategorical",
     "TruncatedNormal",

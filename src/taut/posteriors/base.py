@@ -46,6 +46,9 @@ class Posterior(Part, family=True):
     reads_prior: ClassVar[bool] = False
     """Whether its members are placed by the prior, one normal that nothing moves: its module is then also given p."""
 
+    follows: ClassVar[bool] = False
+    """Whether, where it ``reads_prior``, that may be any normal of independent elements, wherever the layers above put it."""
+
     estimators: ClassVar[tuple[str, ...]] = ("Pathwise", "STL", "DReG", "Score", "RLOO", "VIMCO")
     """Names of the gradient estimators that serve it."""
 

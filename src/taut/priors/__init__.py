@@ -1,7 +1,7 @@
 """Priors p(z): what the code is expected to look like before an example is seen."""
 
 from taut.priors.autoregressive import AR1, Autoregressive
-from taut.priors.base import EncoderPrior, Prior, Space
+from taut.priors.base import EncoderPrior, Prior, Space, State
 from taut.priors.discrete import AutoregressiveCategorical, Bernoulli, Categorical
 from taut.priors.flows import MAF, NSF, RealNVP
 from taut.priors.locationscale import Cauchy, Laplace, Logistic
@@ -28,6 +28,7 @@ __all__ = [
     "RealNVP",
     "Space",
     "StandardNormal",
+    "State",
     "UniformSphere",
     "Vamp",
 ]

@@ -12,10 +12,13 @@ from torch.distributions import Distribution
 from taut.config import Part
 from taut.data import Statistics
 
-__all__ = ["EncoderPrior", "Prior", "Space"]
+__all__ = ["EncoderPrior", "Prior", "Space", "State"]
 
 Space: TypeAlias = Literal["real", "sphere", "categories", "bits"]
 """Where latents lie: vectors of real numbers, (D,); unit vectors, (D,); one-hot rows, (L, K); zeros and ones, (D,)."""
+
+State: TypeAlias = int | tuple[int, int, int]
+"""The width of a vector, or the shape (C, H, W) of a map."""
 
 
 class Prior(Part, family=True):
@@ -33,6 +36,12 @@ class Prior(Part, family=True):
     normal: ClassVar[bool] = False
     """Whether it is one normal that nothing moves, so that its density knows the nearest normal of independent elements."""
 
+    independent: ClassVar[bool] = False
+    """Whether it is a normal of independent elements given h, a ``DiagonalNormal``."""
+
+    maps: ClassVar[bool] = False
+    """Whether it reads a map, h (N, C, H, W), as it lies; the others are given all of it as one vector."""
+
     alone: ClassVar[bool] = True
     """Whether it can stand at the top, where there is nothing above it."""
 
@@ -43,12 +52,13 @@ class Prior(Part, family=True):
     """Whether its density depends on the encoder's weights: its module is then an :class:`EncoderPrior`."""
 
     @abstractmethod
-    def build(self, event: tuple[int, ...], state: int) -> nn.Module:
+    def build(self, event: tuple[int, ...], state: State) -> nn.Module:
         """A module h (N, state) → a distribution of batch shape (N,) and event shape ``event``.
 
         Args:
             event: shape of one example's latents in this layer.
-            state: width of h, what the layers above hand down; 0 at the top.
+            state: width of h, what the layers above hand down; 0 at the top. Its shape (C, H, W) where the prior reads
+                ``maps`` and h is one.
         """
 
     def check(self, examples: int) -> None:

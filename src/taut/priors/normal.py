@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from taut import distributions
 from taut.errors import InputError
 from taut.networks.base import Activation, activation, positive
-from taut.priors.base import Prior
+from taut.networks.cells import convolution
+from taut.priors.base import Prior, State
 
 __all__ = ["ConditionalNormal", "StandardNormal"]
 
@@ -23,6 +24,7 @@ class StandardNormal(Prior):
 
     codable: ClassVar[bool] = True
     normal: ClassVar[bool] = True
+    independent: ClassVar[bool] = True
 
     def build(self, event: tuple[int, ...], state: int) -> nn.Module:
         return _Standard(event)
@@ -40,14 +42,17 @@ class _Standard(nn.Module):
 
 @dataclass(frozen=True)
 class ConditionalNormal(Prior):
-    """p(z | h) = N(μ(h), diag σ²(h)), with μ and log σ from a one-hidden-layer network that starts at N(0, I).
+    """p(z | h) = N(μ(h), diag σ²(h)), with μ and log σ from a network that starts at N(0, I): of one hidden layer where h is a
+    vector, a convolution where it is a map.
 
     Args:
         hidden: width of the hidden layer.
-        activation: of the hidden layer.
+        activation: of the hidden layer, and before the convolution.
     """
 
     codable: ClassVar[bool] = True
+    independent: ClassVar[bool] = True
+    maps: ClassVar[bool] = True
     alone: ClassVar[bool] = False
 
     hidden: int = 200
@@ -56,25 +61,33 @@ class ConditionalNormal(Prior):
     def __post_init__(self) -> None:
         positive("hidden", self.hidden)
 
-    def build(self, event: tuple[int, ...], state: int) -> nn.Module:
+    def build(self, event: tuple[int, ...], state: State) -> nn.Module:
         if not state:
             raise InputError(
                 "model.prior",
                 "is ConditionalNormal at the top, where there is nothing to condition on",
                 "choose StandardNormal, and keep it for the layers below",
             )
-        return _Conditional(event, state, self.hidden, self.activation)
+        if isinstance(state, int):
+            return _Conditional(event, from_above(state, self.hidden, self.activation, 2 * math.prod(event)))
+        channels, *size = state
+        write = convolution(channels, 2 * math.prod(event) // math.prod(size), tuple(size))
+        nn.init.zeros_(write.weight)
+        nn.init.zeros_(write.bias)
+        return _Conditional(event, nn.Sequential(activation(self.activation), write))
 
 
 class _Conditional(nn.Module):
-    def __init__(self, event: tuple[int, ...], state: int, hidden: int, name: str) -> None:
+    def __init__(self, event: tuple[int, ...], network: nn.Module) -> None:
         super().__init__()
-        self.event = event
-        self.network = from_above(state, hidden, name, 2 * math.prod(event))
+        self.event, self.network = event, network
 
     def forward(self, h: Tensor) -> distributions.DiagonalNormal:
-        mean, log_scale = self.network(h).view(h.shape[0], 2, *self.event).unbind(1)
-        return distributions.DiagonalNormal(mean, log_scale)
+        params = self.network(h)
+        # the bound stays in float32 whatever the networks compute in
+        params = params.float() if params.dtype in (torch.bfloat16, torch.float16) else params
+        mean, log_scale = params.reshape(h.shape[0], 2, *self.event).unbind(1)
+        return distributions.DiagonalNormal(mean, 8 * (log_scale / 8).tanh())
 
 
 def from_above(state: int, hidden: int, name: str, outputs: int) -> nn.Sequential:

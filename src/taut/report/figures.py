@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "Side", "comparison", "curves", "factor_matrix", "image_grid", "interpolations", "kl_bars", "latent_map", "reconstructions",
-    "samples", "save", "traversals", "vector_marginals",
+    "Side", "comparison", "curves", "factor_matrix", "image_grid", "interpolations", "kl_bars", "latent_map", "progress",
+    "reconstructions", "samples", "save", "traversals", "vector_marginals",
 ]  # fmt: skip
 
 Layout = Literal["image", "vector"]
@@ -62,6 +62,11 @@ def reconstructions(
     if x.shape[1] > charts.SIGNAL:
         return charts.signal_rows(x, recon, ("data", "rebuilt"))
     return charts.recon_scatter(x, recon, names)
+
+
+def progress(steps: Sequence[np.ndarray], names: Sequence[str], vmin: float = 0.0, vmax: float = 1.0) -> Figure:
+    """The same images in rows, (S, H, W[, C]) each, as they come out step by step."""
+    return images.image_strips(steps, vmin, vmax, names)
 
 
 def samples(

@@ -370,6 +370,9 @@ def _kl(book: _Book, metrics: Sequence[dict]) -> None:
     if book.kl is None or not book.latents:
         return
     caption = "KL(q‖p) of each dimension, mean over the test examples. Dimensions near zero carry no information on x."
+    layers = book.run.summary.get("kl_per_layer") or []
+    if len(layers) > 1:
+        caption += f" By layer, top first: {', '.join(f'{kl:.1f}' for kl in layers)} nats."
     book.add("kl", figures.kl_bars(book.kl), "Where the rate goes", caption)
 
 

@@ -205,9 +205,8 @@ def fit(
             outcome = learner(train.batch(order[place * batch : (place + 1) * batch]), beta, state.step / steps)
             optimiser.zero_grad()
             fabric.backward(outcome.loss)
-            if spec.clip is not None:
-                torch.nn.utils.clip_grad_norm_(parameters, spec.clip, foreach=True)
-            optimiser.step()
+            if _small(parameters, spec):
+                optimiser.step()
             state.step += 1
             state.average.update(state.step)
             state.meter.add(state.step, outcome)
@@ -283,6 +282,14 @@ def _broken_weights(state: _State, numbers: dict[str, float] | None = None) -> t
         if numbers and not math.isfinite(numbers[term]):
             return state.step, f"validation {term}"
     return None
+
+
+def _small(parameters: list[nn.Parameter], spec: Training) -> bool:
+    """Clip the gradient; whether the step is to be taken."""
+    if spec.clip is None and spec.skip is None:
+        return True
+    norm = torch.nn.utils.clip_grad_norm_(parameters, spec.clip or math.inf, foreach=True)
+    return spec.skip is None or float(norm) <= spec.skip
 
 
 def _give_up(step: int, term: str, good: tuple, spec: Training, folder: Path | None) -> None:

@@ -142,6 +142,8 @@ class Training:
         schedule: how the learning rate goes after its warm-up.
         warmup: share of the run in which the learning rate rises from zero.
         clip: the largest norm of the gradient, none for no clipping.
+        skip: a step whose gradient has a larger norm than this, before clipping, is left out, none for no such limit
+            (Child 2021, against rare explosions in very deep models).
         average: decay of the running average of the weights (EMA) that becomes the model, none for the last weights.
         patience: stop after so many validations without a better bound, none to go on to the end.
         validations: how often to validate in a run, at most once an epoch; the best weights are kept.
@@ -162,6 +164,7 @@ class Training:
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = 0.05
     clip: float | None = None
+    skip: float | None = None
     average: float | None = 0.999
     patience: int | None = None
     validations: int = 100
@@ -194,8 +197,10 @@ class Training:
             raise InputError(
                 "warmup", f"is {self.warmup:g}", "give a share of the run, from 0 up to but not including 1"
             )
-        if self.clip is not None and not self.clip > 0:
-            raise InputError("clip", f"is {self.clip:g}", "give a number above 0, or none")
+        for name in ("clip", "skip"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(name, f"is {value:g}", "give a number above 0, or none")
         if self.average is not None and not 0 <= self.average < 1:
             raise InputError(
                 "average", f"is {self.average:g}", "give a decay from 0 up to but not including 1, or none"

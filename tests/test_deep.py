@@ -1,0 +1,235 @@
+"""Deep hierarchies: the two posteriors that follow the prior against exact truth, layers on maps of every size, and what can be
+done with a stack of layers after training."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import taut
+from taut.data import Batch, Statistics, Support
+from taut.distributions import DiagonalNormal, divergence, fold
+from taut.errors import InputError
+from taut.layers import Plain, Spatial
+from taut.likelihoods import Bernoulli
+from taut.model import VAE, Model, centre, draw, follow, pick_prior
+from taut.networks import MLP, BottleneckCell, GatedCell, Pyramid, SeparableCell, Tower, by_depth
+from taut.posteriors import PrecisionNormal, RelativeNormal
+
+CELLS = [BottleneckCell(), GatedCell(), SeparableCell()]
+
+
+def some(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("spec", [RelativeNormal(), PrecisionNormal()], ids=str)
+def test_posteriors_that_follow_the_prior(spec):
+    p, params = DiagonalNormal(some(5, 3), 0.4 * some(5, 3, seed=1)), some(5, 6, seed=2)
+    q = spec.build((3,))(params, p)
+    told, raw = params[:, :3], 8 * (params[:, 3:] / 8).tanh()
+    if isinstance(spec, RelativeNormal):
+        torch.testing.assert_close(q.mean, p.mean + p.stddev * told)
+        torch.testing.assert_close(q.stddev, p.stddev * raw.exp())
+        kl = (0.5 * (told.square() + (2 * raw).exp() - 1) - raw).sum(1)
+    else:
+        precision = p.variance.reciprocal() + (-2 * raw).exp()
+        mean = (p.mean / p.variance + told * (-2 * raw).exp()) / precision
+        torch.testing.assert_close(q.mean, mean)
+        torch.testing.assert_close(q.variance, precision.reciprocal())
+        ratio = q.variance / p.variance
+        kl = 0.5 * (ratio + (mean - p.mean).square() / p.variance - 1 - ratio.log()).sum(1)
+    found = divergence(q, p, q.mean, q.log_prob(q.mean), lambda: p.log_prob(q.mean))
+    assert found.kind == "closed"
+    torch.testing.assert_close(found.total, kl)
+
+
+class Rung(nn.Module):
+    """z ~ N(a h, s²) elementwise, and a q that weighs this prior against what x tells: a ladder whose exact posterior it is."""
+
+    reads_prior = True
+
+    def __init__(self, a: float, s: float, gain: float, noise: float) -> None:
+        super().__init__()
+        self.a, self.s, self.gain, self.noise = a, s, gain, noise
+        self.q = PrecisionNormal().build((2,))
+        self.p = nn.Identity()
+
+    def evidence(self, features):
+        raw = 8 * math.atanh(math.log(self.noise) / 8)
+        return torch.cat([features * self.gain, torch.full_like(features, raw)], 1)
+
+    def enter(self, h):
+        return h
+
+    def prior(self, h):
+        mean = self.a * h if h.shape[1] else h.new_zeros(len(h), 2)
+        return DiagonalNormal(mean, torch.full_like(mean, math.log(self.s)))
+
+    def posterior(self, h, e, p):
+        return self.q(e, p)
+
+    def merge(self, h, z):
+        return z
+
+
+class Seen(nn.Module):
+    def forward(self, h):
+        base = DiagonalNormal(h, torch.full_like(h, math.log(0.5)))
+        base.log_prob, inner = lambda x, mask=None: inner(fold(x, len(h) // len(x))), base.log_prob
+        return base
+
+
+def test_a_linear_ladder_is_exact():
+    """z₁ ~ N(0, 1), z₂ ~ N(a z₁, s²), x ~ N(z₂, t²): told x, z₂ is seen with noise t and z₁, through a, with √(s² + t²)/a. So
+    the ladder's posterior is exact, and every importance weight is p(x)."""
+    a, s, t = 0.8, 0.7, 0.5
+    layers = [Rung(0.0, 1.0, 1 / a, math.sqrt(s**2 + t**2) / a), Rung(a, s, 1.0, t)]
+    vae = VAE(nn.Identity(), layers, Seen(), Statistics(torch.zeros(2), torch.ones(2))).double()
+    batch = Batch(some(6, 2, seed=3))
+    scale = batch.x.new_tensor(a**2 + s**2 + t**2).sqrt()
+    exact = torch.distributions.Normal(0 * scale, scale).log_prob(batch.x).sum(1)
+    torch.testing.assert_close(vae(batch, 7).log_weight(batch), exact.expand(7, 6), atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: type(cell).__name__)
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 20), (3, 9, 14), (2, 5, 7)], ids=str)
+def test_images_of_every_size(shape, cell):
+    network = Pyramid((6, 8), cell=cell, cells=1)
+    spec = Model(layers=(Spatial(groups=2, latents=2, cell=cell),), network=network, posterior=RelativeNormal())
+    vae = spec.build(shape, Support("binary", 2), Statistics(torch.zeros(shape), torch.ones(shape)))
+    batch = Batch((torch.rand(3, *shape, generator=torch.Generator().manual_seed(0)) < 0.4).float())
+    trace = vae(batch, 2)
+    assert len(trace.steps) == 4
+    assert trace.log_weight(batch).shape == (2, 3)
+    assert vae.generate(3, pick_prior()).likelihood.mean.shape == (3, *shape)
+    # at the start q is near p, and the model near the marginal of each pixel
+    assert trace.rate().mean() < 1
+    trace.log_weight(batch).mean().backward()
+    assert all(weight.grad is not None for name, weight in vae.named_parameters())
+
+
+def test_vectors_above_maps_and_below_them():
+    shape, statistics = (1, 8, 8), Statistics(torch.zeros(1, 8, 8), torch.ones(1, 8, 8))
+    batch = Batch(torch.zeros(3, *shape))
+    for layers in ((Plain(latents=3), Spatial(scale=0)), (Spatial(scale=1), Plain(latents=3)), (Plain(latents=3),)):
+        vae = Model(layers=layers, network=Pyramid((4, 6))).build(shape, Support("binary", 2), statistics)
+        assert vae(batch, 2).log_weight(batch).shape == (2, 3)
+    vae = Model(layers=(Spatial(groups=2),), network=Tower((9, 5))).build(
+        (7,), Support("binary", 2), Statistics(torch.zeros(7), torch.ones(7))
+    )
+    assert vae(Batch(torch.zeros(3, 7))).log_weight(Batch(torch.zeros(3, 7))).shape == (1, 3)
+    assert [layer.event for layer in vae.layers] == [(8,)] * 4
+
+
+def test_a_stack_starts_near_the_identity():
+    cells = [BottleneckCell().build(8, (4, 4)) for _ in range(9)]
+    before = [cell.inner[-1].weight.detach().clone() for cell in cells]
+    by_depth(cells)
+    for cell, weight in zip(cells, before, strict=True):
+        torch.testing.assert_close(cell.inner[-1].weight, weight / 3)
+        assert not cell.inner[-1].bias.any()
+
+
+def test_what_does_not_fit_is_refused():
+    statistics = Statistics(torch.zeros(1, 8, 8), torch.ones(1, 8, 8))
+
+    def build(**options):
+        return Model(likelihood=Bernoulli(), **options).build((1, 8, 8), Support("binary", 2), statistics)
+
+    with pytest.raises(
+        InputError, match=r"model.layers: has Spatial, which reads maps, and the network MLP.*Pyramid, Tower"
+    ):
+        build(layers=(Spatial(),), network=MLP())
+    with pytest.raises(InputError, match=r"model.layers: has scale 2, and the network has the scales 0 to 1; "):
+        build(layers=(Spatial(scale=2),), network=Pyramid((4, 4)))
+    with pytest.raises(InputError, match=r"model.layers: have the scales 0, 1 from the top down; put coarser"):
+        build(layers=(Spatial(scale=0), Spatial(scale=1)), network=Pyramid((4, 4)))
+    with pytest.raises(InputError, match=r"channels: has 5 scales for images of 8×8; give at most"):
+        build(layers=(Spatial(),), network=Pyramid((4,) * 5))
+    with pytest.raises(InputError, match=r"VonMisesFisher is no density of numbers on a map"):
+        build(
+            layers=(Spatial(posterior=taut.posteriors.VonMisesFisher(), prior=taut.priors.UniformSphere()),),
+            network=Pyramid((4, 4)),
+        )
+    with pytest.raises(
+        InputError, match=r"RelativeNormal is placed by a normal of independent elements, which the AR1"
+    ):
+        build(layers=(Plain(),), posterior=RelativeNormal(), prior=taut.priors.AR1())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    model = {
+        "posterior": "PrecisionNormal",
+        "network": {"part": "Pyramid", "channels": [8, 8], "cells": 1},
+        "layers": [{"part": "Spatial", "latents": 2}, {"part": "Spatial", "scale": 0, "latents": 1}],
+    }
+    return taut.train("digits", out=tmp_path_factory.mktemp("deep") / "run", model=model, training={"steps": 30})
+
+
+def test_the_top_is_kept_and_the_rest_drawn_anew(run):
+    vae = run.vae
+    assert [layer.scale for layer in vae.layers] == [1, 0, 0]
+    top = [step.z.expand(4, -1) for step in vae.generate(1, pick_prior()).steps[:1]]
+    trace = vae.generate(4, follow(top, pick_prior([1.0, 1.0, 0.5])))
+    assert torch.equal(trace.steps[0].z, top[0])
+    assert not torch.equal(trace.steps[1].z[0], trace.steps[1].z[1])
+    torch.manual_seed(0)
+    one = vae.generate(4, pick_prior([1.0, 0.3, 1.0])).steps[1]
+    torch.manual_seed(0)
+    other = vae.generate(4, pick_prior([1.0, 0.6, 1.0])).steps[1]
+    torch.testing.assert_close(2 * (one.z - one.p.mean), other.z - other.p.mean)
+    x = run.sample(6, seed=1, means=True, keep=3)
+    assert np.abs(x - x[:1]).max() < 1e-4
+    assert (run.sample(6, seed=1, means=True) != x).any()
+    for options, field in (
+        ({"keep": 4}, "keep"),
+        ({"temperature": [1, 1]}, "temperature"),
+        ({"temperature": [1, 0, 1]}, "temperature"),
+    ):
+        with pytest.raises(InputError, match=f"^{field}: "):
+            run.sample(2, **options)
+
+
+def test_a_picture_comes_out_layer_by_layer(run):
+    x = run.test_split().x[:5]
+    split = run.test_split().take(torch.arange(5))
+    steps = [run.reconstruct(split, layers) for layers in range(4)]
+    assert np.abs(steps[0] - steps[0][:1]).max() < 1e-4, "told nothing, all are alike"
+    assert (steps[3] == run.reconstruct(split)).all()
+    assert len({step.tobytes() for step in steps}) == 4
+    assert len(x) == 5
+    with pytest.raises(InputError, match=r"^layers: is 4"):
+        run.reconstruct(split, 4)
+
+
+def test_estimators_that_stop_q_stop_what_it_takes_of_the_prior(run):
+    """With STL the weights of a layer's own p get no gradient by way of log q, though q is placed by p."""
+    batch = Batch(run.test_split().x[:4].float())
+    from taut.objectives import STL
+
+    vae = copy.deepcopy(run.vae).requires_grad_(True)
+    trace = vae(batch, pick=STL().pick)
+    step = trace.steps[1]
+    weights = [w for w in vae.layers[1].p.parameters() if w.requires_grad]
+    found = torch.autograd.grad(step.log_q.sum(), weights, allow_unused=True, retain_graph=True)
+    z = torch.autograd.grad(step.z.sum(), weights, allow_unused=True, retain_graph=True)
+    assert any(g is not None and g.any() for g in z)
+    # all that reaches p's weights from log q comes through z
+    (by_z,) = torch.autograd.grad(step.log_q.sum(), step.z, retain_graph=True)
+    through = torch.autograd.grad(step.z, weights, by_z, allow_unused=True)
+    for a, b in zip(found, through, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_centre_and_draw_walk_the_same_layers(run):
+    batch = Batch(run.test_split().x[:4].float())
+    assert [s.z.shape for s in run.vae(batch, pick=centre).steps] == [
+        s.z.shape for s in run.vae(batch, pick=draw).steps
+    ]
