@@ -15,10 +15,12 @@ import taut
 from taut.data import Batch, Statistics, Support
 from taut.distributions import DiagonalNormal, divergence, fold
 from taut.errors import InputError
-from taut.layers import Plain, Spatial
-from taut.likelihoods import Bernoulli
+from taut.evaluation.inference import require_local
+from taut.layers import Plain, Spatial, Upward
+from taut.likelihoods import Bernoulli, Gaussian
 from taut.model import VAE, Model, centre, draw, follow, pick_prior
 from taut.networks import MLP, BottleneckCell, GatedCell, Pyramid, SeparableCell, Tower, by_depth
+from taut.objectives import IWAE, DReG
 from taut.posteriors import PrecisionNormal, RelativeNormal
 
 CELLS = [BottleneckCell(), GatedCell(), SeparableCell()]
@@ -233,3 +235,75 @@ def test_centre_and_draw_walk_the_same_layers(run):
     assert [s.z.shape for s in run.vae(batch, pick=centre).steps] == [
         s.z.shape for s in run.vae(batch, pick=draw).steps
     ]
+
+
+def chain() -> tuple[VAE, torch.distributions.Distribution]:
+    """z₁ ~ N(0, 1), z₂ ~ N(z₁, s²), x ~ N(z₂, t²) of two numbers each, with q(z₂|x) q(z₁|z₂) the exact posterior."""
+    s, t = 0.7, 0.5
+    one = Statistics(torch.zeros(2), torch.ones(2))
+    spec = Model(layers=(Upward(latents=2, hidden=()),) * 2, network=MLP(()), likelihood=Gaussian("constant", t))
+    vae = spec.build((2,), Support("real"), one).double()
+    eye = torch.eye(2, dtype=torch.float64)
+
+    def put(weight, value):
+        with torch.no_grad():
+            weight.copy_(value)
+
+    def tell(layer, gain, scale):
+        put(layer.weight, torch.cat([gain * eye, 0 * eye]))
+        put(layer.bias, torch.cat([0 * eye[0], (0 * eye[0] + 8 * math.atanh(math.log(scale) / 8))]))
+
+    top, low = vae.layers
+    total = 1 + s**2
+    tell(
+        low.told, total / (total + t**2), math.sqrt(total * t**2 / (total + t**2))
+    )  # z₂ is N(0, 1 + s²), seen with noise t
+    tell(top.up[-1], 1 / total, math.sqrt(s**2 / total))
+
+    class Chained(nn.Module):
+        def forward(self, h):
+            return DiagonalNormal(h, torch.full_like(h, math.log(s)))
+
+    low.p = Chained()
+    put(vae.decoder.body[-1][0].weight, eye)
+    put(vae.decoder.head.offset, torch.zeros(2))
+    scale = torch.tensor(total + t**2, dtype=torch.float64).sqrt()
+    return vae, torch.distributions.Normal(0 * scale, scale)
+
+
+def test_inference_from_the_data_up_is_exact_where_it_can_be():
+    vae, truth = chain()
+    batch = Batch(some(6, 2, seed=3))
+    exact = truth.log_prob(batch.x).sum(1)
+    torch.manual_seed(0)
+    trace = vae(batch, 5)
+    torch.testing.assert_close(trace.log_weight(batch), exact.expand(5, 6), atol=1e-8, rtol=0)
+    assert [step.kl.kind for step in trace.steps] == ["closed", "sampled"]
+    # the ELBO by divergences has the same mean
+    elbo = (-vae(batch, 40_000).distortion(batch) - vae(batch, 40_000).rate()).mean(0)
+    torch.testing.assert_close(elbo, exact, atol=0.06, rtol=0)
+    assert vae.generate(3, pick_prior()).likelihood.mean.shape == (3, 2)
+
+
+def test_what_upward_layers_cannot_do_is_refused():
+    statistics = Statistics(torch.zeros(2), torch.ones(2))
+
+    def build(*layers, **options):
+        return Model(layers=layers, network=MLP((4,)), **options).build((2,), Support("real"), statistics)
+
+    with pytest.raises(InputError, match=r"model.layers: are Upward, Plain: of some q is told from below"):
+        build(Upward(latents=2), Plain(latents=2))
+    with pytest.raises(InputError, match=r"are Upward, whose q knows no prior, and PrecisionNormal"):
+        build(Upward(latents=2), posterior=PrecisionNormal())
+    with pytest.raises(
+        InputError,
+        match=r"DReG cannot serve the DiagonalNormal posterior of an Upward layer; DiagonalNormal takes Path",
+    ):
+        IWAE(estimator=(DReG(),)).resolved(
+            Model(layers=(Upward(latents=2),), network=MLP((4,))).resolved((2,), Support("real")).layers
+        )
+    vae = build(Upward(latents=2), Upward(latents=3))
+    with pytest.raises(InputError, match=r"--gaps: finds what each layer is told"):
+        require_local(vae, "--gaps")
+    with pytest.raises(InputError, match=r"layers: are each told by the one below"):
+        vae.descend(vae.root(2), [vae.evidence(Batch(torch.zeros(2, 2)))[0], None], draw)

@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ from taut.networks import MLP, Conv, Network, Pyramid, Tower, by_depth
 from taut.posteriors import DiagonalNormal, Posterior
 from taut.priors import EncoderPrior, Prior
 
-__all__ = ["VAE", "Model", "Pick", "Site", "Step", "Trace", "centre", "draw", "follow", "pick_prior"]
+__all__ = ["VAE", "Model", "Pick", "Site", "Step", "Trace", "UpwardVAE", "centre", "draw", "follow", "pick_prior"]
 
 
 @dataclass(frozen=True)
@@ -338,6 +338,38 @@ class VAE(nn.Module):
         return self.descend(self.root(n), [None] * len(self.layers), pick)
 
 
+class UpwardVAE(VAE):
+    """q(z|x) = q(z_L|x) Π_l q(z_l | z_{l+1}), of layers that are ``Upward``: another producer of the one trace.
+
+    With evidence, z is picked from the lowest layer up, and only then is each p(z_l | z_{l−1}) known; without it the walk is
+    every model's, from the top down.
+    """
+
+    def __init__(self, encoder: nn.Module, layers: Sequence[nn.Module], *others: Any) -> None:
+        for above, below in zip(layers, layers[1:], strict=False):
+            above.join(below)
+        super().__init__(encoder, layers, *others)
+
+    def walk(self, h: Tensor, evidence: Sequence[Tensor | None], pick: Pick) -> tuple[list[Step], Tensor]:
+        if all(e is None for e in evidence):
+            return super().walk(h, evidence, pick)
+        if any(e is None for e in evidence):
+            raise InputError("layers", "are each told by the one below: none can be left out", "say nothing of layers")
+        steps: list[Step] = []
+        below = h
+        for i in reversed(range(len(self.layers))):
+            layer = self.layers[i]
+            steps.insert(0, pick(Site(i, layer, below, evidence[i], None)))
+            below = layer.q.told(steps[0].z).flatten(1)
+        for i, layer in enumerate(self.layers):
+            h = layer.enter(h)
+            # p(z_l | z_{l−1}) is of a draw that depends on z_l: no expectation over z_l alone can be taken, but at the top
+            density = steps[i].density if i == 0 else steps[i].density or steps[i].q
+            steps[i] = replace(steps[i], p=layer.prior(h), density=density)
+            h = layer.merge(h, steps[i].z)
+        return steps, h
+
+
 class _Decoder(nn.Module):
     def __init__(self, body: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -417,7 +449,8 @@ class Model:
         with warnings.catch_warnings():  # without layers nothing comes in, and the first map is its bias alone
             warnings.filterwarnings("ignore", "Initializing zero-element tensors", UserWarning)
             body = spec.network.decoder(state, shape, head.outputs)
-        return VAE(encoder, layers, _Decoder(body, head), statistics, support.bounds)
+        kind = UpwardVAE if any(layer.upwards for layer in spec.layers) else VAE
+        return kind(encoder, layers, _Decoder(body, head), statistics, support.bounds)
 
 
 def spread(layers: Sequence[Layer], network: Network) -> tuple[Layer, ...]:
@@ -433,6 +466,11 @@ def spread(layers: Sequence[Layer], network: Network) -> tuple[Layer, ...]:
             raise InputError("model.layers", f"has {part}, which reads maps, and the network {name} gives one vector",
                              f"choose one of the networks {', '.join(able)}")  # fmt: skip
     every = tuple(one for layer in layers for one in layer.spread(network.scales))
+    if len({layer.upwards for layer in every}) > 1:
+        parts = ", ".join(dict.fromkeys(type(layer).__name__ for layer in every))
+        raise InputError(
+            "model.layers", f"are {parts}: of some q is told from below, of others from above", "choose one way"
+        )
     scales = [layer.scale for layer in every if layer.maps]
     if scales != sorted(scales, reverse=True):
         raise InputError("model.layers", f"have the scales {', '.join(map(str, scales))} from the top down",

@@ -28,6 +28,9 @@ def require_codable(model: Model, support: Support, size: int) -> None:
         InputError: naming the part, the reason, and the parts that could.
     """
     for i, layer in enumerate(model.layers):
+        if layer.upwards:
+            raise InputError("model.layers", "are Upward, and bits-back coding asks for each prior before its z is picked",
+                             "compress with layers that are Plain or Spatial")  # fmt: skip
         beside = [name for name in _codable(Posterior) if fits(layer.prior, Posterior.members[name]())]
         _require(layer.posterior, "model.posterior", _why_not(layer.posterior), beside or _codable(Posterior))
         beside = [name for name in _codable(Prior) if fits(Prior.members[name](), layer.posterior)]

@@ -14,7 +14,7 @@ __all__ = ["central", "drawn", "fold", "same_noise"]
 
 def fold(values: Tensor, samples: int) -> Tensor:
     """(B, …) → (K·B, …), each example K times, sample-major."""
-    return values.expand(samples, *values.shape).reshape(-1, *values.shape[1:])
+    return values.expand(samples, *values.shape).flatten(0, 1)
 
 
 def drawn(q: Distribution) -> tuple[Tensor, Tensor]:

@@ -41,7 +41,7 @@ from taut.errors import InputError
 from taut.evaluation.bounds import outputs, samples_at_once
 from taut.evaluation.coordinates import require_exact, still
 from taut.evaluation.subject import Tick
-from taut.model import VAE, Pick, Site, Step, Trace, draw
+from taut.model import VAE, Pick, Site, Step, Trace, UpwardVAE, draw
 from taut.networks import Bend
 from taut.objectives import ELBO, RLOO, STL, Estimator, Learner
 from taut.training import seeded
@@ -286,6 +286,9 @@ def require_local(vae: VAE, what: str) -> None:
     """
     if not vae.layers:
         raise InputError(what, "needs latents, and the model has none", "leave it out: its ELBO is log p(x) itself")
+    if isinstance(vae, UpwardVAE):
+        raise InputError(what, "finds what each layer is told of an example, and Upward layers are told by one another",
+                         "leave it out, or train layers that are Plain")  # fmt: skip
     with still(vae), seeded(0, vae.shift.device), torch.no_grad():
         trace = vae(Batch(vae.shift.unsqueeze(0)))
     for layer, step in zip(vae.layers, trace.steps, strict=True):

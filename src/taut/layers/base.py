@@ -35,6 +35,12 @@ class Layer(Part, family=True):
     maps: ClassVar[bool] = False
     """Whether it reads maps, which a network of ``maps`` alone has; one of vectors makes do with the coarsest as a vector."""
 
+    upwards: ClassVar[bool] = False
+    """Whether q is told by the layer below instead of by the encoder and the layers above: of a model all layers or none."""
+
+    estimators: ClassVar[tuple[str, ...] | None] = None
+    """The gradient estimators that serve it, of those that its posterior takes; all of them if none are named."""
+
     def spread(self, scales: int) -> tuple[Layer, ...]:
         """The layers that it stands for, top first, over a network of so many scales."""
         return (self,)

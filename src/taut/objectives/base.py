@@ -76,13 +76,15 @@ class Objective(Part, family=True):
 
     def _require(self, layer: Layer, estimator: Estimator) -> None:
         q, name = type(layer.posterior).__name__, type(estimator).__name__
-        able = layer.posterior.estimators
+        able = [each for each in layer.posterior.estimators if layer.estimators is None or each in layer.estimators]
         if self.weighs and not layer.posterior.weighable:
             raise InputError("objective", f"{type(self).__name__} weighs draws by log q(z), which {q} does not have "
                              "while training", "choose ELBO, or another posterior")  # fmt: skip
         if name in Estimator.members and name not in able:
             raise InputError(
-                "objective.estimator", f"{name} cannot serve the {q} posterior", f"{q} takes {', '.join(able)}"
+                "objective.estimator",
+                f"{name} cannot serve the {q} posterior{layer.upwards * ' of an Upward layer'}",
+                f"{q} takes {', '.join(able) or 'none there: choose DiagonalNormal'}",
             )
         require_samples(estimator, self.samples)
         for penalty in self.penalties:
