@@ -31,10 +31,11 @@ from torch.distributions import MultivariateNormal
 
 import taut
 from taut.data import Batch, Statistics, Support
+from taut.distributions import fold
 from taut.evaluation import Annealing, Subject, annealed, bracketed
 from taut.evaluation.annealing import ais, bdmc, made
 from taut.likelihoods import Gaussian
-from taut.model import VAE, Model, draw, fold
+from taut.model import VAE, Model, draw
 from taut.networks import MLP
 
 NOISE, LENGTH = 0.5, 1.5
@@ -100,7 +101,7 @@ def linear_rows(examples: int) -> list[dict[str, Any]]:
 def sides() -> list[dict[str, Any]]:
     """Over seeds, how BDMC's sides lie about the exact value."""
     rows = []
-    for latents, start in ((2, "prior"), (10, "posterior")):
+    for latents, start in ((2, "prior"), (10, "posterior"), (50, "posterior")):
         vae, truth = linear(latents)
         lows, highs, held = [], [], 0
         for seed in range(SEEDS):
