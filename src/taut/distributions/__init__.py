@@ -2,6 +2,7 @@
 
 from taut.distributions.autoregressive import AR1, Autoregressive
 from taut.distributions.bent import Bent
+from taut.distributions.bernoulli import Bernoulli
 from taut.distributions.chain import Chain
 from taut.distributions.correlated import FullNormal, LowRankNormal
 from taut.distributions.counts import BetaBinomial, Binomial, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
@@ -29,6 +30,7 @@ __all__ = [
     "Autoregressive",
     "AutoregressiveOneHot",
     "Bent",
+    "Bernoulli",
     "BetaBinomial",
     "Binomial",
     "Bits",

@@ -84,6 +84,8 @@ class Factorised(Course, Distribution):
         Returns:
             (N,) nats.
         """
+        if mask is None and hasattr(self.base, "joint_log_prob"):
+            return self.base.joint_log_prob(value)
         if mask is not None:
             value = torch.where(mask, value, 0.0)  # a missing cell may hold NaN, which would poison the gradient
         terms = self.base.log_prob(value)

@@ -43,7 +43,7 @@ class Bernoulli(Likelihood):
         return 1
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
-        return td.Bernoulli(logits=params[:, 0], validate_args=False)
+        return distributions.Bernoulli(params[:, 0])
 
     def start(self, support: Support, statistics: Statistics) -> Tensor:
         return _logit_of_mean(statistics, 1)
