@@ -8,6 +8,7 @@ from torch import Tensor
 
 from taut.errors import InputError
 from taut.evaluation import Progress, Subject, bounds
+from taut.evaluation.coordinates import glance, said
 from taut.evaluation.pairs import Paired, paired, require_alike
 from taut.runs import Run
 
@@ -42,13 +43,20 @@ def difference(
     """
     subjects = [run.subject(None, seed, root) for run in (first, second)]
     require_alike(*(subject.identity for subject in subjects))
+    if samples is not None and samples > 1:
+        for i, subject in enumerate(subjects):
+            if (kind := glance(subject.vae).exactness) != "exact":
+                which = ("first", "second")[i]
+                raise InputError("--samples", f"is {samples}, and the weights of the {which} run are {said(kind)}, so that it "
+                                 "has no importance-weighted bound", "compare ELBOs: --samples 1")  # fmt: skip
     if samples is None:
         kept = [_tightest(subject) for subject in subjects]
         if None in kept:
-            samples = 100
+            samples = 100 if all(glance(subject.vae).exactness == "exact" for subject in subjects) else 1
         else:
             k = max(settings["k"] for settings, _ in kept)
             require_alike(*(settings for settings, _ in kept), mend=f"measure both alike: --samples {k}")
+            k = k if all("importance" in found for _, found in kept) else 1  # what is noisy has its ELBO alone
             return paired(*(_values(k, found) for _, found in kept), _name(k)), kept[0][1]["example"]
     index = subjects[0].some(limit or 1000)
     n, sides = len(index), []

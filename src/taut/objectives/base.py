@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from taut.config import Part
 from taut.data import Batch
+from taut.distributions import worst
 from taut.errors import InputError
 from taut.layers import Layer
+from taut.likelihoods import Likelihood
 from taut.model import VAE, Site, Step, Trace
 from taut.objectives.estimators import RLOO, VIMCO, Estimator, Pathwise, Score, require_samples
 from taut.objectives.penalties import Penalty
@@ -51,12 +53,14 @@ class Objective(Part, family=True):
         if self.samples < 1:
             raise InputError("samples", f"is {self.samples}", "give 1 or more")
 
-    def resolved(self: Self, layers: Sequence[Layer]) -> Self:
+    def resolved(self: Self, layers: Sequence[Layer], likelihood: Likelihood | None = None) -> Self:
         """This objective with an estimator for each layer.
 
         Raises:
-            InputError: where an estimator cannot serve its layer's posterior, or the objective cannot.
+            InputError: where an estimator cannot serve its layer's posterior, or the objective cannot serve the model.
         """
+        if self.weighs:
+            self._require_exact(layers, likelihood)
         given = self.estimator * len(layers) if len(self.estimator) == 1 else self.estimator
         given = given or tuple(self._default(layer) for layer in layers)
         if len(given) != len(layers):
@@ -66,6 +70,14 @@ class Objective(Part, family=True):
         for layer, estimator in zip(layers, given, strict=True):
             self._require(layer, estimator)
         return replace(self, estimator=given)
+
+    def _require_exact(self, layers: Sequence[Layer], likelihood: Likelihood | None) -> None:
+        densities = {"likelihood": likelihood} | {"prior": layer.prior for layer in layers if worst(layer.prior) != "exact"}
+        for name, density in densities.items():
+            if (kind := worst(density)) != "exact":
+                said = "a bound" if kind == "bound" else "noisy"
+                why = f"{type(self).__name__} exponentiates weights, and those of the {type(density).__name__} {name} are {said}"
+                raise InputError("objective", why, "choose ELBO")
 
     def _default(self, layer: Layer) -> Estimator:
         if "Pathwise" in layer.posterior.estimators:

@@ -22,7 +22,7 @@ from taut.data import Batch, Dataset, Feed, Split, Support
 from taut.errors import InputError
 from taut.evaluation.baselines.densities import BINARY, CONTINUOUS, DISCRETE, Fit, boundless
 from taut.evaluation.bounds import bounds
-from taut.evaluation.coordinates import still
+from taut.evaluation.coordinates import said, still
 from taut.evaluation.inference import Local, climb, examples_at_once, require_local, weigh
 from taut.evaluation.subject import Progress, Subject, Tick, require_positive, seed_of
 from taut.model import VAE
@@ -111,10 +111,12 @@ def _own(
     found = bounds(subject, samples, index, progress)
     if not found.proper:
         return None, [{"name": "this model, ELBO", "value": None, "what": "a point posterior has none"}]
-    if not subject.vae.layers:
+    if not subject.vae.layers and found.exactness == "exact":
         return found.elbo, [_row("this model", found.elbo, found.elbo, None, "log p(x)")]
-    rows = [_row("this model, ELBO", found.elbo, found.elbo, None, "≤ log p(x), by the encoder's q")]
-    if samples > 1:
+    text = "≤ log p(x)" + (", by the encoder's q" if subject.vae.layers else "")
+    text += "" if found.exactness == "exact" else f", {said(found.exactness)}"
+    rows = [_row("this model, ELBO", found.elbo, found.elbo, None, text)]
+    if samples > 1 and found.importance is not None:
         text = "≤ log p(x), importance-weighted"
         rows.append(_row(f"this model, IW-{samples}", found.importance, found.elbo, None, text))
     return found.elbo, rows
