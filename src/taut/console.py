@@ -239,7 +239,9 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
         rows.append(("ELBO", "–", "", "", summary.get("why", "")))
     else:
         iw = summary["iw"]
-        name, what = ("ELBO", "≤ log p(x)") if latent or kind != "exact" else ("log p(x)", "exact: there are no latents")
+        name, what = (
+            ("ELBO", "≤ log p(x)") if latent or kind != "exact" else ("log p(x)", "exact: there are no latents")
+        )
         if kind == "noisy":
             what += f", {iw['k']:,} draw{'s'[: iw['k'] != 1]} an example; ± holds their noise; no IW-k: weights must be exact"
         rows.append((name, number(summary["elbo"]), f"± {number(summary['elbo_stderr'])}", "nats", what))

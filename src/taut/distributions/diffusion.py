@@ -1,16 +1,18 @@
-"""Diffusion models: a density as the limit of infinitely many layers, each a little less noisy (Kingma, Salimans, Poole and
-Ho 2021, "Variational diffusion models").
+"""Diffusion models: a density as the limit of infinitely many layers, each a little less noisy (Kingma, Salimans, Poole
+and Ho 2021, "Variational diffusion models").
 
 **Noise.** y is x in units in which it is about one wide. At time t from 0 to 1, with γ(t) rising, the logarithm of the
 noise-to-signal ratio,
 
     z_t = α_t y + σ_t ε,   ε ~ N(0, I),    σ_t² = sigmoid(γ_t),   α_t² = 1 − σ_t²
 
-The model goes the other way: z_1 ~ N(0, I), then for s < t, with c = 1 − exp(γ_s − γ_t) and ŷ what a network makes of z_t,
+The model goes the other way: z_1 ~ N(0, I), then for s < t, with c = 1 − exp(γ_s − γ_t) and ŷ what a network makes of
+z_t,
 
     p(z_s | z_t) = q(z_s | z_t, y = ŷ) = N( e^{γ_s − γ_t} (α_s/α_t) z_t + c α_s ŷ,  c σ_s² I )          (ancestral)
 
-and p(x | z_0) at last. The network does not give ŷ, but the velocity v̂, which is of one size at all times (Salimans and Ho 2022):
+and p(x | z_0) at last. The network does not give ŷ, but the velocity v̂, which is of one size at all times (Salimans
+and Ho 2022):
 
     v = α_t ε − σ_t y,    ŷ = α_t z_t − σ_t v̂,    ε̂ = σ_t z_t + α_t v̂,    ε − ε̂ = α_t (v − v̂)
 
@@ -21,28 +23,30 @@ Where v̂ = 0 the model is N(0, I) itself, whatever γ is: so it starts.
     L_T = Σ_i ½ (exp(γ_{t_i} − γ_{s_i}) − 1) E ‖ε − ε̂‖²,   t_i = i/T,  s_i = (i − 1)/T                  T steps
     L_∞ = ½ ∫₀¹ γ'(t) E ‖ε − ε̂‖² dt  =  ½ ∫ E ‖ε − ε̂‖² dγ                                         the limit
 
-Every term is kept. That of z_1 has a closed form; L is estimated by times and ε drawn anew at each call, so that ``log_prob`` is a
-random number whose mean is the bound: it says of itself that it is *noisy*. L_∞ is the same for all γ of equal ends: in between, γ
-decides but how noisy the estimate is, and a learned one is moved to make its variance small, by the gradient of ½ E[L²] in
-place of that of E[L].
+Every term is kept. That of z_1 has a closed form; L is estimated by times and ε drawn anew at each call, so that
+``log_prob`` is a random number whose mean is the bound: it says of itself that it is *noisy*. L_∞ is the same for all γ
+of equal ends: in between, γ decides but how noisy the estimate is, and a learned one is moved to make its variance
+small, by the gradient of ½ E[L²] in place of that of E[L].
 
-**Times.** The i-th of N rows has t_i = u + i/N mod 1 with one u ~ U[0, 1): each by itself is uniform, together they leave no
-gaps. Draws of one example come N rows apart, so theirs leave none either. Errors of a mean over rows, as they are told, take rows
-to be independent, and so are a little too large.
+**Times.** The i-th of N rows has t_i = u + i/N mod 1 with one u ~ U[0, 1): each by itself is uniform, together they
+leave no gaps. Draws of one example come N rows apart, so theirs leave none either. Errors of a mean over rows, as they
+are told, take rows to be independent, and so are a little too large.
 
-**The end.** For real numbers p(y|z_0) = N(α_0 z_0, σ_0² I), what is exact for y ~ N(0, I); its mean over ε has a closed form,
+**The end.** For real numbers p(y|z_0) = N(α_0 z_0, σ_0² I), what is exact for y ~ N(0, I); its mean over ε has a closed
+form,
 
     E[ log p(x|z_0) ] = −½ Σ ( log 2π + log σ_0² + σ_0² y² + α_0² ) − Σ log b,     x = a + b y
 
-For levels it is a probability, P(x|z_0) ∝ N(z_0; α_0 y(x), σ_0²), normalised over all levels, elementwise. With ρ = b σ_0/α_0, the
-noise in steps between levels, and z_0 the one of x and ε,
+For levels it is a probability, P(x|z_0) ∝ N(z_0; α_0 y(x), σ_0²), normalised over all levels, elementwise. With ρ = b
+σ_0/α_0, the noise in steps between levels, and z_0 the one of x and ε,
 
     log P(x|z_0) = −log Σ_j exp( j ε/ρ − ½ j²/ρ² ),     j from −x to L − 1 − x
 
 of which all but |j| ≤ 30 ρ vanish in double precision.
 
-**Without noise.** With z_s = α_s ŷ + σ_s ε̂ in place of a draw (DDIM: Song, Meng and Ermon 2021), fewer steps do, and equal z_1 come
-to equal x. It is not the model that the bound is of, but one with the same z_t at each time, where the network is right.
+**Without noise.** With z_s = α_s ŷ + σ_s ε̂ in place of a draw (DDIM: Song, Meng and Ermon 2021), fewer steps do, and
+equal z_1 come to equal x. It is not the model that the bound is of, but one with the same z_t at each time, where the
+network is right.
 """
 
 from __future__ import annotations
@@ -73,7 +77,8 @@ class Sampling:
     """How a diffusion model is drawn from.
 
     Args:
-        way: ``ancestral``, a draw at each step, as the bound has it; or ``ddim``, none after the first, so that fewer steps do.
+        way: ``ancestral``, a draw at each step, as the bound has it; or ``ddim``, none after the first, so that fewer
+            steps do.
         steps: how many.
     """
 
@@ -181,7 +186,8 @@ class Diffusion(Distribution):
     """The density of N rows at the end of a diffusion, its ``log_prob`` a random number whose mean is a lower bound.
 
     Args:
-        velocity: z_t (R·N, *event) and γ_t (R·N,) → v̂, of the shape of z_t; the row r·N + n is under the n-th condition.
+        velocity: z_t (R·N, *event) and γ_t (R·N,) → v̂, of the shape of z_t; the row r·N + n is under the n-th
+            condition.
         course: γ(t).
         end: what x is, given z_0.
         event: shape of one x.
@@ -252,11 +258,14 @@ class Diffusion(Distribution):
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         rows = math.prod((*sample_shape, *self.batch_shape))
         z = self.temperature * self._noise(self.like.new_zeros(rows, *self.event_shape))
-        return self._down(z, self.sampling.way == "ancestral", True).view(*sample_shape, *self.batch_shape, *self.event_shape)
+        return self._down(z, self.sampling.way == "ancestral", True).view(
+            *sample_shape, *self.batch_shape, *self.event_shape
+        )
 
     @property
     def centre(self) -> Tensor:
-        """The x that stands for p, (N, *event): where the way without noise leads from a z_1 that is the same for every row."""
+        """The x that stands for p, (N, *event): where the way without noise leads from a z_1 that is the same for every
+        row."""
         z = torch.randn(self.event_shape, generator=torch.Generator().manual_seed(0)).to(self.like)
         return self._down(z.expand(*self.batch_shape, *z.shape), False, False)
 

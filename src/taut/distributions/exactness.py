@@ -4,10 +4,10 @@
     bound    log_prob(x) is at most log p(x), and the same at each call
     noisy    log_prob(x) is a random number whose mean is at most log p(x)
 
-The mean of anything linear in them is a bound whichever they are, so an ELBO can be had of all three. What exponentiates a
-weight (importance-weighted bounds, annealing, quadrature) and what needs the same number twice (a codec) takes exact ones alone:
-for a log-weight L + ξ with noise ξ of mean zero, E exp ξ > 1, so that the logarithm of a mean of weights would lie above that of
-L, and might above log p(x).
+The mean of anything linear in them is a bound whichever they are, so an ELBO can be had of all three. What
+exponentiates a weight (importance-weighted bounds, annealing, quadrature) and what needs the same number twice (a
+codec) takes exact ones alone: for a log-weight L + ξ with noise ξ of mean zero, E exp ξ > 1, so that the logarithm of a
+mean of weights would lie above that of L, and might above log p(x).
 """
 
 from __future__ import annotations

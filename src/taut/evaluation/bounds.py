@@ -6,8 +6,8 @@ With z_1 … z_K ~ q(z|x) and log w_k = log p(x, z_k) − log q(z_k|x),
     IW-K   = log (1/K) Σ_k w_k                            E[IW-K] rises to log p(x) with K  (Burda et al. 2016)
     ESS    = (Σ w_k)² / Σ w_k²                            effective number of the K samples
 
-Where a density is noisy or itself a bound there is no importance-weighted bound: the mean of exponentials of noise is too large.
-Its ELBO is a mean, and its standard error over examples holds what the noise adds.
+Where a density is noisy or itself a bound there is no importance-weighted bound: the mean of exponentials of noise is
+too large. Its ELBO is a mean, and its standard error over examples holds what the noise adds.
 
 Samples are taken a few at a time and folded into running sums, so memory does not grow with K.
 """
@@ -42,7 +42,8 @@ class Bounds:
         rate: (N,) likewise.
         proper: whether the ELBO exists.
         exactness: what the weights are.
-        kl: a (G_l,) mean divergence per latent dimension for each layer, over examples; one group where it does not come apart.
+        kl: a (G_l,) mean divergence per latent dimension for each layer, over examples; one group where it does not
+            come apart.
         variance: a (D_l,) variance of the posterior means over examples, for each layer.
         importance: (N,) the IW-K bound; ``None`` where weights are not exact.
         ess: (N,) effective sample size, 1 to K; likewise.

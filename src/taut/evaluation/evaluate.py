@@ -26,9 +26,9 @@ def evaluate(
     iw_limit: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Lower bounds of log p(x), mean over a split, in nats per example; without latents there is nothing to bound, and what
-    stands for the ELBO is log p(x) itself. Where a density is noisy (see :mod:`taut.distributions.exactness`) there is no
-    importance-weighted bound, ``iw`` says why, and the standard error of the ELBO holds that of the noise.
+    """Lower bounds of log p(x), mean over a split, in nats per example; without latents there is nothing to bound, and
+    what stands for the ELBO is log p(x) itself. Where a density is noisy (see :mod:`taut.distributions.exactness`)
+    there is no importance-weighted bound, ``iw`` says why, and the standard error of the ELBO holds that of the noise.
 
     Args:
         subject: model and examples.

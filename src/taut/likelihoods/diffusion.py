@@ -1,26 +1,28 @@
 """A likelihood that is a diffusion model: all elements of x together, out of noise, told of z at every step.
 
-    log p(x|z) ≥ the bound of :mod:`taut.distributions.diffusion`, with the decoder's maps of z beside z_t in the denoiser
+    log p(x|z) ≥ the bound of :mod:`taut.distributions.diffusion`, with the decoder's maps of z beside z_t in the
+    denoiser
 
-This is a diffusion decoder (Preechakul et al. 2022; with a rate, as in DiffuseVAE, Pandey et al. 2022); with no layers of latents it
-is the variational diffusion model itself (Kingma et al. 2021).
+This is a diffusion decoder (Preechakul et al. 2022; with a rate, as in DiffuseVAE, Pandey et al. 2022); with no layers
+of latents it is the variational diffusion model itself (Kingma et al. 2021).
 
-**Beliefs.** Where elements have few levels, z_t alone tells much of each of them: once the noise is well below the distance
-between two levels, all. So the network gives no velocity, but a belief P_d(l) in each level of each element, which any likelihood of levels
-may make of its numbers, and what it makes of z_t is by Bayes' rule
+**Beliefs.** Where elements have few levels, z_t alone tells much of each of them: once the noise is well below the
+distance between two levels, all. So the network gives no velocity, but a belief P_d(l) in each level of each element,
+which any likelihood of levels may make of its numbers, and what it makes of z_t is by Bayes' rule
 
     ŷ_d = Σ_l y_d(l) P_d(l) N(z_td; α_t y_d(l), σ_t²) / Σ_l P_d(l) N(z_td; α_t y_d(l), σ_t²),     v̂ = (α_t z_t − ŷ)/σ_t
 
-If the elements of x were independent with such probabilities, this would be exact at every t, and the bound their log P(x). So it
-starts, at the levels' frequencies or near them. Where there are many levels the network gives the velocity.
+If the elements of x were independent with such probabilities, this would be exact at every t, and the bound their log
+P(x). So it starts, at the levels' frequencies or near them. Where there are many levels the network gives the velocity.
 
-**Units.** y = (x − a)/b. a is the mean of each element. For real numbers b is the deviation of each, and the Jacobian −Σ log b is in the
-bound; for levels and for numbers from 0 to 1 one b serves for all elements, so that levels stay equally far apart: the root of
-the mean variance.
+**Units.** y = (x − a)/b. a is the mean of each element. For real numbers b is the deviation of each, and the Jacobian
+−Σ log b is in the bound; for levels and for numbers from 0 to 1 one b serves for all elements, so that levels stay
+equally far apart: the root of the mean variance.
 
-**Ends.** Where none are given, noise ends at γ_1 = 6. It begins for real numbers at γ_0 = −10, a noise of a hundred-and-fiftieth of a
-deviation: without a floor, a density of numbers that repeat has no upper bound. For levels it begins where it is an eighth of
-the distance between two of them, so that a level is hardly ever taken for its neighbour.
+**Ends.** Where none are given, noise ends at γ_1 = 6. It begins for real numbers at γ_0 = −10, a noise of a
+hundred-and-fiftieth of a deviation: without a floor, a density of numbers that repeat has no upper bound. For levels it
+begins where it is an eighth of the distance between two of them, so that a level is hardly ever taken for its
+neighbour.
 
 Such a decoder can model x without z, as an autoregressive one can: the posterior may collapse to the prior.
 """
@@ -55,13 +57,13 @@ FEW = 32  # levels of which each is believed in by itself
 class Diffusion(Likelihood):
     """A diffusion model of x given z; without layers of latents, of x (Kingma, Salimans, Poole and Ho 2021).
 
-    A probability of levels, a density of real numbers, each bounded from below by a noisy estimate: the model has an ELBO and no
-    importance-weighted bound. Training with an objective that weighs draws is refused.
+    A probability of levels, a density of real numbers, each bounded from below by a noisy estimate: the model has an
+    ELBO and no importance-weighted bound. Training with an objective that weighs draws is refused.
 
     Args:
         denoiser: the network that finds the noise; if left open UNet for images, DenoisingMLP for vectors.
-        belief: what the network says of each element before z_t is looked at: a likelihood of levels. If left open Bernoulli for
-            two levels, Categorical for up to 32; of more, and of real numbers, it says the velocity.
+        belief: what the network says of each element before z_t is looked at: a likelihood of levels. If left open
+            Bernoulli for two levels, Categorical for up to 32; of more, and of real numbers, it says the velocity.
         noise: how noise comes in.
         maps: numbers for each element by which the decoder tells of z.
         draws: times and noises of each example in a step.
@@ -88,7 +90,9 @@ class Diffusion(Likelihood):
             positive("steps", self.steps)
         if self.belief is not None and (self.belief.joint or self.belief.continuous):
             kind = "a model of all elements together" if self.belief.joint else "a density"
-            raise InputError("belief", f"is {type(self.belief).__name__}, {kind}", "name a likelihood of levels, such as Categorical")
+            raise InputError(
+                "belief", f"is {type(self.belief).__name__}, {kind}", "name a likelihood of levels, such as Categorical"
+            )
 
     def each(self, support: Support) -> Likelihood | None:
         """The belief in each element; none where the network says the velocity."""
@@ -97,7 +101,9 @@ class Diffusion(Likelihood):
         return Bernoulli() if support.kind == "binary" else Categorical()
 
     def fits(self, support: Support) -> bool:
-        return support.kind != "counts" and (self.belief is None or (support.levels is not None and self.belief.fits(support)))
+        return support.kind != "counts" and (
+            self.belief is None or (support.levels is not None and self.belief.fits(support))
+        )
 
     def density(self, support: Support) -> bool:
         return support.levels is None
@@ -152,7 +158,9 @@ class _Head(nn.Module):
         end = Reals(self.shift, self.scale) if self.levels is None else Levels(self.shift, self.scale, self.levels)
         like = out.float() if out.dtype in (torch.bfloat16, torch.float16) else out
         spec = self.spec
-        return distributions.Diffusion(velocity, self.course, end, self.shape, like, spec.draws, spec.steps, spec.sampling)
+        return distributions.Diffusion(
+            velocity, self.course, end, self.shape, like, spec.draws, spec.steps, spec.sampling
+        )
 
     def _believed(self, params: Tensor, z: Tensor, gamma: Tensor) -> Tensor:
         """v̂ (M, *shape) of beliefs (M, outputs, *shape) and what z says."""

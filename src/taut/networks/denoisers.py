@@ -1,11 +1,12 @@
 """Networks that find what noise has been added: z_t and γ_t → numbers for each element of z, such as the velocity v̂ of
 :mod:`taut.distributions.diffusion`.
 
-They are told the noise by waves of γ, sin and cos of 2^k π γ/32 for k from 0 to 6, and what the model is conditioned on as a vector h,
-as maps, numbers for each element of z, or both. The last layer starts at zero: so the network of N(0, I) is v̂ = 0.
+They are told the noise by waves of γ, sin and cos of 2^k π γ/32 for k from 0 to 6, and what the model is conditioned on
+as a vector h, as maps, numbers for each element of z, or both. The last layer starts at zero: so the network of N(0, I)
+is v̂ = 0.
 
-Data of many levels lie so close together that a network must see differences of z of a few thousandths. Waves of z itself, sin and cos
-of 2ⁿ π z, show them (Kingma et al. 2021).
+Data of many levels lie so close together that a network must see differences of z of a few thousandths. Waves of z
+itself, sin and cos of 2ⁿ π z, show them (Kingma et al. 2021).
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ class DenoisingMLP(Denoiser):
 
 @dataclass(frozen=True)
 class UNet(Denoiser):
-    """Residual convolutions down to a small image and up again, each scale's way up shown what it was on the way down (Ronneberger,
-    Fischer and Brox 2015; Ho, Jain and Abbeel 2020). Images of every size return to it.
+    """Residual convolutions down to a small image and up again, each scale's way up shown what it was on the way down
+    (Ronneberger, Fischer and Brox 2015; Ho, Jain and Abbeel 2020). Images of every size return to it.
 
     Args:
         channels: of each scale, the first that of the data; each next has half the height and width, rounded up.
@@ -112,7 +113,9 @@ class _Told(nn.Module):
     def __init__(self, width: int, state: int, name: str) -> None:
         super().__init__()
         self.register_buffer("rates", math.pi / 32 * 2.0 ** torch.arange(_WAVES), persistent=False)
-        self.read = nn.Sequential(nn.Linear(2 * _WAVES + state, width), activation(name), nn.Linear(width, width), activation(name))
+        self.read = nn.Sequential(
+            nn.Linear(2 * _WAVES + state, width), activation(name), nn.Linear(width, width), activation(name)
+        )
 
     def forward(self, gamma: Tensor, h: Tensor | None) -> Tensor:
         angles = gamma.unsqueeze(1) * self.rates
@@ -150,7 +153,11 @@ class _Layer(nn.Module):
 
     def __init__(self, width: int, name: str) -> None:
         super().__init__()
-        self.norm, self.read, self.told = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, width, bias=False)
+        self.norm, self.read, self.told = (
+            nn.LayerNorm(width),
+            nn.Linear(width, width),
+            nn.Linear(width, width, bias=False),
+        )
         self.write = nn.Sequential(activation(name), nn.Linear(width, width))
 
     def forward(self, x: Tensor, told: Tensor) -> Tensor:

@@ -6,8 +6,8 @@
     cosine     γ = 2 log tan(π τ/2), τ running evenly between the times of the ends         (Nichol and Dhariwal 2021)
     learned    u of B straight pieces, whose rises are u_b = (1 − δ) softmax(w)_b + δ/B      and γ_0, γ_1 too
 
-The third is any rising function as B grows, and rises whatever its weights are; Kingma et al. (2021) have a network of positive
-weights in its place. It begins as the straight line.
+The third is any rising function as B grows, and rises whatever its weights are; Kingma et al. (2021) have a network of
+positive weights in its place. It begins as the straight line.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Noise:
     """The course of the noise of a diffusion.
 
     Args:
-        course: ``linear`` or ``cosine``, which stay as they are; or ``learned``, that makes the bound tight by its ends and its
-            estimate less noisy in between.
-        gamma: log σ²/α² at equal distances in time, rising; two numbers are its ends, where a learned one begins. By the data if
-            left open.
+        course: ``linear`` or ``cosine``, which stay as they are; or ``learned``, that makes the bound tight by its ends
+            and its estimate less noisy in between.
+        gamma: log σ²/α² at equal distances in time, rising; two numbers are its ends, where a learned one begins. By
+            the data if left open.
         pieces: B, of a learned one.
 
     >>> course = Noise(gamma=(-8.0, 0.0, 4.0)).build()
@@ -60,7 +60,9 @@ class Noise:
             raise InputError("gamma", f"is {shown}, and beyond ±{MOST:g} signal or noise is nothing",
                              f"give logarithms of σ²/α², {example}")  # fmt: skip
         if not all(before < after for before, after in itertools.pairwise(self.gamma)):
-            raise InputError("gamma", f"is {shown}, and noise must grow at every time", f"give rising numbers, {example}")
+            raise InputError(
+                "gamma", f"is {shown}, and noise must grow at every time", f"give rising numbers, {example}"
+            )
         if self.course != "linear" and len(self.gamma) > 2:
             raise InputError("gamma", f"is {shown}, and a {self.course} course only has ends",
                              f"give two, {example}, or say linear")  # fmt: skip
@@ -93,7 +95,9 @@ class _Cosine(_Fixed):
     def __init__(self, first: float, last: float) -> None:
         super().__init__(first, last)
         # τ and 1 − τ at both ends, each found without a difference
-        self.low, self.high = ([math.atan(math.exp(sign * end / 2)) * 2 / math.pi for end in (first, last)] for sign in (1, -1))
+        self.low, self.high = (
+            [math.atan(math.exp(sign * end / 2)) * 2 / math.pi for end in (first, last)] for sign in (1, -1)
+        )
 
     def between(self, t: Tensor) -> tuple[Tensor, Tensor]:
         first, last = self.ends.to(t.dtype)

@@ -72,11 +72,10 @@ class Objective(Part, family=True):
         return replace(self, estimator=given)
 
     def _require_exact(self, layers: Sequence[Layer], likelihood: Likelihood | None) -> None:
-        densities = {"likelihood": likelihood} | {"prior": layer.prior for layer in layers if worst(layer.prior) != "exact"}
-        for name, density in densities.items():
-            if (kind := worst(density)) != "exact":
-                said = "a bound" if kind == "bound" else "noisy"
-                why = f"{type(self).__name__} exponentiates weights, and those of the {type(density).__name__} {name} are {said}"
+        for name, part in (("likelihood", likelihood), *(("prior", layer.prior) for layer in layers)):
+            if (kind := worst(part)) != "exact":
+                said = "a bound" if kind == "bound" else kind
+                why = f"{type(self).__name__} exponentiates weights, and those of the {type(part).__name__} {name} are {said}"
                 raise InputError("objective", why, "choose ELBO")
 
     def _default(self, layer: Layer) -> Estimator:

@@ -1,9 +1,10 @@
-"""A diffusion model as the prior on a code (Vahdat, Kreis and Kautz 2021, "Score-based generative modeling in latent space").
+"""A diffusion model as the prior on a code (Vahdat, Kreis and Kautz 2021, "Score-based generative modeling in latent
+space").
 
     log p(z) ≥ the bound of :mod:`taut.distributions.diffusion`, for z in its own units: y = z
 
-It starts as N(0, I). Trained together with q, the code goes where the prior can follow, and the rate is what the two settle on;
-trained after it (``training.stages``), it learns the aggregated posterior of codes that no longer move.
+It starts as N(0, I). Trained together with q, the code goes where the prior can follow, and the rate is what the two
+settle on; trained after it (``training.stages``), it learns the aggregated posterior of codes that no longer move.
 
 The rate is sampled, log q(z) − log p(z), and as noisy as log p(z) is.
 """
@@ -26,10 +27,11 @@ __all__ = ["Diffusion"]
 
 @dataclass(frozen=True)
 class Diffusion(Prior):
-    """A diffusion model of latents that are real numbers, given what the layers above say of them (Vahdat, Kreis and Kautz 2021).
+    """A diffusion model of latents that are real numbers, given what the layers above say of them (Vahdat, Kreis and
+    Kautz 2021).
 
-    Its density is bounded from below by a noisy estimate: a model with it has an ELBO and no importance-weighted bound. At a
-    temperature the spread of all noise is scaled.
+    Its density is bounded from below by a noisy estimate: a model with it has an ELBO and no importance-weighted bound.
+    At a temperature the spread of all noise is scaled.
 
     Args:
         denoiser: the network that finds the noise; if left open UNet for latents that are images, else DenoisingMLP.
