@@ -178,7 +178,7 @@ class Levels:
 
     def _window(self, width: Tensor, like: Tensor) -> Tensor:
         """How far off levels are that can have any weight, (2J + 1,)."""
-        reach = min(self.count - 1, math.ceil(_WINDOW * float(width)))
+        reach = min(self.count - 1, math.ceil(_WINDOW * float(width.detach())))
         return torch.arange(-reach, reach + 1, dtype=like.dtype, device=like.device)
 
 
