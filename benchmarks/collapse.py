@@ -179,10 +179,17 @@ def picture(rows: dict[str, dict[str, Any]], path: Path) -> None:
         right, low, high = rate.max() * 1.35 + 1, distortion.min() - 1.5, distortion.max() + 1.5
         for level in np.arange(np.floor(low), high + right, 2.0):
             axes.plot([0, right], [level, level - right], color=GREY, lw=0.4, zorder=0)
-        for (name, row), x, y in zip(rows.items(), rate, distortion, strict=True):
+        line = (high - low) / 22  # height of a line of text
+        placed: list[tuple[float, float]] = []
+        for (name, row), x, y in sorted(zip(rows.items(), rate, distortion, strict=True), key=lambda each: each[2]):
             dead = name in ("plain ELBO", "no latents")
             axes.plot(x, y, "o", ms=4, color=INK if dead else ACCENT)
-            axes.annotate(f"{name}  {row['nll']:.1f}", (x, y), xytext=(5, 2), textcoords="offset points", fontsize=7)
+            at = max([y, *(b + line for a, b in placed if abs(a - x) < right / 4 and b + line > y)])
+            placed.append((x, at))
+            lead = {"arrowstyle": "-", "color": GREY, "lw": 0.4, "shrinkA": 0, "relpos": (0, 0.5)}
+            axes.annotate(
+                f"{name}  {row['nll']:.1f}", (x, y), (x + right / 40, at), fontsize=7, va="center", arrowprops=lead
+            )
         axes.set(xlim=(-0.3, right), ylim=(low, high), xlabel="rate, nats", ylabel="distortion, nats")
         axes.set_title("Each way to train, with its NLL; lines of equal ELBO", fontsize=8)
         save(fig, path)

@@ -549,8 +549,12 @@ def test_what_is_missing_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch)
 def test_another_model_is_refused(folder: Path) -> None:
     run = taut.load(folder / "run")
     run.vae.shift += 1e-3
-    with pytest.raises(InputError, match="was compressed by another model"):
-        run.decompress((folder / "file").read_bytes(), "file")
+    content = (folder / "file").read_bytes()
+    header, _ = unpack(content, "file")
+    assert tuple(header.shape) == (8, 8)
+    held = f"holds {header.count:,} examples of shape 8×8 compressed by another model"
+    with pytest.raises(InputError, match=held):
+        run.decompress(content, "file")
 
 
 def test_data_that_come_out_otherwise_are_refused_and_the_place_is_named(folder: Path) -> None:
@@ -568,7 +572,17 @@ def test_data_that_come_out_otherwise_are_refused_and_the_place_is_named(folder:
 
 
 @pytest.mark.parametrize(
-    "change", [{"format": 2}, {"count": 0}, {"count": 1.5}, {"share": "x"}, {"more": 1}, {"threads": -1}]
+    "change",
+    [
+        {"format": 1},
+        {"count": 0},
+        {"count": 1.5},
+        {"share": "x"},
+        {"more": 1},
+        {"threads": -1},
+        {"shape": 8},
+        {"shape": [8, 0]},
+    ],
 )
 def test_a_header_of_another_format_is_refused(folder: Path, change: dict) -> None:
     header, words = unpack((folder / "file").read_bytes(), "file")

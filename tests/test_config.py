@@ -16,7 +16,7 @@ from taut.errors import InputError, nearest
 from taut.likelihoods import Gaussian, Likelihood
 from taut.model import Model
 from taut.networks import MLP, Conv, Network
-from taut.objectives import ELBO, IWAE, Constant, Linear, Objective
+from taut.objectives import ELBO, IWAE, Constant, DReG, Estimator, Linear, Objective, Score
 from taut.priors import Prior, StandardNormal
 from taut.training import SGD, Adam, Training
 
@@ -141,6 +141,8 @@ def test_options_without_a_part_are_those_of_the_part_that_stands():
         (tuple[int, ...], "[]", ()),
         (tuple[float, ...], "0.9,0.99", (0.9, 0.99)),
         (tuple[str, ...], "xenon,box", ("xenon", "box")),
+        (tuple[Estimator, ...], "Score,DReG", (Score(), DReG())),
+        (tuple[Estimator, ...], {"part": "Score", "baseline": "none"}, (Score(baseline="none"),)),
         (Literal["a", "b"], "b", "b"),
         (Prior, "{part: StandardNormal}", StandardNormal()),
         (Any, [1, {"a": 2}], [1, {"a": 2}]),

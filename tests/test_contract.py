@@ -225,6 +225,9 @@ def test_posteriors(spec, event):
     assert log_q.shape == (6,)
     assert torch.isfinite(log_q).all()
     assert torch.isfinite(q.mean).all()
+    if spec.varied and not spec.heavy:
+        assert q.variance.shape == q.mean.shape
+        assert (q.variance >= 0).all()
     if spec.weighable:
         torch.testing.assert_close(q.log_prob(z.detach()), log_q, rtol=1e-4, atol=1e-3)
     if hasattr(q, "log_prob_parts"):

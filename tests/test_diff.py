@@ -85,6 +85,17 @@ def test_unlike_bounds_are_refused_by_name(runs: dict[str, Path], capsys: pytest
     assert said(capsys, "diff", runs["one"], runs["two"], "--samples", 150)[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "said_of_it"),
+    [(("--limit", 0, "--samples", 1), "limit: is 0; give 1 or more"), (("--limit", 5), "say --samples K too")],
+)
+def test_a_limit_is_kept_or_refused(
+    runs: dict[str, Path], capsys: pytest.CaptureFixture, options: tuple, said_of_it: str
+) -> None:
+    status, out, err = said(capsys, "diff", runs["one"], runs["two"], *options)
+    assert status == 2 and not out and said_of_it in err
+
+
 def test_every_condition_is_held() -> None:
     alike = dict.fromkeys(ALIKE, 1) | {"data": "x"}
     require_alike(alike, dict(alike))

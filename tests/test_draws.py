@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 
@@ -50,7 +48,8 @@ def test_few_examples_are_compared_with_few_draws() -> None:
     found = judge(normal(2), TEST[:50], TRAIN[:40])
     assert found["n"] == 40
     alone = judge(normal(2), TEST[:1], TRAIN[:1])
-    assert math.isnan(alone["precision"]) and alone["copies"] == 0
+    assert alone["precision"] is None and alone["copies"] == 0
+    assert ("precision", "–", "", "", "examples are too few to have neighbours") in in_words(alone)
 
 
 def test_principal_components_are_those_of_most_variance_and_keep_distances() -> None:

@@ -98,6 +98,17 @@ def test_a_stopped_one_goes_on(run: taut.Run, monkeypatch: pytest.MonkeyPatch) -
     assert annealed(run.subject(seed=1), how, 14, 5)["value"] != found["value"] and len(asked) == 4
 
 
+def test_who_stops_one_is_told_how_it_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(taut.Run, "evaluate", stopped)
+    assert main(["evaluate", str(folder)]) == 130
+    assert "kept in the run, and the same command goes on from there" in capsys.readouterr().err
+
+
 def test_both_sides(run: taut.Run) -> None:
     found = bracketed(run.subject(), Annealing(8, 40), 40)
     assert found["n"] == 40 and found["gap"] == pytest.approx(found["upper"] - found["lower"])

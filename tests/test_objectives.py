@@ -108,6 +108,18 @@ def test_mmd_is_zero_for_the_prior_and_positive_elsewhere() -> None:
     assert float(MMD().term(trace_of(DiagonalNormal(zero + 2, zero)))) > 0.05
 
 
+def test_mmd_has_a_gradient_where_draws_from_the_prior_are_alike() -> None:
+    torch.manual_seed(0)
+    for n in (1, 2, 40):  # the few have no distance between them that is not zero
+        mean = torch.randn(n, 3, requires_grad=True)
+        q, point = (
+            DiagonalNormal(mean, torch.zeros(n, 3)),
+            DiagonalNormal(torch.zeros(n, 3), torch.full((n, 3), -200.0)),
+        )
+        MMD().term(trace_of(q, point)).backward()
+        assert mean.grad.isfinite().all()
+
+
 def test_dip_of_white_codes_is_zero() -> None:
     torch.manual_seed(0)
     mean = torch.randn(200_000, 3, dtype=torch.float64)

@@ -32,7 +32,7 @@ from taut.layers import Plain, default_prior, fits
 from taut.likelihoods import Bernoulli
 from taut.model import Model, Step, Trace
 from taut.networks import MLP
-from taut.objectives import DIP, ELBO, IWAE, Estimator, Learner, TotalCorrelation
+from taut.objectives import DIP, ELBO, IWAE, MMD, Estimator, Learner, TotalCorrelation
 from taut.posteriors import CommittedNormal, Posterior
 from taut.posteriors import DiagonalNormal as DiagonalPosterior
 from taut.posteriors import FullNormal as FullPosterior
@@ -531,7 +531,7 @@ def test_penalties_that_a_posterior_cannot_have_are_refused_before_training():
         name = type(posterior).__name__
         line = (
             rf"^objective.penalties: TotalCorrelation needs a posterior of independent dimensions, not {name}; "
-            r"choose one of .*Cauchy, .*, or the MMD penalty$"
+            r"choose one of Cauchy, .*, or the MMD penalty$"  # Bernoulli and Categorical have no path
         )
         with pytest.raises(InputError, match=line):
             ELBO(penalties=(TotalCorrelation(),)).resolved(layers(posterior))
@@ -542,6 +542,11 @@ def test_penalties_that_a_posterior_cannot_have_are_refused_before_training():
         InputError, match=r"^objective.penalties: DIP of the variance of z needs one, and Cauchy has none; "
     ):
         ELBO(penalties=(DIP(of_means=False),)).resolved(layers(Posterior.members["Cauchy"]()))
+    with pytest.raises(InputError, match=r"^objective.penalties: DIP of the variance .* VonMisesFisher knows none; "):
+        ELBO(penalties=(DIP(of_means=False),)).resolved(layers(Posterior.members["VonMisesFisher"]()))
+    for penalty in (DIP(), MMD(), TotalCorrelation()):
+        with pytest.raises(InputError, match=r"^objective.penalties: .* the model has no latents; leave them off$"):
+            ELBO(penalties=(penalty,)).resolved(())
 
 
 # --- in a model --------------------------------------------------------------------------------------------------

@@ -234,7 +234,9 @@ def test_few_examples_and_few_of_a_class_are_probed_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = linear_probe(np.eye(5)[y], y, np.eye(5)[[0, 2, 3]], np.array([0, 2, 3]))
+        names = linear_probe(z := RNG.normal(size=(60, 3)), np.arange(60), z, np.arange(60))
     assert found["accuracy"] == pytest.approx(2 / 3) and found["classes"] == 3
+    assert names["classes"] == 60
 
 
 # --- of splits and runs ------------------------------------------------------------------------------------------

@@ -54,6 +54,11 @@ OUT_OF_MEMORY = (
     "a smaller model (--model.latents, --model.network), or fewer examples (--data.limit)"
 )
 
+TOO_LARGE = (
+    "allocate memory", "out of memory", "size calculation overflowed", "multiplication overflow", "Overflow when unpacking",
+)  # fmt: skip
+"""What torch says of a size that the machine has no room for, or no number for; it has no type of its own for it."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 2 for a mistake in what was given, 130 for Ctrl-C."""
@@ -96,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         return fail(OUT_OF_MEMORY)
     except Exception as error:
-        if "allocate memory" in str(error) or "out of memory" in str(error):  # torch has no type of its own for it
+        if any(text in str(error) for text in TOO_LARGE):
             return fail(OUT_OF_MEMORY)
         if os.environ.get("TAUT_DEBUG"):
             raise

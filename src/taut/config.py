@@ -112,6 +112,8 @@ def _parse_tuple(kind: Any, value: Any, path: str, trust: Iterable[str]) -> tupl
         value = [piece.strip() for piece in text.split(",")] if text.strip() else []
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = [value]
+    if isinstance(value, Mapping) and "part" in value:  # one part, of which options are given
+        return (parse(item, value, path, trust),)
     if not isinstance(value, (list, tuple)):
         problem = "is a list, not names" if isinstance(value, Mapping) else f"is {_show(value)}"
         raise InputError(path, problem, f"give a list, such as {_example(item)}")

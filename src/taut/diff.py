@@ -10,6 +10,7 @@ from taut.errors import InputError
 from taut.evaluation import Progress, Subject, bounds
 from taut.evaluation.coordinates import glance, said
 from taut.evaluation.pairs import Paired, paired, require_alike
+from taut.evaluation.subject import require_positive
 from taut.runs import Run
 
 __all__ = ["difference"]
@@ -41,6 +42,10 @@ def difference(
     Raises:
         InputError: where the runs are unlike in data, support, binarisation, kind of likelihood, bound or k, naming which.
     """
+    require_positive("limit", limit)
+    if samples is None and limit is not None:
+        raise InputError("limit", f"is {limit}, and what is kept is of examples that were chosen when it was measured",
+                         "measure anew: say --samples K too")  # fmt: skip
     subjects = [run.subject(None, seed, root) for run in (first, second)]
     require_alike(*(subject.identity for subject in subjects))
     if samples is not None and samples > 1:
@@ -58,7 +63,7 @@ def difference(
             require_alike(*(settings for settings, _ in kept), mend=f"measure both alike: --samples {k}")
             k = k if all("importance" in found for _, found in kept) else 1  # what is noisy has its ELBO alone
             return paired(*(_values(k, found) for _, found in kept), _name(k)), kept[0][1]["example"]
-    index = subjects[0].some(limit or 1000)
+    index = subjects[0].some(1000 if limit is None else limit)
     n, sides = len(index), []
     for i, subject in enumerate(subjects):
         found = bounds(subject, samples, index, lambda done, total, i=i: progress(i * n + done, 2 * n))

@@ -69,7 +69,8 @@ def compressed(
     x, levels, place = whole(split, reading, seed), reading.support.levels, here()
     with threads(place["threads"]):
         message = compress(vae, x, levels, seed, progress)
-    header = Header(digest_of(vae.state_dict()), checksum(reading.restore(x)), **asdict(message.plan), **place)
+    raw = reading.restore(x)
+    header = Header(digest_of(vae.state_dict()), checksum(raw), raw.shape[1:], **asdict(message.plan), **place)
     content = pack(header, message.words)
     size = x.numel()
     return Archive(
@@ -94,7 +95,8 @@ def decompressed(
     header, words = unpack(content, name)
     weights = digest_of(vae.state_dict())
     if header.model != weights:
-        raise InputError(name, f"was compressed by another model (weights {header.model}, here {weights})",
+        held = f"{header.count:,} examples of shape {'×'.join(map(str, header.shape))}"
+        raise InputError(name, f"holds {held} compressed by another model (weights {header.model}, here {weights})",
                          "give the run that compressed it")  # fmt: skip
     with threads(header.threads):
         found = reading.restore(decompress(vae, words, Plan(header.count, header.most, header.share), progress))

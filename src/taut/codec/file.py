@@ -28,7 +28,7 @@ from taut.errors import InputError
 __all__ = ["Header", "checksum", "here", "pack", "unpack"]
 
 MAGIC = b"taut ans"
-FORMAT = 1
+FORMAT = 2
 START = struct.Struct("<8sQ16sH")
 
 
@@ -39,6 +39,7 @@ class Header:
     Attributes:
         model: digest of the weights.
         data: checksum of the decoded array.
+        shape: of one example in that array.
         count, most, share: of the plan by which examples are cut into batches.
         threads: with how many the networks ran.
         torch: by which version.
@@ -49,6 +50,7 @@ class Header:
 
     model: str
     data: str
+    shape: tuple[int, ...]
     count: int
     most: int
     share: float | None
@@ -62,7 +64,8 @@ class Header:
         sound = (
             self.format == FORMAT
             and all(isinstance(getattr(self, name), str) for name in ("model", "data", "torch", "cpu", "coder"))
-            and all(type(number) is int and number > 0 for number in (self.count, self.most, self.threads))
+            and isinstance(self.shape, list | tuple)  # JSON knows lists only
+            and all(type(number) is int and number > 0 for number in (*self.shape, self.count, self.most, self.threads))
             and (self.share is None or 0 <= self.share <= 1)
         )
         if not sound:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from taut.commands.shared import Parser, run_arguments
+from taut.commands.shared import Parser, fail, run_arguments
 from taut.errors import InputError
 
 __all__ = ["arguments", "run"]
@@ -59,17 +59,15 @@ def _evidence_arguments(parser: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     import json
 
-    from taut.console import Progress, baseline_lines, console, result_lines
+    from taut.console import baseline_lines, console, result_lines
     from taut.runs import finite, load
 
     run = load(args.run, args.trust)
     _refuse(run, args)
-    progress = Progress("evaluating", args.quiet)
-    result = run.evaluate(args.data, args.samples, args.limit, args.iw_limit, args.seed, args.data_root, progress)
-    result |= _evidence(run, args, result)
-    if args.draws is not None:
-        result["draws"] = run.judge(args.draws, args.seed, args.data_root)
-    result |= _beside(run, args)
+    try:
+        result = _measured(run, args)
+    except KeyboardInterrupt:
+        return fail("stopped; what was measured is kept in the run, and the same command goes on from there", 130)
     if args.json:
         print(json.dumps(finite(_without(result, *PER_LATENT)), ensure_ascii=False))
         return 0
@@ -81,6 +79,18 @@ def run(args: argparse.Namespace) -> int:
     if args.exact:
         out.print(f"\npicture  {result['exact']['picture']}", soft_wrap=True)
     return 0
+
+
+def _measured(run: Any, args: argparse.Namespace) -> dict[str, Any]:
+    """All that was asked for."""
+    from taut.console import Progress
+
+    progress = Progress("evaluating", args.quiet)
+    result = run.evaluate(args.data, args.samples, args.limit, args.iw_limit, args.seed, args.data_root, progress)
+    result |= _evidence(run, args, result)
+    if args.draws is not None:
+        result["draws"] = run.judge(args.draws, args.seed, args.data_root)
+    return result | _beside(run, args)
 
 
 def _beside(run: Any, args: argparse.Namespace) -> dict[str, Any]:

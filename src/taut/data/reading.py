@@ -213,7 +213,9 @@ def check_array(x: np.ndarray, field: str) -> None:
         mend = "give one row per example, as (N, D), (N, H, W) or (N, H, W, C)"
         raise InputError(field, f"the array has {x.ndim} dimension{'s'[: x.ndim != 1]}, shape {x.shape}", mend)
     if x.size == 0:
-        raise InputError(field, f"the array is empty, shape {x.shape}", "give at least four examples")
+        raise InputError(
+            field, f"the array is empty, shape {x.shape}", "give examples: one or more to measure, four to train on"
+        )
 
 
 def example_shape(found: tuple[int, ...], wanted: tuple[int, ...] | None, field: str) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ def table_source(path: Path, spec: Data, columns: tuple[str, ...] | None = None)
     notes: list[str] = []
     frame = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path, notes)
     if not frame.height:
-        raise InputError("data", f"{path} has no rows", "give a table with at least four")
+        raise InputError("data", f"{path} has no rows", "give one with some: one or more to measure, four to train on")
     labels: dict[str, np.ndarray] = {}
     if spec.labels is not None and (columns is None or spec.labels in frame.columns):
         if spec.labels not in frame.columns:

@@ -74,16 +74,16 @@ class Judgement:
     """What is found of one set of draws.
 
     Attributes:
-        precision, recall, density, coverage: as above.
+        precision, recall, density, coverage: as above; None where examples are too few to have neighbours.
         copies: how many draws are copies, those that equal an example among them.
         equal: how many equal a training example.
         distance: the median distance of a draw to the nearest training example, in units of the values.
     """
 
-    precision: float
-    recall: float
-    density: float
-    coverage: float
+    precision: float | None
+    recall: float | None
+    density: float | None
+    coverage: float | None
     copies: int
     equal: int
     distance: float
@@ -122,7 +122,7 @@ def _judged(points: Tensor, train: Tensor, fellows: Tensor, features: Tensor, re
     near = equal | (distance < NEAR * fellows[where])
     k = min(NEIGHBOURS, len(real) - 1, len(features) - 1)
     if k < 1:
-        return Judgement(*[math.nan] * 4, int(near.sum()), int(equal.sum()), float(distance.median()))
+        return Judgement(*[None] * 4, int(near.sum()), int(equal.sum()), float(distance.median()))
     apart = torch.cdist(features, real)
     inside = apart <= _radius(real, k)
     covered = apart <= _radius(features, k)[:, None]
@@ -150,14 +150,11 @@ def in_words(found: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
 
     def share(name: str, text: str) -> tuple[str, str, str, str, str]:
         p = found[name]
+        if p is None:
+            return name, "–", "", "", "examples are too few to have neighbours"
         error = f"± {100 * math.sqrt(max(0.0, p * (1 - p)) / n):.1f}"
-        return (
-            name,
-            f"{p:.1%}",
-            error,
-            "of draws" if name == "precision" else "of data",
-            f"{text} (test data {real[name]:.1%})",
-        )
+        unit = "of draws" if name == "precision" else "of data"
+        return name, f"{p:.1%}", error, unit, f"{text} (test data {real[name]:.1%})"
 
     rows = [
         share("precision", f"lie among the data, in {found['space']}"),

@@ -82,4 +82,5 @@ def _fit(codes: np.ndarray, labels: np.ndarray, strength: float) -> LogisticRegr
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is not at its end is a classifier all the same
+        warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)  # the score will tell
         return LogisticRegression(C=strength, tol=1e-3, max_iter=500).fit(codes, labels)

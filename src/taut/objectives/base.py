@@ -59,6 +59,8 @@ class Objective(Part, family=True):
         Raises:
             InputError: where an estimator cannot serve its layer's posterior, or the objective cannot serve the model.
         """
+        if self.penalties and not layers:
+            raise InputError("objective.penalties", "shape the code, and the model has no latents", "leave them off")
         if self.weighs:
             self._require_exact(layers, likelihood)
         given = self.estimator * len(layers) if len(self.estimator) == 1 else self.estimator

@@ -64,7 +64,11 @@ class TotalCorrelation(Penalty):
 
     def check(self, posterior: Posterior) -> None:
         if not posterior.factorised:
-            able = [name for name, member in sorted(Posterior.members.items()) if member.factorised]
+            able = [
+                name
+                for name, member in sorted(Posterior.members.items())
+                if member.factorised and "Pathwise" in member.estimators  # the term acts through the path of z
+            ]
             name = type(posterior).__name__
             raise InputError("objective.penalties", f"TotalCorrelation needs a posterior of independent dimensions, not {name}",
                              f"choose one of {', '.join(able)}, or the MMD penalty")  # fmt: skip
@@ -83,7 +87,8 @@ class TotalCorrelation(Penalty):
 class MMD(Penalty):
     """The squared maximum mean discrepancy between the batch's draws of z and as many from the prior (InfoVAE, Zhao et al.
     2019; WAE, Tolstikhin et al. 2018), with inverse multiquadric kernels C/(C + ‖a − b‖²) of seven scales about the
-    median squared distance of two draws from the prior. Unbiased, so it may fall below zero.
+    median squared distance of two draws from the prior, or about 1 where that is zero, as of few bits or one draw alone.
+    Unbiased, so it may fall below zero.
     """
 
     weight: float = 100.0
@@ -92,7 +97,8 @@ class MMD(Penalty):
         total = torch.zeros((), device=trace.steps[0].z.device)
         for step in trace.steps:
             z, drawn = step.z.flatten(1), step.p.sample().flatten(1)
-            width = torch.cdist(drawn, drawn).square().median().clamp_min(torch.finfo(z.dtype).tiny)
+            width = torch.cdist(drawn, drawn).square().median()
+            width = torch.where(width > 0, width, 1.0)
             alike = [_kernel(one, two, width) for one, two in ((z, z), (drawn, drawn), (z, drawn))]
             total = total + _mean_off(alike[0]) + _mean_off(alike[1]) - 2 * alike[2].mean()
         return total

@@ -61,7 +61,6 @@ class Cauchy(_LocationScale):
     """
 
     codable: ClassVar[bool] = False
-    codable: ClassVar[bool] = False
     heavy: ClassVar[bool] = True
     density: ClassVar[type[LocationScale]] = distributions.Cauchy
 

@@ -27,6 +27,7 @@ class VonMisesFisher(Posterior):
     """
 
     space: ClassVar[Space] = "sphere"
+    varied: ClassVar[bool] = False
 
     def check(self, latents: int) -> None:
         if latents < 2:

@@ -11,7 +11,7 @@ from torch import Tensor
 from taut.evaluation.pairs import Paired
 from taut.evaluation.space import Space
 from taut.report.images import to_rgb
-from taut.report.style import ACCENT, FAINT, GREY, INK, WIDTH, bare, figure, save, style
+from taut.report.style import ACCENT, FAINT, GREY, INK, PAPER, WIDTH, bare, figure, save, style
 
 if TYPE_CHECKING:
     from taut.runs import Run
@@ -52,11 +52,12 @@ def draw_difference(found: Paired, examples: Tensor, run: Run, names: tuple[str,
         panel.axvline(0, color=GREY, lw=0.6)
         top = panel.get_ylim()[1]
         panel.errorbar(
-            [found.mean], [1.04 * top], xerr=[2 * found.stderr], color=INK, marker="o", ms=3.5, lw=1, clip_on=False
+            [found.mean], [1.04 * top], xerr=[found.stderr], color=INK, marker="o", ms=3.5, lw=1, clip_on=False
         )
         panel.annotate(
             f"mean {_signed(found.mean)} ± {found.stderr:.2f} nats", (found.mean, 1.04 * top), (7, 5),
             textcoords="offset points", fontsize=8, color=INK,
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},  # the line at 0 may pass behind
         )  # fmt: skip
         panel.set(xlabel=f"{found.what} of {names[0]} less that of {names[1]}, nats per example", yticks=[])
         panel.set_ylim(top=1.12 * top)

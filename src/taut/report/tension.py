@@ -110,7 +110,8 @@ def _bound(panel: Axes, total: float, discrete: bool, crowd: Crowd) -> list[tupl
     found.append(
         (f"R + D = {_figures(total)} ≥ H", (start + 0.45 * (end - start), total - start - 0.45 * (end - start)))
     )
-    crowd.corner("below R + D = H", "no model can lie;", f"H ≤ {_figures(total)} nats", total=total)
+    # the line is where the best model has it, and H may be less: what is shaded is out of reach only below H itself
+    crowd.corner(f"H ≤ {_figures(total)} nats:", "R + D = H is here or lower,", "and below it no model", total=total)
     return found
 
 
