@@ -12,14 +12,14 @@ from torch import nn
 
 import taut
 from taut.cli import main
-from taut.config import parse
+from taut.config import parse, to_tree
 from taut.data import Batch, Data, Statistics, Support, open_data
 from taut.distributions import Chain, DiagonalNormal, Diffusion, Levels, Reals, Sampling, divergence, tempered, worst
 from taut.errors import InputError
 from taut.evaluation import Subject, bounds, evaluate, gaps
 from taut.evaluation.coordinates import require_real
 from taut.experiment import Experiment, resolve
-from taut.likelihoods import Bernoulli, Categorical, Gaussian, PixelCNN
+from taut.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood, PixelCNN
 from taut.likelihoods import Diffusion as DiffusionLikelihood
 from taut.model import Model, draw
 from taut.networks import MLP, DenoisingMLP, Noise
@@ -287,6 +287,30 @@ def test_beliefs_in_independent_elements_are_bounded_by_their_own_probability(su
     assert abs(drawn.mean() - rows.mean.detach().mean()) < 0.1 * top
 
 
+LEVELLED = [name for name, member in sorted(Likelihood.members.items()) if not member.joint and not member.continuous]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in LEVELLED if Likelihood.members[name]().fits(Support("integers", 256))]
+)
+def test_any_likelihood_of_levels_is_a_belief(name):
+    torch.manual_seed(0)
+    shape, support = (1, 4, 4), Support("integers", 256)
+    spec = DiffusionLikelihood(belief=Likelihood.members[name](), sampling=Sampling(steps=5))
+    assert parse(Likelihood, to_tree(spec)) == spec
+    head = spec.build(shape, support, Statistics(torch.full(shape, 100.0), torch.full(shape, 60.0)))
+    with torch.no_grad():
+        head.denoiser.last.weight.normal_(std=0.1)
+    out = torch.randn(3, spec.maps, *shape).requires_grad_()
+    x = torch.randint(0, 256, (3, *shape)).float()
+    log_prob = head(out).log_prob(x)
+    assert torch.isfinite(log_prob).all()
+    (gradient,) = torch.autograd.grad(log_prob.sum(), out)
+    assert torch.isfinite(gradient).all()
+    assert gradient.any()
+    support.check(head(out).sample(), "x")
+
+
 @pytest.mark.parametrize("support", [Support("real"), Support("unit"), Support("real", whole=True)], ids=str)
 def test_a_density_is_of_the_data_in_their_own_units(support):
     shape, half = (3,), 0.5 if support.whole else 0.0
@@ -443,7 +467,7 @@ def test_training_on_exponentiated_weights_is_refused_before_it_begins(name, est
         objective = {"part": part, "samples": 2, "estimator": estimator if layered else []}
         experiment = parse(Experiment, {"data": Data("digits"), **plan(name, objective=objective)})
         if refused:
-            with pytest.raises(InputError, match=r"^objective: IWAE exponentiates weights, .* are noisy; choose ELBO"):
+            with pytest.raises(InputError, match=r"^objective: IWAE exponentiates weights, .* is noisy; choose ELBO"):
                 resolve(experiment, data)
         else:
             resolve(experiment, data)

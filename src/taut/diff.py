@@ -6,9 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
+from taut.distributions.exactness import in_words
 from taut.errors import InputError
 from taut.evaluation import Progress, Subject, bounds
-from taut.evaluation.coordinates import glance, said
+from taut.evaluation.coordinates import glance
 from taut.evaluation.pairs import Paired, paired, require_alike
 from taut.evaluation.subject import require_positive
 from taut.runs import Run
@@ -48,12 +49,10 @@ def difference(
                          "measure anew: say --samples K too")  # fmt: skip
     subjects = [run.subject(None, seed, root) for run in (first, second)]
     require_alike(*(subject.identity for subject in subjects))
-    if samples is not None and samples > 1:
-        for i, subject in enumerate(subjects):
-            if (kind := glance(subject.vae).exactness) != "exact":
-                which = ("first", "second")[i]
-                raise InputError("--samples", f"is {samples}, and the weights of the {which} run are {said(kind)}, so that it "
-                                 "has no importance-weighted bound", "compare ELBOs: --samples 1")  # fmt: skip
+    for which, subject in zip(("first", "second"), subjects, strict=True):
+        if (samples or 1) > 1 and (kind := glance(subject.vae).exactness) != "exact":
+            why = f"is {samples}, and the weights of the {which} run are {in_words(kind)}, so that it has no such bound"
+            raise InputError("--samples", why, "compare ELBOs: --samples 1")
     if samples is None:
         kept = [_tightest(subject) for subject in subjects]
         if None in kept:

@@ -14,11 +14,20 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-__all__ = ["Exactness", "worst"]
+__all__ = ["Exactness", "in_words", "worst"]
 
 Exactness: TypeAlias = Literal["exact", "bound", "noisy"]
 
 _ORDER: tuple[Exactness, ...] = ("exact", "bound", "noisy")
+
+
+def in_words(kind: Exactness) -> str:
+    """What a density of a kind is, after "it is".
+
+    >>> in_words("bound"), in_words("noisy")
+    ('a bound', 'noisy')
+    """
+    return "a bound" if kind == "bound" else kind
 
 
 def worst(*parts: object) -> Exactness:

@@ -24,12 +24,13 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from taut.data import Batch
-from taut.distributions import Exactness, NonCentred, worst
+from taut.distributions import NonCentred, worst
+from taut.distributions.exactness import in_words
 from taut.errors import InputError
 from taut.model import VAE, Pick, Site, Step, Trace, fold
 from taut.training import seeded
 
-__all__ = ["Coordinates", "Start", "glance", "require_exact", "require_real", "said", "still"]
+__all__ = ["Coordinates", "Start", "glance", "require_exact", "require_real", "still"]
 
 Start: TypeAlias = Literal["prior", "posterior"]
 
@@ -181,9 +182,6 @@ def require_exact(density: Distribution, what: str) -> None:
         InputError: with what serves instead.
     """
     if (kind := worst(density)) != "exact":
-        raise InputError(what, f"needs exact densities, and {type(density).__name__} is {said(kind)}", "read its ELBO")
-
-
-def said(kind: Exactness) -> str:
-    """What a density is, in words."""
-    return "a bound" if kind == "bound" else kind
+        raise InputError(
+            what, f"needs exact densities, and {type(density).__name__} is {in_words(kind)}", "read its ELBO"
+        )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from taut.distributions.exactness import in_words
 from taut.evaluation.aggregate import aggregate
 from taut.evaluation.bounds import Bounds, bounds
-from taut.evaluation.coordinates import glance, said
+from taut.evaluation.coordinates import glance
 from taut.evaluation.subject import Progress, Subject, require_positive
 from taut.model import VAE
 from taut.training import active_units, standard_error
@@ -97,7 +98,7 @@ def _numbers(full: Bounds, part: Bounds, samples: int, few: bool) -> dict[str, A
     elbo = full.elbo
     numbers["elbo"], numbers["elbo_stderr"] = float(elbo.mean()), standard_error(elbo)
     if part.importance is None:
-        numbers["iw"] |= {"k": 1 if few else samples, "why": NOISY.format(said(full.exactness))}
+        numbers["iw"] |= {"k": 1 if few else samples, "why": NOISY.format(in_words(full.exactness))}
         return numbers
     numbers["iw"]["ess"] = float(part.ess.mean())
     if few:

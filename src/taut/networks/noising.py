@@ -116,7 +116,7 @@ class _Learned(nn.Module):
 
     @property
     def ends(self) -> Tensor:
-        first = self.first.clamp(-MOST, 0)
+        first = self.first.clamp(-MOST, MOST - 1)
         return torch.stack([first, (first + self.log_width.exp()).clamp(max=MOST)])
 
     def between(self, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from taut.config import Part
 from taut.data import Batch
 from taut.distributions import worst
+from taut.distributions.exactness import in_words
 from taut.errors import InputError
 from taut.layers import Layer
 from taut.likelihoods import Likelihood
@@ -76,8 +77,8 @@ class Objective(Part, family=True):
     def _require_exact(self, layers: Sequence[Layer], likelihood: Likelihood | None) -> None:
         for name, part in (("likelihood", likelihood), *(("prior", layer.prior) for layer in layers)):
             if (kind := worst(part)) != "exact":
-                said = "a bound" if kind == "bound" else kind
-                why = f"{type(self).__name__} exponentiates weights, and those of the {type(part).__name__} {name} are {said}"
+                of = f"the {type(part).__name__} {name}"
+                why = f"{type(self).__name__} exponentiates weights, and what {of} says of them is {in_words(kind)}"
                 raise InputError("objective", why, "choose ELBO")
 
     def _default(self, layer: Layer) -> Estimator:

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from taut.data import Batch, Dataset, Feed, Split, Support
+from taut.distributions.exactness import in_words
 from taut.errors import InputError
 from taut.evaluation.baselines.densities import BINARY, CONTINUOUS, DISCRETE, Fit, boundless
 from taut.evaluation.bounds import bounds
-from taut.evaluation.coordinates import said, still
+from taut.evaluation.coordinates import still
 from taut.evaluation.inference import Local, climb, examples_at_once, require_local, weigh
 from taut.evaluation.subject import Progress, Subject, Tick, require_positive, seed_of
 from taut.model import VAE
@@ -114,7 +115,7 @@ def _own(
     if not subject.vae.layers and found.exactness == "exact":
         return found.elbo, [_row("this model", found.elbo, found.elbo, None, "log p(x)")]
     text = "≤ log p(x)" + (", by the encoder's q" if subject.vae.layers else "")
-    text += "" if found.exactness == "exact" else f", {said(found.exactness)}"
+    text += "" if found.exactness == "exact" else f", {in_words(found.exactness)}"
     rows = [_row("this model, ELBO", found.elbo, found.elbo, None, text)]
     if samples > 1 and found.importance is not None:
         text = "≤ log p(x), importance-weighted"
