@@ -138,6 +138,10 @@ class Levels:
         shift: a, broadcasts against x.
         scale: b > 0, one for all elements, ().
         count: L.
+
+    >>> end, gamma = Levels(torch.tensor(1.0), torch.tensor(1.0), 3), torch.tensor(-1.0)
+    >>> end.log_probs(torch.zeros(1, 1), gamma).exp()                             # z_0 = 0 is the level in the middle
+    tensor([[[0.1697, 0.6606, 0.1697]]])
     """
 
     shift: Tensor

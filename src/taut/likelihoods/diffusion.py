@@ -1,7 +1,6 @@
 """A likelihood that is a diffusion model: all elements of x together, out of noise, told of z at every step.
 
-    log p(x|z) ≥ the bound of :mod:`taut.distributions.diffusion`, with the decoder's maps of z beside z_t in the
-    denoiser
+    log p(x|z) ≥ the bound of :mod:`taut.distributions.diffusion`, the denoiser told z_t and the decoder's maps of z
 
 This is a diffusion decoder (Preechakul et al. 2022; with a rate, as in DiffuseVAE, Pandey et al. 2022); with no layers
 of latents it is the variational diffusion model itself (Kingma et al. 2021).
@@ -13,7 +12,8 @@ which any likelihood of levels may make of its numbers, and what it makes of z_t
     ŷ_d = Σ_l y_d(l) P_d(l) N(z_td; α_t y_d(l), σ_t²) / Σ_l P_d(l) N(z_td; α_t y_d(l), σ_t²),     v̂ = (α_t z_t − ŷ)/σ_t
 
 If the elements of x were independent with such probabilities, this would be exact at every t, and the bound their log
-P(x). So it starts, at the levels' frequencies or near them. Where there are many levels the network gives the velocity.
+P(x) but for what is left at its ends. So it starts, about where the data's mean and deviation are. Where there are many
+levels the network gives the velocity.
 
 **Units.** y = (x − a)/b. a is the mean of each element. For real numbers b is the deviation of each, and the Jacobian
 −Σ log b is in the bound; for levels and for numbers from 0 to 1 one b serves for all elements, so that levels stay
@@ -69,6 +69,13 @@ class Diffusion(Likelihood):
         draws: times and noises of each example in a step.
         steps: how many the bound is of; if left open, of infinitely many.
         sampling: how x is drawn.
+
+    >>> seed = torch.manual_seed(0)
+    >>> statistics = Statistics(torch.full((1, 8, 8), 5.0), torch.full((1, 8, 8), 4.0))
+    >>> head = Diffusion(sampling=Sampling("ddim", 5)).build((1, 8, 8), Support("integers", 17), statistics)
+    >>> p = head(torch.zeros(2, head.outputs, 1, 8, 8))
+    >>> p.sample().shape, p.exactness
+    (torch.Size([2, 1, 8, 8]), 'noisy')
     """
 
     exactness: ClassVar[Exactness] = "noisy"

@@ -57,6 +57,10 @@ class DenoisingMLP(Denoiser):
         blocks: how many.
         waves: n of each sin and cos of 2ⁿ π z by which z is shown besides itself.
         activation: inside the blocks.
+
+    >>> network = DenoisingMLP().build((5,), state=2)
+    >>> network(torch.zeros(3, 5), torch.zeros(3), torch.zeros(3, 2)).shape
+    torch.Size([3, 1, 5])
     """
 
     width: int = 256
@@ -83,6 +87,10 @@ class UNet(Denoiser):
         blocks: residual blocks at each scale, on either way.
         waves: n of each sin and cos of 2ⁿ π z by which z is shown besides itself.
         activation: inside the blocks.
+
+    >>> network = UNet(channels=(8, 16)).build((1, 9, 7), maps=2, outputs=4)
+    >>> network(torch.zeros(3, 1, 9, 7), torch.zeros(3), maps=torch.zeros(3, 2, 1, 9, 7)).shape
+    torch.Size([3, 4, 1, 9, 7])
     """
 
     channels: tuple[int, ...] = (32, 64)

@@ -40,8 +40,8 @@ class Noise:
         pieces: B, of a learned one.
 
     >>> course = Noise(gamma=(-8.0, 0.0, 4.0)).build()
-    >>> course.between(torch.tensor([0.0, 0.25, 0.5, 1.0]))[0] * 12 - 8
-    tensor([-8., -4.,  0.,  4.])
+    >>> course.between(torch.tensor([0.0, 0.25, 0.75, 1.0]))[0] * 12 - 8
+    tensor([-8., -4.,  2.,  4.])
     """
 
     course: Literal["linear", "cosine", "learned"] = "linear"
