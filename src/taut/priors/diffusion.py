@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from taut import distributions
@@ -41,6 +40,7 @@ class Diffusion(Prior):
         steps: how many the bound is of; if left open, of infinitely many.
         sampling: how z is drawn.
 
+    >>> import torch
     >>> seed = torch.manual_seed(0)
     >>> p = Diffusion(draws=5).build((3,), 0)(torch.zeros(9000, 0))               # untrained it is N(0, I)
     >>> round(p.log_prob(torch.zeros(9000, 3)).mean().item(), 2)                  # −3/2 log 2π = −2.757
