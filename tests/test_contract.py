@@ -17,12 +17,12 @@ from torch import nn
 from taut.config import options, parse, to_tree
 from taut.data import Batch, Statistics, Support
 from taut.distributions import DiagonalNormal as Normal
-from taut.distributions import central, divergence, drawn
+from taut.distributions import Sampling, central, divergence, drawn, worst
 from taut.errors import InputError
 from taut.layers import Layer, default_prior, fits
 from taut.likelihoods import Bernoulli, Likelihood
 from taut.model import Model
-from taut.networks import MLP, Conv, Network
+from taut.networks import MLP, Conv, Denoiser, Network, Noise
 from taut.objectives import Estimator, Learner, Objective, Penalty, Schedule
 from taut.posteriors import DiagonalNormal, Posterior
 from taut.priors import EncoderPrior, Prior, StandardNormal
@@ -30,7 +30,7 @@ from taut.training import Optimiser
 
 torch.set_num_threads(1)
 
-FAMILIES = (Prior, Posterior, Likelihood, Network, Layer, Objective, Estimator, Penalty, Schedule, Optimiser)
+FAMILIES = (Prior, Posterior, Likelihood, Network, Denoiser, Layer, Objective, Estimator, Penalty, Schedule, Optimiser)
 MEMBERS = [(family, name) for family in FAMILIES for name in sorted(family.members)]
 SHAPES = ((5,), (1, 9, 7), (3, 8, 8))
 SUPPORTS = (
@@ -189,6 +189,7 @@ def test_priors(spec, event, state):
     same(module, shaken(seeded(lambda: placed(spec, event, state))))
     p = module(torch.randn(6, state, generator=torch.Generator().manual_seed(0)))
     assert (p.batch_shape, p.event_shape) == ((6,), event)
+    assert worst(p) == spec.exactness
     z = p.sample()
     assert z.shape == (6, *event)
     assert inside(z, spec.space or "real")
@@ -219,6 +220,7 @@ def test_posteriors(spec, event):
     params = torch.randn(6, module.width, generator=torch.Generator().manual_seed(0)).requires_grad_()
     q = module(params)
     assert (q.batch_shape, q.event_shape) == ((6,), module.event)
+    assert worst(q) == "exact", "bounds weigh by log q(z)"
     z, log_q = seeded(lambda: drawn(q))
     assert z.shape == q.mean.shape == central(q).shape == (6, *module.event)
     assert log_q.shape == (6,)
@@ -283,7 +285,8 @@ def test_likelihoods(spec, shape):
         assert spec.averaged == (not hasattr(d, "centre"))
         assert x.dtype == out.dtype
         assert not x.requires_grad, "a sample carries no gradient"
-        if not spec.continuous:
+        assert worst(d) == spec.exactness
+        if not spec.density(support):
             support.check(x, "x")
         log_prob = d.log_prob(x)
         assert log_prob.shape == (6,)
@@ -322,6 +325,31 @@ def test_networks(spec, shape):
     x = torch.randn(4, *shape, generator=torch.Generator().manual_seed(2)).double()
     for whole, part in zip(encoder(x), encoder(x[:2]), strict=False) if spec.maps else [(encoder(x), encoder(x[:2]))]:
         torch.testing.assert_close(whole[:2], part)
+
+
+@members(Denoiser)
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 3, 11), (1, 1, 5)], ids=str)
+def test_denoisers(spec, shape):
+    generator = torch.Generator().manual_seed(0)
+    z, gamma = torch.randn(4, *shape, generator=generator), torch.linspace(-10, 6, 4)
+    h, maps = torch.randn(4, 3, generator=generator), torch.randn(4, 2, *shape, generator=generator)
+    for state, count, outputs in ((0, 0, 1), (3, 0, 2), (0, 2, 1), (3, 2, 3)):
+        build = lambda sizes=(state, count, outputs): spec.build(shape, *sizes)  # noqa: E731
+        try:
+            network = seeded(build)
+        except InputError as error:
+            assert error.field == "model.network" and len(shape) == 1, "images of every size are taken"
+            return
+        same(network, seeded(build))
+        told = (h if state else None, maps if count else None)
+        assert not network(z, gamma, *told).any(), "it starts as the network of N(0, I)"
+        out = shaken(network)(z, gamma, *told)
+        assert out.shape == (4, outputs, *shape)
+        reached(out.square().sum(), network)
+        assert not torch.equal(network(z, gamma + 1, *told), out), "it is told the noise"
+        # examples do not see one another
+        some = [None if each is None else each[:2] for each in told]
+        torch.testing.assert_close(network(z[:2], gamma[:2], *some), out[:2])
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 2), (1, 28, 20), (2, 3, 11), (1, 16, 5)], ids=str)
@@ -474,6 +502,21 @@ def test_any_prior_posterior_and_network_go_together(prior, posterior, network):
         lambda: Schedule.members["Linear"](share=1.0),
         lambda: Likelihood.members["DiscretisedLogisticMixture"](components=0),
         lambda: Schedule.members["Linear"](epochs=-1.0),
+        lambda: Denoiser.members["UNet"](channels=()),
+        lambda: Denoiser.members["UNet"](blocks=0),
+        lambda: Denoiser.members["UNet"](waves=(13,)),
+        lambda: Denoiser.members["DenoisingMLP"](width=0),
+        lambda: Prior.members["Diffusion"](draws=0),
+        lambda: Prior.members["Diffusion"](steps=0),
+        lambda: Likelihood.members["Diffusion"](maps=0),
+        lambda: Sampling(steps=0),
+        lambda: Noise(pieces=0),
+        lambda: Noise(gamma=(-10.0,)),
+        lambda: Noise(gamma=(6.0, -10.0)),
+        lambda: Noise(gamma=(-10.0, 2.0, 2.0, 6.0)),
+        lambda: Noise(gamma=(-100.0, 6.0)),
+        lambda: Noise(gamma=(-10.0, math.nan)),
+        lambda: Noise("cosine", gamma=(-10.0, 0.0, 6.0)),
     ],
 )
 def test_sizes_that_make_no_sense_are_refused(make):

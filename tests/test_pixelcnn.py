@@ -300,7 +300,7 @@ def test_conditionals_must_fit():
         InputError, match=r"^model.likelihood: PixelCNN of Gaussian is no likelihood of values \{0, 1\}; "
     ):
         Model(likelihood=PixelCNN(conditional=Gaussian())).resolved((1, 4, 4), BINARY)
-    with pytest.raises(InputError, match=r"^conditional: is itself autoregressive; name "):
+    with pytest.raises(InputError, match=r"^conditional: is PixelCNN, itself a model of all elements together; name "):
         PixelCNN(conditional=PixelCNN())
 
 

@@ -234,13 +234,18 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
     """The numbers of a model, each with its error, its unit and what it is, in aligned columns."""
     rows: list[tuple[str, str, str, str, str]] = []
     latent = summary["latent_dim"] > 0
+    kind = summary.get("exactness", "exact")
     if summary["elbo"] is None:
         rows.append(("ELBO", "–", "", "", summary.get("why", "")))
     else:
         iw = summary["iw"]
-        name, what = ("ELBO", "≤ log p(x)") if latent else ("log p(x)", "exact: there are no latents")
+        name, what = (
+            ("ELBO", "≤ log p(x)") if latent or kind != "exact" else ("log p(x)", "exact: there are no latents")
+        )
+        if kind == "noisy":
+            what += f", {iw['k']:,} draw{'s'[: iw['k'] != 1]} an example; ± holds their noise; no IW-k: weights must be exact"
         rows.append((name, number(summary["elbo"]), f"± {number(summary['elbo_stderr'])}", "nats", what))
-        if iw["k"] > 1:
+        if iw["value"] is not None and iw["k"] > 1:
             on = "" if iw["n"] == summary["n"] else f", gain on {iw['n']:,}"
             how = "tighter" if iw["value"] > summary["elbo"] + VISIBLE else "no tighter: all draws weigh nearly alike"
             what = f"≤ log p(x), {how} (ESS {number(iw['ess'], 1)}{on})"

@@ -6,8 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
+from taut.distributions.exactness import in_words
 from taut.errors import InputError
 from taut.evaluation import Progress, Subject, bounds
+from taut.evaluation.coordinates import glance
 from taut.evaluation.pairs import Paired, paired, require_alike
 from taut.evaluation.subject import require_positive
 from taut.runs import Run
@@ -47,13 +49,18 @@ def difference(
                          "measure anew: say --samples K too")  # fmt: skip
     subjects = [run.subject(None, seed, root) for run in (first, second)]
     require_alike(*(subject.identity for subject in subjects))
+    for which, subject in zip(("first", "second"), subjects, strict=True):
+        if (samples or 1) > 1 and (kind := glance(subject.vae).exactness) != "exact":
+            why = f"is {samples}, and the weights of the {which} run are {in_words(kind)}, so that it has no such bound"
+            raise InputError("--samples", why, "compare ELBOs: --samples 1")
     if samples is None:
         kept = [_tightest(subject) for subject in subjects]
         if None in kept:
-            samples = 100
+            samples = 100 if all(glance(subject.vae).exactness == "exact" for subject in subjects) else 1
         else:
             k = max(settings["k"] for settings, _ in kept)
             require_alike(*(settings for settings, _ in kept), mend=f"measure both alike: --samples {k}")
+            k = k if all("importance" in found for _, found in kept) else 1  # what is noisy has its ELBO alone
             return paired(*(_values(k, found) for _, found in kept), _name(k)), kept[0][1]["example"]
     index = subjects[0].some(1000 if limit is None else limit)
     n, sides = len(index), []

@@ -59,7 +59,8 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     reading, training = data.reading, experiment.training
     training.require_device()
     experiment = replace(experiment, model=experiment.model.resolved(reading.shape, reading.support))
-    experiment = replace(experiment, objective=experiment.objective.resolved(experiment.model.layers))
+    model = experiment.model
+    experiment = replace(experiment, objective=experiment.objective.resolved(model.layers, model.likelihood))
     for layer in experiment.model.layers:
         layer.prior.check(len(data.train))
     training = replace(training, batch=min(training.batch, len(data.train)))

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from taut.data import Batch, Statistics, Support
-from taut.distributions import Divergence, central, divergence, drawn, fold, sampled, tempered
+from taut.distributions import Divergence, Exactness, central, divergence, drawn, fold, sampled, tempered, worst
 from taut.errors import InputError
 from taut.layers import Layer, Plain
 from taut.likelihoods import Likelihood, default_likelihood, require_fit
@@ -183,6 +183,11 @@ class Trace:
     def proper(self) -> bool:
         """Whether every posterior has a density, so that an evidence lower bound exists."""
         return all(getattr(step.q, "proper", True) for step in self.steps)
+
+    @property
+    def exactness(self) -> Exactness:
+        """What the weights are: the worst of what its densities are."""
+        return worst(self.likelihood, *(density for step in self.steps for density in (step.q, step.p)))
 
 
 def draw(site: Site) -> Step:

@@ -8,7 +8,7 @@ from dataclasses import fields
 
 from taut.layers import Layer
 from taut.likelihoods import Likelihood
-from taut.networks import Cell, Network
+from taut.networks import Cell, Denoiser, Network
 from taut.objectives import Estimator, Objective, Penalty, Schedule
 from taut.posteriors import Posterior
 from taut.priors import Prior
@@ -16,7 +16,9 @@ from taut.training import Optimiser
 
 __all__ = ["FAMILIES", "describe_parts"]
 
-FAMILIES = (Prior, Posterior, Likelihood, Network, Cell, Layer, Objective, Estimator, Penalty, Schedule, Optimiser)
+FAMILIES = (
+    Prior, Posterior, Likelihood, Network, Cell, Denoiser, Layer, Objective, Estimator, Penalty, Schedule, Optimiser
+)  # fmt: skip
 
 
 def describe_parts() -> Iterator[str]:

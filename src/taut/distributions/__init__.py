@@ -7,9 +7,11 @@ from taut.distributions.chain import Chain
 from taut.distributions.correlated import FullNormal, LowRankNormal
 from taut.distributions.counts import BetaBinomial, Binomial, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from taut.distributions.course import Choose, Conditional, Continuum, Course, Position, draw_levels
+from taut.distributions.diffusion import Diffusion, Levels, NoiseCourse, Reals, Sampling
 from taut.distributions.discrete import AutoregressiveOneHot, Bits, OneHot, one_hot
 from taut.distributions.divergence import Divergence, divergence, register_divergence, sampled
 from taut.distributions.draws import central, drawn, fold, same_noise
+from taut.distributions.exactness import Exactness, worst
 from taut.distributions.factorised import Affine, Factorised
 from taut.distributions.flow import Coupling, Flow, import_zuko
 from taut.distributions.inverse import InverseAutoregressive
@@ -43,26 +45,32 @@ __all__ = [
     "Course",
     "Delta",
     "DiagonalNormal",
+    "Diffusion",
     "DiscretisedLogistic",
     "DiscretisedLogisticMixture",
     "Divergence",
     "Embedded",
+    "Exactness",
     "Factorised",
     "Flow",
     "FullNormal",
     "InverseAutoregressive",
     "Laplace",
+    "Levels",
     "Logistic",
     "LowRankNormal",
     "Mixture",
     "NegativeBinomial",
+    "NoiseCourse",
     "NonCentred",
     "OneHot",
     "Poisson",
     "Position",
     "Quantised",
+    "Reals",
     "RelaxedBits",
     "RelaxedOneHot",
+    "Sampling",
     "StraightThrough",
     "TruncatedNormal",
     "UniformSphere",
@@ -81,4 +89,5 @@ __all__ = [
     "sampled",
     "tempered",
     "unit",
+    "worst",
 ]

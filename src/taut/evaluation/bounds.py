@@ -6,6 +6,9 @@ With z_1 … z_K ~ q(z|x) and log w_k = log p(x, z_k) − log q(z_k|x),
     IW-K   = log (1/K) Σ_k w_k                            E[IW-K] rises to log p(x) with K  (Burda et al. 2016)
     ESS    = (Σ w_k)² / Σ w_k²                            effective number of the K samples
 
+Where a density is noisy or itself a bound there is no importance-weighted bound: the mean of exponentials of noise is
+too large. Its ELBO is a mean, and its standard error over examples holds what the noise adds.
+
 Samples are taken a few at a time and folded into running sums, so memory does not grow with K.
 """
 
@@ -19,7 +22,8 @@ import torch
 from torch import Tensor
 
 from taut.data import Batch
-from taut.distributions import fold
+from taut.distributions import Exactness, fold
+from taut.evaluation.coordinates import glance
 from taut.evaluation.subject import Progress, Subject, Tick, require_positive
 from taut.model import VAE, draw
 
@@ -36,20 +40,23 @@ class Bounds:
     Attributes:
         distortion: (N,) mean over the samples.
         rate: (N,) likewise.
-        importance: (N,) the IW-K bound.
-        ess: (N,) effective sample size, 1 to K.
         proper: whether the ELBO exists.
-        kl: a (G_l,) mean divergence per latent dimension for each layer, over examples; one group where it does not come apart.
+        exactness: what the weights are.
+        kl: a (G_l,) mean divergence per latent dimension for each layer, over examples; one group where it does not
+            come apart.
         variance: a (D_l,) variance of the posterior means over examples, for each layer.
+        importance: (N,) the IW-K bound; ``None`` where weights are not exact.
+        ess: (N,) effective sample size, 1 to K; likewise.
     """
 
     distortion: Tensor
     rate: Tensor
-    importance: Tensor
-    ess: Tensor
     proper: bool
+    exactness: Exactness
     kl: list[Tensor]
     variance: list[Tensor]
+    importance: Tensor | None
+    ess: Tensor | None
 
     @property
     def elbo(self) -> Tensor:
@@ -82,10 +89,14 @@ def bounds(
     square = [found[f"square.{i}"].sum(0) / n for i in layers]
     variance = [(s - m.square()) * n / max(1, n - 1) for s, m in zip(square, mean, strict=True)]
     return Bounds(
-        *(found[name] for name in ("distortion", "rate", "importance", "ess")),
+        found["distortion"],
+        found["rate"],
         proper=bool(found["proper"].all()),
+        exactness=glance(vae).exactness,
         kl=[found[f"kl.{i}"].sum(0) / n for i in layers],
         variance=variance,
+        importance=found.get("importance"),
+        ess=found.get("ess"),
     )
 
 
@@ -96,7 +107,7 @@ def _weigh(vae: VAE, samples: int, batch: Batch, tick: Tick) -> dict[str, Tensor
     evidence = vae.evidence(batch)
     first = second = torch.full((n,), -math.inf, device=batch.x.device, dtype=torch.float64)
     sums: dict[str, Tensor] = {}
-    done, proper = 0, True
+    done, proper, exact = 0, True, True
     while done < samples:
         k = min(at_once, samples - done)
         trace = vae.descend(vae.root(k * n), [fold(e, k) for e in evidence], draw, k)
@@ -111,14 +122,15 @@ def _weigh(vae: VAE, samples: int, batch: Batch, tick: Tick) -> dict[str, Tensor
             here[f"kl.{i}"] = trace.unfold(step.kl.parts).double().sum((0, 1))[None]
             here[f"mean.{i}"] = trace.unfold(step.q.mean.flatten(1)).double().sum(0)
         sums = {key: sums[key] + value if sums else value for key, value in here.items()}
-        proper = proper and trace.proper
+        proper, exact = proper and trace.proper, exact and trace.exactness == "exact"
         done += k
         tick(done / samples)
     found = {key: value / samples for key, value in sums.items()}
     for i in range(len(vae.layers)):
         means = found[f"mean.{i}"]
         found[f"mean.{i}"], found[f"square.{i}"] = means.sum(0)[None], means.square().sum(0)[None]
-    found["importance"], found["ess"] = first - math.log(samples), (2 * first - second).exp()
+    if exact:
+        found["importance"], found["ess"] = first - math.log(samples), (2 * first - second).exp()
     return found | {"proper": torch.full((n,), proper)}
 
 

@@ -24,12 +24,13 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from taut.data import Batch
-from taut.distributions import NonCentred, fold
+from taut.distributions import NonCentred, fold, worst
+from taut.distributions.exactness import in_words
 from taut.errors import InputError
-from taut.model import VAE, Pick, Site, Step, Trace, pick_prior
+from taut.model import VAE, Pick, Site, Step, Trace
 from taut.training import seeded
 
-__all__ = ["Coordinates", "Start", "require_exact", "require_real", "still"]
+__all__ = ["Coordinates", "Start", "glance", "require_exact", "require_real", "still"]
 
 Start: TypeAlias = Literal["prior", "posterior"]
 
@@ -153,21 +154,25 @@ def require_real(vae: VAE, what: str, start: Start = "prior") -> None:
         InputError: with what serves instead.
     """
     instead = "take the importance-weighted bound: --samples 5000"
+    trace = glance(vae)
+    for density in (trace.likelihood, *(step.p for step in trace.steps)):
+        require_exact(density, what)
     if not vae.layers:
         raise InputError(what, "integrates over latents, and the model has none", "leave it out: its ELBO is exact")
     for layer in vae.layers:
         if layer.space != "real":
             kind = {"sphere": "points of a sphere", "categories": "categories", "bits": "zeros and ones"}[layer.space]
             raise InputError(what, f"needs latents that are real numbers, and the model's are {kind}", instead)
-    with seeded(0, vae.shift.device), torch.no_grad():
-        trace = vae.generate(1, pick_prior())
-        steps = vae(Batch(vae.shift.unsqueeze(0))).steps
-    for density in (trace.likelihood, *(step.p for step in trace.steps)):
-        require_exact(density, what)
-    if start == "posterior" and not all(getattr(step.q, "proper", True) for step in steps):
+    if start == "posterior" and not trace.proper:
         raise InputError(
             "start", "is posterior, and a point posterior has no density", "start from the prior (--start prior)"
         )
+
+
+def glance(vae: VAE) -> Trace:
+    """The pass of one example, the mean of the data, to see of what kind the densities are."""
+    with still(vae), seeded(0, vae.shift.device), torch.no_grad():
+        return vae(Batch(vae.shift.unsqueeze(0)))
 
 
 def require_exact(density: Distribution, what: str) -> None:
@@ -176,7 +181,7 @@ def require_exact(density: Distribution, what: str) -> None:
     Raises:
         InputError: with what serves instead.
     """
-    exactness = getattr(density, "exactness", "exact")
-    if exactness != "exact":
-        said = "a bound" if exactness == "bound" else "noisy"
-        raise InputError(what, f"needs exact densities, and {type(density).__name__} is {said}", "read its ELBO")
+    if (kind := worst(density)) != "exact":
+        raise InputError(
+            what, f"needs exact densities, and {type(density).__name__} is {in_words(kind)}", "read its ELBO"
+        )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from taut.distributions.exactness import in_words
 from taut.evaluation.aggregate import aggregate
 from taut.evaluation.bounds import Bounds, bounds
+from taut.evaluation.coordinates import glance
 from taut.evaluation.subject import Progress, Subject, require_positive
 from taut.model import VAE
 from taut.training import active_units, standard_error
@@ -14,6 +16,7 @@ from taut.training import active_units, standard_error
 __all__ = ["evaluate"]
 
 POINT = "a point posterior has no density, so no evidence lower bound exists"
+NOISY = "importance weights exponentiate log p, and the model's is {}: their mean would be too large"
 DENSITY = "the likelihood is a density of real numbers, which has no code length"
 
 
@@ -24,8 +27,9 @@ def evaluate(
     iw_limit: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Lower bounds of log p(x), mean over a split, in nats per example; without latents there is nothing to bound, and what
-    stands for the ELBO is log p(x) itself.
+    """Lower bounds of log p(x), mean over a split, in nats per example; without latents there is nothing to bound, and
+    what stands for the ELBO is log p(x) itself. Where a density is noisy (see :mod:`taut.distributions.exactness`)
+    there is no importance-weighted bound, ``iw`` says why, and the standard error of the ELBO holds that of the noise.
 
     Args:
         subject: model and examples.
@@ -42,16 +46,20 @@ def evaluate(
     require_positive("iw_limit", iw_limit)
     everyone = subject.first(limit)
     vae, reading, n = subject.vae, subject.reading, len(everyone)
-    samples = samples if vae.layers else 1
+    exactness = glance(vae).exactness
+    samples = samples if vae.layers or exactness == "noisy" else 1
     result: dict[str, Any] = {
         "data": reading.name,
         "split": subject.name,
         "n": n,
         "likelihood": likelihood_name(vae),
         "support": str(reading.support),
+        "exactness": exactness,
     }
     few = iw_limit is not None and iw_limit < n and samples > 1
-    if few:
+    if few and exactness != "exact":  # the ELBO of all, by a draw of each
+        full = part = bounds(subject, 1, everyone, progress)
+    elif few:
         chosen = subject.some(iw_limit, everyone)
         full = bounds(subject, 1, everyone, lambda done, total: progress(done, total + iw_limit))
         part = bounds(subject, samples, chosen, lambda done, total: progress(n + done, n + total))
@@ -82,13 +90,16 @@ def _numbers(full: Bounds, part: Bounds, samples: int, few: bool) -> dict[str, A
         "elbo_stderr": None,
         "distortion": float(full.distortion.mean()),
         "rate": float(full.rate.mean()),
-        "iw": {"k": samples, "value": None, "stderr": None, "ess": None, "n": len(part.importance)},
+        "iw": {"k": samples, "value": None, "stderr": None, "ess": None, "n": len(part.distortion)},
     }
     if not full.proper:
         numbers["rate"] = None
         return numbers
     elbo = full.elbo
     numbers["elbo"], numbers["elbo_stderr"] = float(elbo.mean()), standard_error(elbo)
+    if part.importance is None:
+        numbers["iw"] |= {"k": 1 if few else samples, "why": NOISY.format(in_words(full.exactness))}
+        return numbers
     numbers["iw"]["ess"] = float(part.ess.mean())
     if few:
         gain = part.importance - part.elbo

@@ -39,7 +39,7 @@ from taut.data import Batch
 from taut.distributions import Bent, drawn, fold
 from taut.errors import InputError
 from taut.evaluation.bounds import outputs, samples_at_once
-from taut.evaluation.coordinates import require_exact, still
+from taut.evaluation.coordinates import glance, require_exact
 from taut.evaluation.subject import Tick
 from taut.model import VAE, Pick, Site, Step, Trace, UpwardVAE, draw
 from taut.networks import Bend
@@ -284,13 +284,14 @@ def require_local(vae: VAE, what: str) -> None:
     Raises:
         InputError: with the reason.
     """
+    trace = glance(vae)
+    for density in (trace.likelihood, *(each for step in trace.steps for each in (step.p, step.q))):
+        require_exact(density, what)
     if not vae.layers:
         raise InputError(what, "needs latents, and the model has none", "leave it out: its ELBO is log p(x) itself")
     if isinstance(vae, UpwardVAE):
         raise InputError(what, "finds what each layer is told of an example, and Upward layers are told by one another",
                          "leave it out, or train layers that are Plain")  # fmt: skip
-    with still(vae), seeded(0, vae.shift.device), torch.no_grad():
-        trace = vae(Batch(vae.shift.unsqueeze(0)))
     for layer, step in zip(vae.layers, trace.steps, strict=True):
         if not getattr(step.q, "proper", True):
             raise InputError(what, "needs a q with a density, and the model's is a point", "train another posterior")
@@ -298,5 +299,3 @@ def require_local(vae: VAE, what: str) -> None:
             name = type(step.q).__name__
             raise InputError(what, f"needs a q with a spread, and all mass of {name} is on one value of z",
                              "leave it out: the ELBO is exact for that value")  # fmt: skip
-    for density in (trace.likelihood, *(each for step in trace.steps for each in (step.p, step.q))):
-        require_exact(density, what)

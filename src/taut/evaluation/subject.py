@@ -72,7 +72,7 @@ class Subject:
             "examples": digest_of({"x": self.split.x}),
             "support": str(self.reading.support),
             "binarisation": self.reading.binarize,
-            "density": bool(getattr(self.vae.decoder.head.spec, "continuous", False)),
+            "density": self.vae.decoder.head.spec.density(self.reading.support),
             "seed": self.seed,
             "weights": digest_of(self.vae.state_dict()),
             **self.facts,

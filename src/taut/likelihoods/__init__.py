@@ -3,6 +3,7 @@
 from taut.likelihoods.base import Likelihood
 from taut.likelihoods.continuous import ContinuousBernoulli, Gaussian, Laplace
 from taut.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from taut.likelihoods.diffusion import Diffusion
 from taut.likelihoods.discrete import (
     Bernoulli,
     BetaBinomial,
@@ -20,6 +21,7 @@ __all__ = [
     "Binomial",
     "Categorical",
     "ContinuousBernoulli",
+    "Diffusion",
     "DiscretisedLogistic",
     "DiscretisedLogisticMixture",
     "Gaussian",

@@ -18,7 +18,7 @@ from torch.nn.functional import softplus
 
 from taut.config import Part
 from taut.data import Statistics, Support
-from taut.distributions import Affine, Factorised
+from taut.distributions import Affine, Exactness, Factorised
 
 __all__ = ["LARGEST", "Head", "Likelihood", "bounded"]
 
@@ -45,6 +45,12 @@ class Likelihood(Part, family=True):
     averaged: ClassVar[bool] = True
     """Whether E[x|z] can be had: else a draw stands for it, always the same."""
 
+    exactness: ClassVar[Exactness] = "exact"
+    """What its log p(x|z) is: see :mod:`taut.distributions.exactness`."""
+
+    joint: ClassVar[bool] = False
+    """Whether it is a model of all elements together, so that it cannot be the likelihood of one of them in another."""
+
     codable: ClassVar[bool] = False
     """Whether x given z can be walked through, element by element, each one of finitely many levels."""
 
@@ -59,6 +65,10 @@ class Likelihood(Part, family=True):
     @abstractmethod
     def fits(self, support: Support) -> bool:
         """Whether this is a probability or density of such values."""
+
+    def density(self, support: Support) -> bool:
+        """Whether it is a density of such values, and no probability."""
+        return self.continuous
 
     @abstractmethod
     def outputs(self, support: Support) -> int:
@@ -83,9 +93,8 @@ class Likelihood(Part, family=True):
 
     def in_words(self, support: Support) -> str:
         """What the line about the data calls it."""
-        return (
-            f"{self.name} (values dequantised by uniform noise)" if self.continuous and support.discrete else self.name
-        )
+        dequantised = self.density(support) and support.discrete
+        return f"{self.name} (values dequantised by uniform noise)" if dequantised else self.name
 
     def units(self, support: Support, statistics: Statistics) -> tuple[Tensor, Tensor]:
         """(a, b) with x = a + b·y, for y in the units of :meth:`elementwise`; only densities use it."""

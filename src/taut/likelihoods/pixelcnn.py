@@ -51,6 +51,7 @@ class PixelCNN(Likelihood):
     """
 
     averaged: ClassVar[bool] = False
+    joint: ClassVar[bool] = True
     codable: ClassVar[bool] = True
 
     conditional: Likelihood | None = None
@@ -62,10 +63,9 @@ class PixelCNN(Likelihood):
         positive("channels", self.channels)
         positive("maps", self.maps)
         require_kernels(self.kernels)
-        if isinstance(self.conditional, PixelCNN):
-            raise InputError(
-                "conditional", "is itself autoregressive", "name the likelihood of one element, such as Bernoulli"
-            )
+        if self.conditional is not None and self.conditional.joint:
+            why = f"is {type(self.conditional).__name__}, itself a model of all elements together"
+            raise InputError("conditional", why, "name the likelihood of one element, such as Bernoulli")
 
     @property
     def name(self) -> str:

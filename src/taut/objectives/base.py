@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from taut.config import Part
 from taut.data import Batch
+from taut.distributions import worst
+from taut.distributions.exactness import in_words
 from taut.errors import InputError
 from taut.layers import Layer
+from taut.likelihoods import Likelihood
 from taut.model import VAE, Site, Step, Trace
 from taut.objectives.estimators import RLOO, VIMCO, Estimator, Pathwise, Score, require_samples
 from taut.objectives.penalties import Penalty
@@ -51,14 +54,16 @@ class Objective(Part, family=True):
         if self.samples < 1:
             raise InputError("samples", f"is {self.samples}", "give 1 or more")
 
-    def resolved(self: Self, layers: Sequence[Layer]) -> Self:
+    def resolved(self: Self, layers: Sequence[Layer], likelihood: Likelihood | None = None) -> Self:
         """This objective with an estimator for each layer.
 
         Raises:
-            InputError: where an estimator cannot serve its layer's posterior, or the objective cannot.
+            InputError: where an estimator cannot serve its layer's posterior, or the objective cannot serve the model.
         """
         if self.penalties and not layers:
             raise InputError("objective.penalties", "shape the code, and the model has no latents", "leave them off")
+        if self.weighs:
+            self._require_exact(layers, likelihood)
         given = self.estimator * len(layers) if len(self.estimator) == 1 else self.estimator
         given = given or tuple(self._default(layer) for layer in layers)
         if len(given) != len(layers):
@@ -68,6 +73,13 @@ class Objective(Part, family=True):
         for layer, estimator in zip(layers, given, strict=True):
             self._require(layer, estimator)
         return replace(self, estimator=given)
+
+    def _require_exact(self, layers: Sequence[Layer], likelihood: Likelihood | None) -> None:
+        for name, part in (("likelihood", likelihood), *(("prior", layer.prior) for layer in layers)):
+            if (kind := worst(part)) != "exact":
+                of = f"the {type(part).__name__} {name}"
+                why = f"{type(self).__name__} exponentiates weights, and what {of} says of them is {in_words(kind)}"
+                raise InputError("objective", why, "choose ELBO")
 
     def _default(self, layer: Layer) -> Estimator:
         if "Pathwise" in layer.posterior.estimators:

@@ -2,6 +2,7 @@
 
 from taut.priors.autoregressive import AR1, Autoregressive
 from taut.priors.base import EncoderPrior, Prior, Space, State
+from taut.priors.diffusion import Diffusion
 from taut.priors.discrete import AutoregressiveCategorical, Bernoulli, Categorical
 from taut.priors.flows import MAF, NSF, RealNVP
 from taut.priors.locationscale import Cauchy, Laplace, Logistic
@@ -20,6 +21,7 @@ __all__ = [
     "Categorical",
     "Cauchy",
     "ConditionalNormal",
+    "Diffusion",
     "EncoderPrior",
     "Laplace",
     "Logistic",

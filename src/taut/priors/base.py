@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 
 from taut.config import Part
 from taut.data import Statistics
+from taut.distributions import Exactness
 
 __all__ = ["EncoderPrior", "Prior", "Space", "State"]
 
@@ -44,6 +45,9 @@ class Prior(Part, family=True):
 
     alone: ClassVar[bool] = True
     """Whether it can stand at the top, where there is nothing above it."""
+
+    exactness: ClassVar[Exactness] = "exact"
+    """What its log p(z) is: see :mod:`taut.distributions.exactness`."""
 
     codable: ClassVar[bool] = False
     """Whether its density is a :class:`taut.distributions.Course`, or a mixture of them, so that latents can be coded by it."""

@@ -43,7 +43,8 @@ def key_numbers(summary: Mapping) -> dict[str, Fact]:
     density = str(summary.get("support", "")).startswith(("floats", "real"))
     evidence = "log p(x)" + (", a density: it may be positive" if density else "")
     where = f" Mean over {_whole(summary['n'])} {summary.get('split') or ''} examples." if summary.get("n") else ""
-    exact = summary.get("latent_dim") == 0
+    noisy = summary.get("exactness") == "noisy"
+    exact = summary.get("latent_dim") == 0 and not noisy
     name = "log p(x)" if exact else "ELBO"
     facts: dict[str, Fact] = {}
 
@@ -52,6 +53,7 @@ def key_numbers(summary: Mapping) -> dict[str, Fact]:
         what = "Exact, as there are no latents" if exact else f"A lower bound of {evidence}"
         hint = f"{what}. Higher is better.{where}"
         hint += " ±: standard error." if _there(error) else ""
+        hint += " Estimated by draws of times and noise, which ± holds; not importance-weighted." if noisy else ""
         facts[name] = Fact(_number(summary["elbo"]), _nats(error), hint, main=True)
     else:
         facts["ELBO"] = Fact("none", "", why, main=True)
@@ -67,7 +69,7 @@ def key_numbers(summary: Mapping) -> dict[str, Fact]:
         hint = f"The {name} shared out over the elements of x, in bits. Lower is better."
         hint += " Of a density, so it may be negative." if density else ""
         facts["Bits per dimension"] = Fact(_number(summary["bits_per_dim"], 3), "bits/dim", hint, main=True)
-    if exact:
+    if summary.get("latent_dim") == 0:
         return facts
     if _there(summary.get("distortion")):
         facts["Distortion"] = Fact(_number(summary["distortion"]), "nats", "−log p(x|z): what is lost in rebuilding x.")

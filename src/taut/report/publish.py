@@ -234,7 +234,8 @@ def _map(book: _Book, metrics: Sequence[dict]) -> None:
 
 
 def _posteriors(book: _Book, metrics: Sequence[dict]) -> None:
-    if not 0 < book.latents <= MOST or not book.proper or not book.run.real:
+    exact = book.run.summary.get("exactness", "exact") == "exact"
+    if not 0 < book.latents <= MOST or not book.proper or not book.run.real or not exact:
         return
     subject = book.run.subject(book.data)
     picture, caption = exact_posteriors(book.run, subject, subject.some(POSTERIORS), POSTERIORS)

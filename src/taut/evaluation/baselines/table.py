@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from taut.data import Batch, Dataset, Feed, Split, Support
+from taut.distributions.exactness import in_words
 from taut.errors import InputError
 from taut.evaluation.baselines.densities import BINARY, CONTINUOUS, DISCRETE, Fit, boundless
 from taut.evaluation.bounds import bounds
@@ -111,10 +112,12 @@ def _own(
     found = bounds(subject, samples, index, progress)
     if not found.proper:
         return None, [{"name": "this model, ELBO", "value": None, "what": "a point posterior has none"}]
-    if not subject.vae.layers:
+    if not subject.vae.layers and found.exactness == "exact":
         return found.elbo, [_row("this model", found.elbo, found.elbo, None, "log p(x)")]
-    rows = [_row("this model, ELBO", found.elbo, found.elbo, None, "≤ log p(x), by the encoder's q")]
-    if samples > 1:
+    text = "≤ log p(x)" + (", by the encoder's q" if subject.vae.layers else "")
+    text += "" if found.exactness == "exact" else f", {in_words(found.exactness)}"
+    rows = [_row("this model, ELBO", found.elbo, found.elbo, None, text)]
+    if samples > 1 and found.importance is not None:
         text = "≤ log p(x), importance-weighted"
         rows.append(_row(f"this model, IW-{samples}", found.importance, found.elbo, None, text))
     return found.elbo, rows
