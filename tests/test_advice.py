@@ -10,6 +10,7 @@ from taut.advice import Advice, remedies
 from taut.cli import main
 from taut.data import Data, Support
 from taut.experiment import Experiment
+from taut.layers import Plain
 from taut.likelihoods import Bernoulli
 from taut.model import Model
 from taut.objectives import ELBO, Constant, Linear
@@ -73,3 +74,10 @@ def test_the_terminal_says_it(capsys: pytest.CaptureFixture, tmp_path) -> None:
     assert main(["train", "digits", "--epochs", "4", "--out", str(tmp_path / "run"), *options]) == 0
     out = capsys.readouterr().out
     assert out.count("posterior collapse") == 1 and "--objective.beta 1" in out and "warning: step" in out
+
+
+def test_hierarchies_are_told_what_helps_a_layer() -> None:
+    model = Model(latents=8, likelihood=Bernoulli(), layers=(Plain(), Plain())).resolved((4,), Support("binary"))
+    said = remedies(replace(experiment(), model=model))
+    assert "--objective.balance true" in said and "--objective.free_bits 1 --objective.group layer" in said
+    assert "balance" not in remedies(experiment())

@@ -68,8 +68,14 @@ def remedies(experiment: Experiment) -> str:
         found.append(model.likelihood.weaker)
     if objective.beta > 1:
         found.append(f"a smaller weight of the rate (`--objective.beta {min(1.0, objective.beta / 4):g}`)")
+    several = len(model.layers) > 1
+    if several and getattr(objective, "balance", None) is False:
+        found.append(
+            "balanced layers (`--objective.balance true --objective.schedule Linear --objective.schedule.share 0.3`)"
+        )
     if getattr(objective, "free_bits", None) == 0:
-        found.append("free bits (`--objective.free_bits 0.25`)")
+        each = "1 --objective.group layer" if several else "0.25"
+        found.append(f"free bits (`--objective.free_bits {each}`)")
     if isinstance(objective.schedule, Constant):
         found.append("annealing (`--objective.schedule Linear`)")
     elif hasattr(objective.schedule, "share") and objective.schedule.share < 0.5:
