@@ -349,15 +349,11 @@ def test_gradients_are_finite_at_the_extremes(support, noise):
 
 # what follows is of whole models
 
+SMALL = {"part": "Diffusion", "denoiser": {"part": "DenoisingMLP", "width": 32}, "sampling": {"steps": 5}}
 DIGITS = {
-    "prior": {
-        "likelihood": "Binomial",
-        "prior": {"part": "Diffusion", "denoiser": {"part": "DenoisingMLP", "width": 32}},
-    },
-    "decoder": {
-        "likelihood": {"part": "Diffusion", "denoiser": {"part": "UNet", "channels": [8, 8]}, "sampling": {"steps": 5}}
-    },
-    "alone": {"layers": [], "likelihood": {"part": "Diffusion", "denoiser": {"part": "DenoisingMLP", "width": 32}}},
+    "prior": {"likelihood": "Binomial", "prior": SMALL},
+    "decoder": {"likelihood": {**SMALL, "denoiser": {"part": "UNet", "channels": [8, 8]}}},
+    "alone": {"layers": [], "likelihood": SMALL},
 }
 
 
