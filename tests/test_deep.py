@@ -15,12 +15,13 @@ import taut
 from taut.data import Batch, Statistics, Support
 from taut.distributions import DiagonalNormal, divergence, fold
 from taut.errors import InputError
-from taut.evaluation.inference import require_local
+from taut.evaluation.coordinates import Coordinates, still
+from taut.evaluation.inference import Bending, Local, require_local
 from taut.layers import Plain, Spatial, Upward
 from taut.likelihoods import Bernoulli, Gaussian
 from taut.model import VAE, Model, centre, draw, follow, pick_prior
 from taut.networks import MLP, BottleneckCell, GatedCell, Pyramid, SeparableCell, Tower, by_depth
-from taut.objectives import IWAE, DReG
+from taut.objectives import IWAE, STL, DReG
 from taut.posteriors import PrecisionNormal, RelativeNormal
 
 CELLS = [BottleneckCell(), GatedCell(), SeparableCell()]
@@ -116,6 +117,17 @@ def test_images_of_every_size(shape, cell):
     assert all(weight.grad is not None for name, weight in vae.named_parameters())
 
 
+@pytest.mark.parametrize("patch", [1, 2])
+def test_images_of_one_place(patch):
+    channels = (4, 6)[: 3 - patch]
+    for layers in ((Spatial(),), (Spatial(scale=len(channels) - 1),)):
+        vae = Model(layers=layers, network=Pyramid(channels, patch)).build(
+            (2, 1, 1), Support("binary", 2), Statistics(torch.zeros(2, 1, 1), torch.ones(2, 1, 1))
+        )
+        batch = Batch(torch.zeros(3, 2, 1, 1))
+        assert vae(batch).log_weight(batch).shape == (1, 3)
+
+
 def test_vectors_above_maps_and_below_them():
     shape, statistics = (1, 8, 8), Statistics(torch.zeros(1, 8, 8), torch.ones(1, 8, 8))
     batch = Batch(torch.zeros(3, *shape))
@@ -152,8 +164,16 @@ def test_what_does_not_fit_is_refused():
         build(layers=(Spatial(scale=2),), network=Pyramid((4, 4)))
     with pytest.raises(InputError, match=r"model.layers: have the scales 0, 1 from the top down; put coarser"):
         build(layers=(Spatial(scale=0), Spatial(scale=1)), network=Pyramid((4, 4)))
-    with pytest.raises(InputError, match=r"channels: has 5 scales for images of 8×8; give at most"):
+    with pytest.raises(InputError, match=r"channels: has 5 scales for images of 8×8 with patches of 2; give at most 3"):
         build(layers=(Spatial(),), network=Pyramid((4,) * 5))
+    with pytest.raises(InputError, match=r"channels: has 5 scales for images of 8×8; give at most 4"):
+        build(layers=(Spatial(),), network=Pyramid((4,) * 5, patch=1))
+    with pytest.raises(InputError, match=r"channels: has 3 scales for images of 8×8 with patches of 4; give at most 2"):
+        build(layers=(Spatial(),), network=Pyramid((4,) * 3, patch=4))
+    with pytest.raises(InputError, match=r"patch: is 16 for images of 8×8; give at most 8"):
+        build(layers=(Spatial(),), network=Pyramid((4,), patch=16))
+    with pytest.raises(InputError, match=r"Pyramid needs images, and an example has shape \(7,\); choose Tower"):
+        Pyramid().encoder((7,))
     with pytest.raises(InputError, match=r"VonMisesFisher is no density of numbers on a map"):
         build(
             layers=(Spatial(posterior=taut.posteriors.VonMisesFisher(), prior=taut.priors.UniformSphere()),),
@@ -214,8 +234,6 @@ def test_a_picture_comes_out_layer_by_layer(run):
 def test_estimators_that_stop_q_stop_what_it_takes_of_the_prior(run):
     """With STL the weights of a layer's own p get no gradient by way of log q, though q is placed by p."""
     batch = Batch(run.test_split().x[:4].float())
-    from taut.objectives import STL
-
     vae = copy.deepcopy(run.vae).requires_grad_(True)
     trace = vae(batch, pick=STL().pick)
     step = trace.steps[1]
@@ -295,6 +313,8 @@ def test_what_upward_layers_cannot_do_is_refused():
         build(Upward(latents=2), Plain(latents=2))
     with pytest.raises(InputError, match=r"are Upward, whose q knows no prior, and PrecisionNormal"):
         build(Upward(latents=2), posterior=PrecisionNormal())
+    with pytest.raises(InputError, match=r"below whose top no divergence is in closed form, and RelaxedBernoulli"):
+        build(Upward(latents=2), Upward(latents=2), posterior=taut.posteriors.RelaxedBernoulli())
     with pytest.raises(
         InputError,
         match=r"DReG cannot serve the DiagonalNormal posterior of an Upward layer; DiagonalNormal takes Path",
@@ -307,3 +327,30 @@ def test_what_upward_layers_cannot_do_is_refused():
         require_local(vae, "--gaps")
     with pytest.raises(InputError, match=r"layers: are each told by the one below"):
         vae.descend(vae.root(2), [vae.evidence(Batch(torch.zeros(2, 2)))[0], None], draw)
+
+
+def test_coordinates_of_layers_that_are_picked_from_the_data_up():
+    """AIS and BDMC walk layers top first, in whichever order inference picks them."""
+    vae = Model(layers=(Upward(latents=2), Upward(latents=3)), network=MLP((4,)), likelihood=Gaussian()).build(
+        (2,), Support("real"), Statistics(torch.zeros(2), torch.ones(2))
+    )
+    batch = Batch(torch.ones(4, 2))
+    coordinates = Coordinates.of(vae, batch, 1, "posterior")
+    with torch.no_grad():
+        values = [step.z for step in vae(batch).steps]
+        trace, _ = coordinates.trace(coordinates.of_values(values))
+    for step, value in zip(trace.steps, values, strict=True):
+        torch.testing.assert_close(step.z, value)
+
+
+def test_a_q_that_follows_the_prior_can_be_sought_and_bent(run):
+    """--gaps: each example's own evidence, and a flow beyond it, in every layer of a hierarchy."""
+    batch = Batch(run.test_split().x[:2].float())
+    with still(run.vae) as vae:
+        plain = Local(vae, vae.evidence(batch))
+        bent = Bending(vae, plain)
+        torch.manual_seed(0)
+        one = plain(samples=3)
+        torch.manual_seed(0)
+        torch.testing.assert_close(bent(samples=3).steps[0].z, one.steps[0].z)
+        assert bent(samples=3, pick=STL().pick).log_weight(batch).shape == (3, 2)

@@ -158,3 +158,13 @@ def test_balance_weighs_layers_by_size_and_rate_while_beta_rises():
     assert float(price) == pytest.approx(0.5 * float(weights[0] * 3 + weights[1] * 0.5))
     assert float(ELBO(balance=True).price(rates, 1.0)) == pytest.approx(3.5)
     assert float(ELBO(balance=True).price([torch.zeros(2), torch.zeros(1)], 0.5)) == 0
+
+
+def test_balance_of_sampled_rates_and_of_draws_one_by_one():
+    """A rate that is sampled may come out below zero: its layer then has no weight, and the others no more than all of it.
+    Layers that a draw decides come by draw, those above it as one mean."""
+    below = [torch.tensor([-1.0, 0.5]), torch.tensor([0.25])]
+    assert float(ELBO(balance=True).price(below, 0.5)) == pytest.approx(0.5 * 2 * 0.25)
+    mixed = [torch.tensor([1.0, 2.0]), torch.tensor([[0.5], [0.0]])]
+    alone = [ELBO(balance=True).price([mixed[0], part], 0.5) for part in mixed[1]]
+    torch.testing.assert_close(ELBO(balance=True).price(mixed, 0.5), torch.stack(alone))

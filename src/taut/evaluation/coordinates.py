@@ -68,7 +68,7 @@ class Coordinates:
     @torch.no_grad()
     def drawn(self) -> Tensor:
         """u ~ r, (M, D)."""
-        found: list[Tensor] = []
+        found: dict[int, Tensor] = {}
 
         def pick(site: Site) -> Step:
             r = site.q
@@ -78,24 +78,24 @@ class Coordinates:
             else:
                 u = z = r.sample()
                 log_r = r.log_prob(z)
-            found.append(u.flatten(1))
+            found[site.index] = u.flatten(1)
             return Step(r, site.p, z, log_r)
 
         self._descend(pick)
-        return torch.cat(found, 1)
+        return _side_by_side(found)
 
     @torch.no_grad()
     def of_values(self, values: Sequence[Tensor]) -> Tensor:
         """The u (M, D) of values z of each layer, (M, *event)."""
-        found: list[Tensor] = []
+        found: dict[int, Tensor] = {}
 
         def pick(site: Site) -> Step:
             r, z = site.q, values[site.index]
-            found.append((r.to_noise(z) if isinstance(r, NonCentred) else z).flatten(1))
+            found[site.index] = (r.to_noise(z) if isinstance(r, NonCentred) else z).flatten(1)
             return Step(r, site.p, z, z.new_zeros(len(z)))
 
         self._descend(pick)
-        return torch.cat(found, 1)
+        return _side_by_side(found)
 
     def trace(self, u: Tensor) -> tuple[Trace, Tensor]:
         """What the walk through u (M, D) leaves behind, and log r(u), (M,) nats."""
@@ -126,6 +126,11 @@ class Coordinates:
 
     def _descend(self, pick: Pick) -> Trace:
         return self.vae.descend(self.vae.root(len(self.batch.x)), self.evidence, pick)
+
+
+def _side_by_side(found: dict[int, Tensor]) -> Tensor:
+    """What was found of each layer, top first, in whichever order the walk came by them: some walk from the data up."""
+    return torch.cat([found[i] for i in sorted(found)], 1)
 
 
 @contextlib.contextmanager

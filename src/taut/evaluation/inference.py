@@ -124,7 +124,10 @@ class Bending(Local):
 class _BentLayer(nn.Module):
     def __init__(self, layer: nn.Module, bend: Bend) -> None:
         super().__init__()
-        self.layer, self.bend = layer, bend
+        self.layer, self.bend, self.reads_prior = layer, bend, layer.reads_prior
+
+    def prior(self, h: Tensor) -> Distribution:
+        return self.layer.prior(h)
 
     def posterior(self, h: Tensor, e: Tensor, p: Distribution) -> Bent:
         return Bent(self.layer.posterior(h, e, p), self.bend, h)

@@ -73,7 +73,7 @@ class Spatial(Layer):
         if self.scale is not None and self.scale >= scales:
             have = "one scale, 0" if scales == 1 else f"the scales 0 to {scales - 1}"
             raise InputError("model.layers", f"has scale {self.scale}, and the network has {have}",
-                             "name one of these, or give model.network.channels one more")  # fmt: skip
+                             "name one of these, or choose a network of more")  # fmt: skip
         chosen = range(scales)[::-1] if self.scale is None else [self.scale]
         return tuple(replace(self, scale=scale, groups=1) for scale in chosen for _ in range(self.groups))
 

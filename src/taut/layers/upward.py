@@ -61,6 +61,10 @@ class Upward(Layer):
             part = posterior if posterior.reads_prior else prior
             raise InputError("model.layers", f"are Upward, whose q knows no prior, and {type(part).__name__} needs both",
                              "choose DiagonalNormal, with StandardNormal, or layers that are Plain")  # fmt: skip
+        if posterior.closed:
+            part = type(posterior).__name__
+            why = f"are Upward, below whose top no divergence is in closed form, and {part} is trained on one"
+            raise InputError("model.layers", why, "choose DiagonalNormal, or layers that are Plain")
         return replace(self, latents=latents, prior=prior, posterior=posterior)
 
     def build(self, features: Features, state: State) -> nn.Module:

@@ -30,7 +30,8 @@ def convolution(inner: int, outer: int, size: tuple[int, int], kernel: int = 3, 
     """
     if max(size) == 1 and not options.keys() - {"bias"}:
         return Place(inner, outer, **options)
-    kernel = 1 if max(size) == 1 else kernel
+    if max(size) == 1:
+        kernel, options = 1, {**options, "padding": 0}
     options = {"padding": kernel // 2, **options}
     return nn.Conv2d(inner, outer, kernel, **options).to(memory_format=torch.channels_last)
 

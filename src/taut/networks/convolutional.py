@@ -135,8 +135,13 @@ def scales(shape: tuple[int, ...], count: int) -> list[tuple[int, int]]:
     sizes = [(shape[1], shape[2])]
     for _ in range(count):
         sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
-    most = int(math.log2(max(2, min(shape[1:]))))
+    most = most_halvings(shape)
     if count > most:
         size = f"{shape[1]}×{shape[2]}"
         raise InputError("model.network.channels", f"has {count} scales for images of {size}", f"give at most {most}")
     return sizes
+
+
+def most_halvings(shape: tuple[int, ...]) -> int:
+    """How often an image of this shape can be halved, at least once."""
+    return int(math.log2(max(2, min(shape[1:]))))

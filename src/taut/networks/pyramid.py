@@ -17,7 +17,7 @@ from torch.nn import functional
 from taut.errors import InputError
 from taut.networks.base import Network, positive
 from taut.networks.cells import BottleneckCell, Cell, Place, convolution
-from taut.networks.convolutional import scales
+from taut.networks.convolutional import most_halvings, scales
 
 __all__ = ["Pyramid", "Tower", "Up"]
 
@@ -67,7 +67,7 @@ class Pyramid(Network):
             start, i = (self.channels[-1], *sizes[-1]), len(sizes) - 1
             body: list[nn.Module] = [nn.Linear(features, math.prod(start)), nn.Unflatten(1, start)]
         else:
-            body, i = [], sizes.index(features[1:])
+            body, i = [], [(c, *size) for c, size in zip(self.channels, sizes, strict=True)].index(features)
         body += self._cells(self.channels[i], sizes[i])
         for finer in range(i)[::-1]:
             body += [Up(self.channels[finer + 1], self.channels[finer], sizes[finer + 1], sizes[finer])]
@@ -81,6 +81,17 @@ class Pyramid(Network):
 
     def _sizes(self, shape: tuple[int, ...]) -> list[tuple[int, int]]:
         first = int(math.log2(self.patch))
+        if len(shape) != 3:
+            raise InputError("model.network", f"Pyramid needs images, and an example has shape {shape}", "choose Tower")
+        most = most_halvings(shape)
+        if first > most:
+            raise InputError("model.network.patch", f"is {self.patch} for images of {shape[1]}×{shape[2]}",
+                             f"give at most {2**most}")  # fmt: skip
+        if self.scales - 1 > most - first:
+            of = f" with patches of {self.patch}" if first else ""
+            raise InputError("model.network.channels",
+                             f"has {self.scales} scales for images of {shape[1]}×{shape[2]}{of}",
+                             f"give at most {most - first + 1}")  # fmt: skip
         return scales(shape, first + self.scales - 1)[first:]
 
 
@@ -111,7 +122,8 @@ class _Patches(nn.Module):
     def __init__(self, shape: tuple[int, ...], channels: int, size: tuple[int, int], patch: int) -> None:
         super().__init__()
         self.edge = (0, patch * size[1] - shape[2], 0, patch * size[0] - shape[1])
-        self.read = convolution(shape[0], channels, shape[1:], patch + 2, stride=patch, padding=1)
+        whole = (patch * size[0], patch * size[1])
+        self.read = convolution(shape[0], channels, whole, patch + 2, stride=patch, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.read(functional.pad(x, self.edge))

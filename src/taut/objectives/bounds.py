@@ -80,7 +80,9 @@ def _decided(trace: Trace, layer: int) -> Sequence[int]:
 
 def _balanced(rates: Sequence[Tensor]) -> list[Tensor]:
     """The mean KL of each layer's parts, (…, G_l) nats, by its γ_l."""
-    shares = torch.stack([rate.detach().sum(-1) * rate.shape[-1] for rate in rates])
+    # where a KL is sampled its mean may fall below zero, and a share must not
+    shares = [rate.detach().sum(-1).clamp_min(0) * rate.shape[-1] for rate in rates]
+    shares = torch.stack(torch.broadcast_tensors(*shares))
     weights = len(rates) * shares / shares.sum(0).clamp_min(torch.finfo(shares.dtype).tiny)
     return [weight.unsqueeze(-1) * rate for weight, rate in zip(weights, rates, strict=True)]
 
