@@ -130,7 +130,7 @@ class _BentLayer(nn.Module):
         return self.layer.prior(h)
 
     def posterior(self, h: Tensor, e: Tensor, p: Distribution) -> Bent:
-        return Bent(self.layer.posterior(h, e, p), self.bend, h)
+        return Bent(self.layer.posterior(h, e, p), self.bend, h.flatten(1))
 
 
 def _moments(values: Tensor, samples: int) -> tuple[Tensor, Tensor]:
