@@ -236,7 +236,9 @@ def bits(n: int) -> Batch:
 
 
 SERVED = [
-    name for name in sorted(Prior.members) if Prior.members[name].space in ("real", None) and Prior.members[name].alone
+    name
+    for name, member in sorted(Prior.members.items())
+    if member.space in ("real", None) and member.alone and member.exactness == "exact"
 ]
 
 

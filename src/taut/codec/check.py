@@ -36,8 +36,11 @@ def require_codable(model: Model, support: Support, size: int) -> None:
         beside = [name for name in _codable(Prior) if fits(Prior.members[name](), layer.posterior)]
         beside = [name for name in beside if i or Prior.members[name].alone]
         _require(layer.prior, "model.prior", _why_not(layer.prior), beside)
-    why = f"{support} have no greatest value" if support.kind == "counts" else "real numbers have no finite code"
-    why = why if support.levels is None else "it has no probabilities of one element after the other"
+    why = "it has no probabilities of one element after the other"
+    if support.kind == "counts":
+        why = f"{support} have no greatest value"
+    elif support.levels is None or model.likelihood.continuous:
+        why = "real numbers have no finite code"
     fitting = [name for name in _codable(Likelihood) if Likelihood.members[name]().fits(support)]
     _require(model.likelihood, "model.likelihood", why, fitting)
     if size * (support.levels or 1) > MOST_LEVELS:
