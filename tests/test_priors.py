@@ -37,7 +37,11 @@ torch.set_num_threads(1)
 OWN = [
     name
     for name, prior in sorted(Prior.members.items())
-    if prior.space == "real" and prior.alone and not prior.reads_encoder and not prior.heavy
+    if prior.space == "real"
+    and prior.alone
+    and not prior.reads_encoder
+    and not prior.heavy
+    and prior.exactness == "exact"
 ]
 BINARY = Support("binary", 2)
 
