@@ -43,7 +43,8 @@ class RelativeNormal(Posterior):
 
 
 class _Relative(Scaled):
-    def forward(self, params: Tensor, p: Distribution) -> distributions.DiagonalNormal:
+    def forward(self, params: Tensor, p: Distribution | None = None) -> distributions.DiagonalNormal:
+        p = p or _standard(params, self.event)
         shift, raw = params.view(params.shape[0], 2, *self.event).unbind(1)
         return self.density(torch.addcmul(p.mu, p.log_scale.exp(), shift), p.log_scale + soft(raw, self.bound))
 
@@ -66,8 +67,15 @@ class PrecisionNormal(Posterior):
 
 
 class _Precision(Scaled):
-    def forward(self, params: Tensor, p: Distribution) -> distributions.DiagonalNormal:
+    def forward(self, params: Tensor, p: Distribution | None = None) -> distributions.DiagonalNormal:
+        p = p or _standard(params, self.event)
         mean, raw = params.view(params.shape[0], 2, *self.event).unbind(1)
         log_ratio = 2 * (p.log_scale - soft(raw, self.bound))  # log of the evidence's precision over the prior's
         told = torch.sigmoid(log_ratio)  # the evidence's share of the whole
         return self.density(torch.lerp(p.mu, mean, told), p.log_scale + 0.5 * logsigmoid(-log_ratio))
+
+
+def _standard(params: Tensor, event: tuple[int, ...]) -> distributions.DiagonalNormal:
+    """N(0, I), beside which q is found where no prior is given."""
+    zero = params.new_zeros(len(params), *event)
+    return distributions.DiagonalNormal(zero, zero)
