@@ -406,7 +406,7 @@ class _Sum(nn.Module):
 
 class _Observed(Independent):
     def log_prob(self, value: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        return super().log_prob(value)
+        return super().log_prob(fold(value, self.batch_shape[0] // len(value)))
 
 
 class _Same(nn.Module):
