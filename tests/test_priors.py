@@ -37,12 +37,11 @@ torch.set_num_threads(1)
 OWN = [
     name
     for name, prior in sorted(Prior.members.items())
-    if prior.space == "real"
-    and prior.alone
-    and not prior.reads_encoder
-    and not prior.heavy
-    and prior.exactness == "exact"
+    if prior.space == "real" and prior.alone and not prior.reads_encoder and not prior.heavy
 ]
+EXACT = [
+    name for name in OWN if Prior.members[name].exactness == "exact"
+]  # what a bound integrates to is less than one
 BINARY = Support("binary", 2)
 
 
@@ -77,7 +76,7 @@ def grid(latents: int, half: float, points: int) -> tuple[torch.Tensor, float]:
 # --- every density -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", EXACT)
 @pytest.mark.parametrize("latents", [1, 2])
 @torch.no_grad()
 def test_densities_integrate_to_one_and_samples_follow_them(name, latents):
@@ -114,7 +113,11 @@ def test_events_of_any_shape_are_read_as_one_vector(name):
     prior = Prior.members[name](**({"hidden": (16,)} if "hidden" in Prior.members[name].__dataclass_fields__ else {}))
     shaped = shaken(prior.build((6, 1, 1), 0).double())(torch.zeros(3, 0, dtype=torch.float64))
     z = torch.randn(3, 6, generator=seeded(0), dtype=torch.float64)
-    torch.testing.assert_close(shaped.log_prob(z.view(3, 6, 1, 1)), flat.log_prob(z))
+    found = []
+    for p, value in ((shaped, z.view(3, 6, 1, 1)), (flat, z)):
+        torch.manual_seed(2)  # a noisy density draws its noise where it is asked
+        found.append(p.log_prob(value))
+    torch.testing.assert_close(*found)
 
 
 @pytest.mark.parametrize("name", ["RealNVP", "MAF", "NSF", "Autoregressive"])
@@ -527,7 +530,7 @@ def test_vamp_is_refused_where_it_cannot_be():
 
 # --- all together ------------------------------------------------------------------------------------------------
 
-TOP = [name for name, prior in sorted(Prior.members.items()) if prior.alone and prior.exactness == "exact"]
+TOP = [name for name in sorted(Prior.members) if Prior.members[name].alone]
 SMALL = {"Vamp": {"components": 40}, "Mixture": {"components": 20}, "NSF": {"transforms": 1}, "MAF": {"transforms": 2}}
 
 
@@ -554,16 +557,18 @@ def test_every_prior_learns_and_survives_its_folder(name, tmp_path):
     again = load(run.save(tmp_path / "run"))
     batch = feed.batch(torch.arange(20))
     with torch.no_grad():
-        torch.manual_seed(1)
-        one = run.vae(batch, 3)
-        torch.manual_seed(1)
-        two = again.vae(batch, 3)
-        assert torch.equal(one.log_weight(batch), two.log_weight(batch))
-        assert torch.equal(one.rate(), two.rate())
+        found = []
+        for vae in (run.vae, again.vae):
+            torch.manual_seed(1)
+            trace = vae(batch, 3)
+            found.append((trace.log_weight(batch), trace.rate()))
+        assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
         torch.manual_seed(2)
         drawn = run.vae.generate(5, pick_prior()).likelihood.mean
         torch.manual_seed(2)
         assert torch.equal(drawn, again.vae.generate(5, pick_prior()).likelihood.mean)
+        if prior.exactness != "exact":  # an importance-weighted bound of noise would be none
+            return
         # the importance-weighted bound does not fall as K grows
         weights = again.vae.descend(
             again.vae.root(200 * 20), [fold(e, 200) for e in again.vae.evidence(batch)], draw, 200
