@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from taut.config import Part
 from taut.errors import InputError
 from taut.model import VAE, Trace
+from taut.networks.cells import Place
 from taut.posteriors import Posterior
 
 __all__ = ["DIP", "MMD", "Penalty", "Spectral", "TotalCorrelation"]
@@ -157,7 +158,7 @@ class Spectral(Penalty):
     """Σ over convolutions of the largest singular value of their weights, (out, in·kernel): a deep model whose maps
     stretch little changes little where x does, and its KL does not run away (NVAE, Vahdat and Kautz 2020).
 
-    Each value is found from below by a few steps of power iteration.
+    Each value is found from below by a few steps of power iteration. Maps of one place count as the convolutions they are.
     """
 
     by_path: ClassVar[bool] = False
@@ -165,7 +166,7 @@ class Spectral(Penalty):
     weight: float = 0.1
 
     def term(self, trace: Trace, vae: VAE) -> Tensor:
-        maps = [module.weight.flatten(1) for module in vae.modules() if isinstance(module, nn.Conv2d)]
+        maps = [module.weight.flatten(1) for module in vae.modules() if isinstance(module, nn.Conv2d | Place)]
         return sum((_stretch(weight) for weight in maps), torch.zeros((), device=trace.steps[0].z.device))
 
 
