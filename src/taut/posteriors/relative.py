@@ -25,18 +25,22 @@ from taut.posteriors.normal import Scaled, soft
 __all__ = ["PrecisionNormal", "RelativeNormal"]
 
 
-@dataclass(frozen=True)
-class RelativeNormal(Posterior):
-    """q(z|x) = N(μ_p + σ_p Δμ(x), diag (σ_p Δσ(x))²), the residual normal of NVAE (Vahdat and Kautz 2020) with its
-    shift in units of the prior's σ: when the prior moves, q moves with it.
-
-    The divergence uses this density itself; against the prior it is in closed form.
-    """
+class _Following(Posterior):
+    """What a diagonal normal placed by another one can do."""
 
     codable: ClassVar[bool] = True
     factorised: ClassVar[bool] = True
     reads_prior: ClassVar[bool] = True
     follows: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class RelativeNormal(_Following):
+    """q(z|x) = N(μ_p + σ_p Δμ(x), diag (σ_p Δσ(x))²), the residual normal of NVAE (Vahdat and Kautz 2020) with its
+    shift in units of the prior's σ: when the prior moves, q moves with it.
+
+    The divergence uses this density itself; against the prior it is in closed form.
+    """
 
     def build(self, event: tuple[int, ...]) -> PosteriorModule:
         return _Relative(event, distributions.DiagonalNormal)
@@ -50,17 +54,12 @@ class _Relative(Scaled):
 
 
 @dataclass(frozen=True)
-class PrecisionNormal(Posterior):
+class PrecisionNormal(_Following):
     """q(z|x) ∝ p(z) N(z; μ_e(x), diag σ_e²(x)): prior and evidence weighed by their precisions, the ladder VAE's (Sønderby et
     al. 2016). q is never wider than the prior.
 
     The divergence uses this density itself; against the prior it is in closed form.
     """
-
-    codable: ClassVar[bool] = True
-    factorised: ClassVar[bool] = True
-    reads_prior: ClassVar[bool] = True
-    follows: ClassVar[bool] = True
 
     def build(self, event: tuple[int, ...]) -> PosteriorModule:
         return _Precision(event, distributions.DiagonalNormal)
