@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from taut.errors import InputError
 from taut.networks.base import Activation, Network, activation, positive
 
-__all__ = ["Conv", "ResNet", "scales"]
+__all__ = ["Conv", "Doubled", "ResNet", "scales"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Conv(Network):
         body += [nn.Linear(self.hidden or features, math.prod(start)), nn.Unflatten(1, start)]
         outwards = (*inwards[1:], channels * shape[0])
         for before, after, size in zip(inwards, outwards, sizes[-2::-1], strict=True):
-            body += [*self._blocks(before), activation(self.activation), _Up(before, after, size)]
+            body += [*self._blocks(before), activation(self.activation), Doubled(before, after, size)]
         return nn.Sequential(*body, nn.Unflatten(1, (channels, shape[0])))
 
     def _blocks(self, channels: int) -> list[nn.Module]:
@@ -111,7 +111,7 @@ class _Block(nn.Module):
         return x + self.inner(x)
 
 
-class _Up(nn.Module):
+class Doubled(nn.Module):
     """(N, before, h, w) → (N, after, *size), with size at most (2h, 2w)."""
 
     def __init__(self, before: int, after: int, size: tuple[int, int]) -> None:

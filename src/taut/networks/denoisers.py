@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from taut.config import Part
 from taut.errors import InputError
 from taut.networks.base import Activation, activation, positive
-from taut.networks.convolutional import scales
+from taut.networks.convolutional import Doubled, scales
 
 __all__ = ["Denoiser", "DenoisingMLP", "UNet", "default_denoiser"]
 
@@ -188,7 +188,7 @@ class _UNet(nn.Module):
             self.ups.append(nn.ModuleList(rows))
         for before, after, size in zip(channels, channels[1:], sizes, strict=False):
             self.shrinks.append(nn.Conv2d(before, after, 3, stride=2, padding=1))
-            self.grows.append(_Grow(after, before, size))
+            self.grows.append(Doubled(after, before, size))
         self.norm = nn.Sequential(_normed(channels[0]), activation(name))
         self.last = _silent(nn.Conv2d(channels[0], outputs * shape[0], 3, padding=1))
 
@@ -218,18 +218,6 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, told: Tensor) -> Tensor:
         return self.along(x) + self.write(self.read(x) + self.told(told)[..., None, None])
-
-
-class _Grow(nn.Module):
-    """(M, before, h, w) → (M, after, *size), with size at most (2h, 2w)."""
-
-    def __init__(self, before: int, after: int, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.size = size
-        self.write = nn.Sequential(nn.Conv2d(before, 4 * after, 3, padding=1), nn.PixelShuffle(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.write(x)[..., : self.size[0], : self.size[1]]
 
 
 def _normed(channels: int) -> nn.Module:
