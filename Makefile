@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+PEER := .bench/bin/python
 
-.PHONY: demo test check lint clean
+.PHONY: demo test check bench lint clean
 
 demo: $(READY)
 	@$(BIN)/taut train digits --out runs/demo --force
@@ -17,9 +18,19 @@ test: $(READY)
 check: $(READY) lint
 	$(BIN)/python -m pytest -m slow
 
+# speed, side by side with a hand-written loop and with pythae, which needs an environment of its own
+bench: $(READY) $(PEER)
+	$(BIN)/python -m benchmarks.speed --pythae $(PEER) --out benchmarks
+
+$(PEER): constraints.txt
+	$(PYTHON) -m venv .bench
+	.bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	.bench/bin/pip install --quiet --disable-pip-version-check --no-deps pythae==0.1.2
+	.bench/bin/pip install --quiet --disable-pip-version-check pydantic cloudpickle imageio scipy tqdm typing_extensions scikit-learn "numpy<2"
+
 lint: $(READY)
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
 
 # torch comes first, so that no other package chooses a build of it
 $(READY): constraints.txt pyproject.toml
@@ -30,4 +41,4 @@ $(READY): constraints.txt pyproject.toml
 	@touch $(READY)
 
 clean:
-	rm -rf $(VENV) runs build dist src/*.egg-info
+	rm -rf $(VENV) .bench runs build dist src/*.egg-info

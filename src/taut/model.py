@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from taut.data import Batch, Statistics, Support
-from taut.distributions import Divergence, Exactness, central, divergence, drawn, fold, sampled, tempered, worst
+from taut.distributions import Divergence, Exactness, central, divergence, fold, sampled, taken, tempered, worst
 from taut.errors import InputError
 from taut.layers import Layer, Plain
 from taut.likelihoods import Likelihood, default_likelihood, require_fit
@@ -98,7 +98,7 @@ class Step:
         q: q(z_l | z_<l, x); the prior itself where there was no evidence.
         p: p(z_l | z_<l).
         z: the value picked, (N, *event).
-        log_q: log q(z), (N,) nats, kept because a flow cannot cheaply invert.
+        told: log q(z), (N,) nats, where it came with the draw: a flow cannot cheaply invert.
         density: the density to take log q(z) from instead of q's, its parameters stopped, where an estimator asks for it;
             the divergence is then sampled.
         drawn: z as far as it depends on the parameters of q, for estimators that weigh that path; else ``None``.
@@ -107,7 +107,7 @@ class Step:
     q: Distribution
     p: Distribution
     z: Tensor
-    log_q: Tensor
+    told: Tensor | None = None
     density: Distribution | None = None
     drawn: Tensor | None = None
 
@@ -115,8 +115,13 @@ class Step:
     def kl(self) -> Divergence:
         """KL(q ‖ p) of this layer, its parts (N, G) nats."""
         if self.density is not None:
-            return sampled(self.density, self.p, self.z, self.log_q, lambda: self.log_p)
-        return divergence(self.q, self.p, self.z, self.log_q, lambda: self.log_p)
+            return sampled(self.density, self.p, self.z, lambda: self.log_q, lambda: self.log_p)
+        return divergence(self.q, self.p, self.z, lambda: self.log_q, lambda: self.log_p)
+
+    @cached_property
+    def log_q(self) -> Tensor:
+        """log q(z_l | z_<l, x), (N,) nats; not asked for where a divergence has a closed form."""
+        return self.q.log_prob(self.z) if self.told is None else self.told
 
     @cached_property
     def log_p(self) -> Tensor:
@@ -192,13 +197,13 @@ class Trace:
 
 def draw(site: Site) -> Step:
     """Pick a draw from q, reparameterised where q knows how: what bounds use, and training by the pathwise estimator."""
-    return Step(site.q, site.p, *drawn(site.q))
+    return Step(site.q, site.p, *taken(site.q))
 
 
 def centre(site: Site) -> Step:
     """Pick q's mean, or where that is no value of z the one that stands for it: deterministic codes."""
     z = central(site.q)
-    return Step(site.q, site.p, z, site.q.log_prob(z))
+    return Step(site.q, site.p, z)
 
 
 def pick_prior(temperature: float | Sequence[float] = 1.0) -> Pick:
@@ -221,8 +226,7 @@ def follow(values: Sequence[Tensor], below: Pick | None = None) -> Pick:
             return below(site)
         if site.index >= len(values):
             raise InputError("values", f"are of {len(values)} layers, and the model has more", "give one a layer")
-        z = values[site.index]
-        return Step(site.q, site.p, z, site.q.log_prob(z))
+        return Step(site.q, site.p, values[site.index])
 
     return pick
 

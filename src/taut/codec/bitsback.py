@@ -125,7 +125,7 @@ def _push_batch(vae: VAE, coder: Coder, batch: Batch) -> tuple[float, int]:
         layer = latents(site.p)
         word = layer.pop_by(coder, site.q)
         picked.append((layer, word))
-        return Step(site.q, site.p, word.z, site.q.log_prob(word.z))
+        return Step(site.q, site.p, word.z)
 
     trace = vae(batch, pick=pick)
     taken = before - (coder.bits - coder.lent)

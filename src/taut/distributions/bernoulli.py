@@ -9,8 +9,10 @@ is spent here.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch import distributions as td
+from torch.autograd.function import FunctionCtx
 from torch.nn.functional import softplus
 
 __all__ = ["Bernoulli"]
@@ -41,5 +43,27 @@ class Bernoulli(td.Bernoulli):
 
     def joint_log_prob(self, value: Tensor) -> Tensor:
         """Σ_d log P(x_d), (N,) nats, for x of N rows or of B, each for K = N/B rows, sample-major: x is not copied for them."""
-        logits = self.logits.view(-1, *value.shape)
-        return (value * logits).flatten(2).sum(2).flatten() - _log_normaliser(self.logits).flatten(1).sum(1)
+        return _Joint.apply(value, self.logits)
+
+
+class _Joint(torch.autograd.Function):
+    """Its gradient is x − σ(a) for each logit: one pass, where each term's own would take four."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor, logits: Tensor) -> Tensor:
+        each = logits.view(-1, *value.shape)
+        return (value * each).flatten(2).sum(2).flatten() - _log_normaliser(logits).flatten(1).sum(1)
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, Tensor]:
+        value, logits = ctx.saved_tensors
+        gradient = gradient.view(-1, *[1] * (logits.dim() - 1))
+        to_value = (gradient * logits).view(-1, *value.shape).sum(0) if ctx.needs_input_grad[0] else None
+        each = (value - logits.sigmoid().view(-1, *value.shape)).view(logits.shape)
+        return to_value, each * gradient

@@ -59,9 +59,13 @@ def closed_form(q: Distribution, p: Distribution) -> Tensor | None:
 
 
 def divergence(
-    q: Distribution, p: Distribution, z: Tensor, log_q: Tensor, log_p: Callable[[], Tensor] | None = None
+    q: Distribution,
+    p: Distribution,
+    z: Tensor,
+    log_q: Tensor | Callable[[], Tensor],
+    log_p: Callable[[], Tensor] | None = None,
 ) -> Divergence:
-    """KL(q ‖ p), for z of shape (N, *event) drawn from q with density ``log_q`` (N,).
+    """KL(q ‖ p), for z of shape (N, *event) drawn from q with density ``log_q`` (N,), or a function that finds it.
 
     Where log p(z) is wanted it is asked of ``log_p`` if that is given: it may be dear, and known.
 
@@ -79,11 +83,16 @@ def divergence(
 
 
 def sampled(
-    q: Distribution, p: Distribution, z: Tensor, log_q: Tensor, log_p: Callable[[], Tensor] | None = None
+    q: Distribution,
+    p: Distribution,
+    z: Tensor,
+    log_q: Tensor | Callable[[], Tensor],
+    log_p: Callable[[], Tensor] | None = None,
 ) -> Divergence:
     """log q(z) − log p(z), whose mean over z ~ q is KL(q ‖ p); per dimension where both densities factorise."""
     if hasattr(q, "log_prob_parts") and hasattr(p, "log_prob_parts"):
         return Divergence(q.log_prob_parts(z) - p.log_prob_parts(z), "sampled")
+    log_q = log_q() if callable(log_q) else log_q
     return Divergence((log_q - (log_p() if log_p else p.log_prob(z))).unsqueeze(1), "sampled")
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-__all__ = ["central", "drawn", "fold", "same_noise"]
+__all__ = ["central", "drawn", "fold", "same_noise", "taken"]
 
 
 def fold(values: Tensor, samples: int) -> Tensor:
@@ -25,10 +25,15 @@ def drawn(q: Distribution) -> tuple[Tensor, Tensor]:
     >>> z.shape, log_q.shape
     (torch.Size([3, 2]), torch.Size([3]))
     """
+    z, log_q = taken(q)
+    return z, q.log_prob(z) if log_q is None else log_q
+
+
+def taken(q: Distribution) -> tuple[Tensor, Tensor | None]:
+    """The same, with log q(z) only where it comes with the draw."""
     if hasattr(q, "rsample_and_log_prob"):
         return q.rsample_and_log_prob()
-    z = q.rsample() if q.has_rsample else q.sample()
-    return z, q.log_prob(z)
+    return q.rsample() if q.has_rsample else q.sample(), None
 
 
 def central(q: Distribution) -> Tensor:

@@ -41,7 +41,7 @@ import torch
 from torch import Tensor, nn
 
 from taut.config import Part
-from taut.distributions import drawn, same_noise
+from taut.distributions import same_noise, taken
 from taut.errors import InputError
 from taut.model import Site, Step, draw
 
@@ -119,8 +119,8 @@ class _ScoreFunction(Estimator):
     def pick(self, site: Site) -> Step:
         q = site.q  # made outside of what keeps the draw without a path
         with torch.no_grad():
-            z, _ = drawn(q)
-        return Step(q, site.p, z, q.log_prob(z))
+            z, _ = taken(q)
+        return Step(q, site.p, z)
 
     @abstractmethod
     def advantage(self, values: Tensor, credit: Tensor, combine: Combine, state: nn.Module) -> Tensor:

@@ -335,7 +335,7 @@ def measure_pace(vae: VAE, objective: Objective, data: Dataset, spec: Training, 
             optimiser.step()
             average.update(1)
             meter.add(1, outcome)
-            meter.sums.tolist()
+            meter.read()
             times.append(time.monotonic() - tick)
         tick = time.monotonic()
         examine(average.module, valid)

@@ -24,23 +24,23 @@ class Meter:
         self.sums = torch.zeros(len(Outcome._fields), device=device)
         self.broken = torch.zeros(len(Outcome._fields), dtype=torch.int64, device=device)
         self.count = 0
+        self._steps: list[int] = []
+        self._rows: list[torch.Tensor] = []
 
     def add(self, step: int, outcome: Outcome) -> None:
         """Count one step's scalars; steps are numbered from 1."""
-        values = torch.stack(outcome).detach().to(self.sums.dtype)
-        self.sums += values
-        first = (self.broken == 0) & ~values.isfinite()
-        self.broken += first * step
-        self.count += 1
+        self._steps.append(step)
+        self._rows.append(torch.stack(outcome).detach())
 
     def read(self) -> dict[str, float]:
         """The means since the last reset, in nats per example."""
+        self._count()
         values = (self.sums / max(1, self.count)).tolist()
         return dict(zip(Outcome._fields, values, strict=True))
 
     def first_broken(self) -> tuple[int, str] | None:
         """The first step at which a term was not finite, and the term that broke first; the loss only if no other did."""
-        steps = {name: step for name, step in zip(Outcome._fields, self.broken.tolist(), strict=True) if step}
+        steps = {name: step for name, step in zip(Outcome._fields, self._broken().tolist(), strict=True) if step}
         if not steps:
             return None
         earliest = min(steps.values())
@@ -49,12 +49,32 @@ class Meter:
 
     def reset(self) -> None:
         """Start the averages anew."""
+        self._count()
         self.sums.zero_()
         self.count = 0
 
+    def _count(self) -> None:
+        """Take in what came since the last reading: in a step there is time for no more than to note it."""
+        if self._rows:
+            self.broken = self._broken()
+            self.sums += torch.stack(self._rows).to(self.sums.dtype).sum(0)
+            self.count += len(self._rows)
+            self._steps, self._rows = [], []
+
+    def _broken(self) -> torch.Tensor:
+        """The first step at which each term was not finite, 0 if none."""
+        if not self._rows:
+            return self.broken
+        rows, steps = torch.stack(self._rows), torch.tensor(self._steps, device=self.sums.device).unsqueeze(1)
+        first = torch.where(rows.isfinite(), torch.iinfo(steps.dtype).max, steps).amin(0)
+        return torch.where((self.broken == 0) & ~rows.isfinite().all(0), first, self.broken)
+
     def state_dict(self) -> dict[str, torch.Tensor]:
-        return {"sums": self.sums, "count": torch.tensor(self.count)}
+        # rows stay apart, so that sums are formed at the same steps whether or not the run was stopped between them
+        rows = torch.stack(self._rows) if self._rows else self.sums.new_zeros(0, len(Outcome._fields))
+        return {"sums": self.sums, "count": torch.tensor(self.count), "rows": rows, "steps": torch.tensor(self._steps)}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         self.sums.copy_(state["sums"])
         self.count = int(state["count"])
+        self._steps, self._rows = state["steps"].tolist(), list(state["rows"].unbind())

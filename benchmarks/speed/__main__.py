@@ -1,0 +1,278 @@
+"""Ratios of speed, measured in turns in one run, and what they were asked to be.
+
+    python -m benchmarks.speed --pythae PYTHON [--cases mlp,conv,…] [--rounds 7] [--threads 2] [--out DIR]
+
+PYTHON is the interpreter of an environment that has pythae 0.1.2, which pins packages that break others (`make bench` makes
+one). Sides of a case take turns, a few hundred steps each; a ratio is taken within a round, and its median and range over
+rounds are shown, so that what slows the whole machine slows both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from benchmarks.speed.loops import ConvVAE, Ladder, PerceptronVAE, floor, lean, plain, replay
+from taut.data import Split, Statistics, Support, open_array
+from taut.data.spec import Data
+from taut.evaluation import Subject, bounds
+from taut.layers import Spatial
+from taut.likelihoods import Gaussian
+from taut.model import VAE, Model
+from taut.networks import MLP, Conv, Tower
+from taut.networks.cells import BottleneckCell
+from taut.objectives import ELBO, IWAE
+from taut.objectives.schedules import Constant
+from taut.training import Training, fit
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+
+Side = Callable[[], float]  # does its share once, and says how many seconds that took
+
+
+def timed(work: Callable[[], object]) -> Side:
+    def once() -> float:
+        begin = time.perf_counter()
+        work()
+        return time.perf_counter() - begin
+
+    return once
+
+
+class Peer:
+    """pythae in an interpreter of its own, waiting between its turns."""
+
+    def __init__(self, python: str, threads: int) -> None:
+        command = [python, str(HERE / "peer.py"), str(threads)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+
+    def side(self, **ask: object) -> Side:
+        def once() -> float:
+            self.process.stdin.write(json.dumps(ask) + "\n")
+            self.process.stdin.flush()
+            if not (line := self.process.stdout.readline()):
+                sys.exit("pythae's side ended")
+            return json.loads(line)
+
+        return once
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def pictures(shape: tuple[int, ...], n: int = 20_000) -> torch.Tensor:
+    """Bytes that cost what digits cost: an eighth of the pixels bright."""
+    generator = torch.Generator().manual_seed(0)
+    bright = torch.rand(n, *shape, generator=generator) < 0.13
+    return (bright * torch.randint(128, 256, (n, *shape), generator=generator)).to(torch.uint8)
+
+
+def unit(shape: tuple[int, ...]) -> Statistics:
+    return Statistics(torch.zeros(shape), torch.ones(shape))
+
+
+def ours(vae: VAE, objective: object, grey: torch.Tensor, batch: int, steps: int, binary: bool) -> Side:
+    data = open_array(
+        grey.numpy(), None, Data("array", binarize="dynamic" if binary else "none", valid=0.01, test=0.01)
+    )
+    spec = Training(batch=batch, steps=steps, validations=1, warmup=0)
+    return timed(lambda: fit(vae, objective, data, spec, steps, seed=0))
+
+
+def training(case: str, peer: Peer | None) -> tuple[int, dict[str, Side]]:
+    """Sides of one case of training, each of which runs so many steps."""
+    shape, binary, batch, steps = (1, 28, 28), True, 128, 1000
+    elbo = ELBO(schedule=Constant())
+    objective = elbo
+    network = MLP((200, 200), "tanh")
+    if case == "mlp":
+        spec, by_hand = Model(latents=50, network=network), PerceptronVAE()
+    elif case == "iwae":
+        batch, steps = 20, 200
+        spec, by_hand, objective = (
+            Model(latents=50, network=network),
+            PerceptronVAE(50),
+            IWAE(samples=50, schedule=Constant()),
+        )
+    elif case == "conv":
+        shape, binary, steps = (3, 32, 32), False, 60
+        spec, by_hand = Model(latents=32, network=Conv((32, 64), 256), likelihood=Gaussian()), ConvVAE()
+    else:
+        cell = BottleneckCell(1.0)
+        spec = Model(network=Tower((128,), cell, 1), layers=(Spatial(groups=8, latents=16, cell=cell),))
+        steps, by_hand = 300, None
+    torch.manual_seed(0)
+    vae = spec.build(shape, Support("binary") if binary else Support("integer", 255), unit(shape))
+    by_hand = Ladder(vae) if by_hand is None else by_hand
+    here, there = (sum(p.numel() for p in module.parameters()) for module in (vae, by_hand))
+    if abs(here - there) > 1000:  # one bias an element is the likelihood's where the ladder is walked by hand
+        sys.exit(f"{case}: {here:,} parameters here, {there:,} by hand: no fair comparison")
+    grey = pictures(shape)
+    x = (torch.rand(batch, *shape) < 0.13).float()
+    sides = {
+        "taut": ours(vae, objective, grey, batch, steps, binary),
+        "lean": timed(lambda run=lean(by_hand, grey, batch, binary): run(steps)),
+        "floor": timed(lambda run=floor(by_hand, x): run(steps)),
+    }
+    if case == "mlp":
+        sides["plain"] = timed(lambda run=plain(grey, batch): run(steps))
+    if peer and case in ("mlp", "conv", "iwae"):
+        sides["pythae"] = peer.side(do="train", case=case, steps=steps, batch=batch)
+    return steps, sides
+
+
+def evaluation(peer: Peer | None, images: int = 64) -> tuple[int, dict[str, Side]]:
+    """IW-1000 of so many images."""
+    torch.manual_seed(0)
+    x = (torch.rand(images, 1, 28, 28) < 0.13).float()
+    data = open_array((torch.rand(40, 1, 28, 28) < 0.13).float().numpy())
+    vae = Model(latents=50, network=MLP((200, 200), "tanh")).build((1, 28, 28), Support("binary"), unit((1, 28, 28)))
+    vae.eval().requires_grad_(False)
+    model = PerceptronVAE(1000)
+    with torch.no_grad():
+        products = replay(lambda: model(x[:1]))
+    sides = {
+        "taut": timed(lambda: bounds(Subject(vae, Split(x), data.reading), 1000)),
+        "floor": timed(lambda: products(images)),
+    }
+    if peer:
+        sides["pythae"] = peer.side(do="nll", images=images, batch=100)
+        sides["pythae, 1000"] = peer.side(do="nll", images=images, batch=1000)
+    return images, sides
+
+
+def use() -> tuple[int, dict[str, Side]]:
+    """Codes of 5,000 images, and as many pictures from the prior."""
+    import taut
+
+    run = taut.train(pictures((1, 28, 28), 6000)[:, 0].numpy(), training={"steps": 20}, seed=0,
+                     model={"network": {"part": "MLP", "hidden": [200, 200]}, "latents": 50})  # fmt: skip
+    x = pictures((1, 28, 28), 5000)[:, 0].numpy()
+    return 5000, {"encode": timed(lambda: run.encode(x)), "sample": timed(lambda: run.sample(5000, seed=0))}
+
+
+def beginning() -> tuple[int, dict[str, Side]]:
+    """Start-up, each in a fresh process."""
+    say = lambda *args: timed(lambda: subprocess.run(args, check=True, capture_output=True))  # noqa: E731
+    taut = str(Path(sys.executable).with_name("taut"))
+    return 1, {
+        "import torch": say(sys.executable, "-c", "import torch"),
+        "import torch, taut": say(sys.executable, "-c", "import torch, taut"),
+        "taut --help": say(taut, "--help"),
+        "python -c pass": say(sys.executable, "-c", "pass"),
+    }
+
+
+# case → (better side, other side, target of other's time over better's, words)
+TARGETS = {
+    ("mlp", "pythae"): (2.0, "2.5 aimed at"),
+    ("mlp", "plain"): (1.4, ""),
+    ("mlp", "lean"): (0.95, ""),
+    ("mlp", "floor"): (0.55, "0.7 aimed at"),
+    ("conv", "lean"): (0.95, ""),
+    ("ladder", "lean"): (0.95, ""),
+    ("evaluate", "pythae"): (5.0, ""),
+    ("evaluate", "floor"): (0.5, ""),
+}
+
+
+def measure(sides: dict[str, Side], rounds: int) -> dict[str, list[float]]:
+    for side in sides.values():
+        side()
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for i in range(rounds):
+        names = list(sides)
+        for name in names[i % len(names) :] + names[: i % len(names)]:
+            seconds[name].append(sides[name]())
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pythae", metavar="PYTHON", help="without it, pythae is left out")
+    parser.add_argument("--cases", default="mlp,conv,ladder,iwae,evaluate,use,start")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--out", type=Path, help="folder for speed.json, speed.md and speed.png")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    peer = Peer(args.pythae, args.threads) if args.pythae else None
+    results = {}
+    for case in args.cases.split(","):
+        if case == "evaluate":
+            count, sides = evaluation(peer)
+        elif case == "use":
+            count, sides = use()
+        elif case == "start":
+            count, sides = beginning()
+        else:
+            count, sides = training(case, peer)
+        seconds = measure(sides, args.rounds)
+        results[case] = {"count": count, "seconds": seconds}
+        print("\n".join(table(case, count, seconds)), flush=True)
+    if peer:
+        peer.close()
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"largest memory of this side: {memory:.0f} MiB")
+    if args.out:
+        from benchmarks.speed.picture import draw
+
+        args.out.mkdir(parents=True, exist_ok=True)
+        facts = {"machine": machine(), "threads": args.threads, "rounds": args.rounds, "memory_mib": round(memory)}
+        (args.out / "speed.json").write_text(json.dumps(facts | {"cases": results}, indent=1))
+        lines = [f"{facts['machine']}; {args.threads} threads; {args.rounds} rounds in turns.", ""]
+        for case, found in results.items():
+            lines += [*table(case, found["count"], found["seconds"]), ""]
+        (args.out / "speed.md").write_text("\n".join(lines))
+        draw(results, TARGETS, args.out / "speed.png")
+
+
+def table(case: str, count: int, seconds: dict[str, list[float]]) -> list[str]:
+    """A row a side: milliseconds a piece, and its time over ours."""
+    lines = [f"| {case} | ms each, median (least to most) | time over taut's | target | |", "|---|---|---|---|---|"]
+    for name, each in seconds.items():
+        each = [1000 * s / count for s in each]
+        ratio = target = verdict = ""
+        if "taut" in seconds and name != "taut":
+            ratios = [theirs / mine for theirs, mine in zip(seconds[name], seconds["taut"], strict=True)]
+            middle = statistics.median(ratios)
+            ratio = f"{middle:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            if (case, name) in TARGETS:
+                asked, words = TARGETS[case, name]
+                target = f"≥ {asked:g}" + (f" ({words})" if words else "")
+                verdict = "reached" if middle >= asked else "not reached"
+        lines.append(
+            f"| {name} | {statistics.median(each):.4g} ({min(each):.4g} to {max(each):.4g}) | {ratio} | {target} | {verdict} |"
+        )
+    return lines
+
+
+def machine() -> str:
+    model = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        names = [
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ]
+        model = names[0] if names else model
+    return f"{model}, {os.cpu_count()} cores, torch {torch.__version__}"
+
+
+if __name__ == "__main__":
+    main()
