@@ -60,6 +60,7 @@ OUT_OF_MEMORY = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status, as :data:`HELP` says."""
+    _bound_memory()
     try:
         status = _run(list(sys.argv[1:] if argv is None else argv))
         if sys.stdout is not None:
@@ -119,6 +120,22 @@ def _run(argv: list[str]) -> int:
         if module := _of_trusted(error, trusted):
             return fail(f"{module}: {said}; this comes from a part that is not taut's, set TAUT_DEBUG=1 to see where")
         return fail(f"{said}; this is a fault in taut, set TAUT_DEBUG=1 to see where", 1)
+
+
+def _bound_memory() -> None:
+    """Let the system refuse what is larger than the machine, so that it is met in one line and not by the killer of processes.
+
+    Where there is a GPU nothing is bound: its driver lays claim to addresses of which no memory is ever used.
+    """
+    try:
+        import resource
+
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        if soft == resource.RLIM_INFINITY and not os.path.exists("/dev/nvidiactl"):
+            resource.setrlimit(resource.RLIMIT_DATA, (size, hard))
+    except (ImportError, AttributeError, OSError, ValueError):
+        pass  # a system that knows no such bound
 
 
 def _failed(error: OSError) -> int:

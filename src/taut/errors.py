@@ -56,9 +56,7 @@ _TOO_LARGE = (
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that something has no room in memory, of the host or of a device."""
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(text in str(error) for text in _TOO_LARGE)
-    )
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _TOO_LARGE)
 
 
 def lost_device(error: BaseException) -> bool:

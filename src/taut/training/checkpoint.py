@@ -91,7 +91,7 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
         return tensors, json.loads(held["facts"])
     except FileNotFoundError:
         raise InputError(str(path), "is missing", "give a run folder that `taut train` made") from None
-    except (SafetensorError, OSError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         reason = "no checksum" if isinstance(error, KeyError) else (str(error).splitlines() or ["unreadable"])[0]
         raise InputError(str(path), f"is damaged ({reason})", "restore it from a copy, or train again") from None
 

@@ -131,16 +131,16 @@ class _State:
         try:
             tree = unflatten(tensors, facts["form"])
             self.learner.load_state_dict(tree["weights"])
-        except (KeyError, TypeError, RuntimeError):
+            self.average.module.load_state_dict(tree["average"])
+            self.optimiser.load_state_dict(tree["optimiser"])
+            self.meter.load_state_dict(tree["meter"])
+            self.best = tree["best"]
+            for name in self.NUMBERS:
+                setattr(self, name, facts["numbers"][name])
+            set_generator_state(tree["generators"], self.device)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError):
             raise InputError("resume", "finds the checkpoint of another model", "give the run's own folder") from None
-        self.average.module.load_state_dict(tree["average"])
-        self.optimiser.load_state_dict(tree["optimiser"])
-        self.meter.load_state_dict(tree["meter"])
-        self.best = tree["best"]
-        for name in self.NUMBERS:
-            setattr(self, name, facts["numbers"][name])
         self.saved = self.step
-        set_generator_state(tree["generators"], self.device)
 
     def save(self, folder: Path) -> None:
         """Write it as the folder's checkpoint."""
