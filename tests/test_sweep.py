@@ -499,7 +499,7 @@ def test_workers_save_their_points_and_go_when_their_parent_does(source: Path, t
     process.send_signal(number)
     _, error = process.communicate(timeout=600)
     if number == signal.SIGTERM:
-        assert process.returncode == 130 and error.endswith(f"Go on with: taut sweep --resume {folder}\n")
+        assert process.returncode == 143 and error.endswith(f"Go on with: taut sweep --resume {folder}\n")
         assert error.count("\n") == 1
     cut = [name for name in names if not (folder / name / "summary.json").exists()]
     assert cut, "too quick to be cut off"

@@ -19,14 +19,15 @@ import numpy as np
 
 from taut.config import merge, override, parse
 from taut.data import Dataset, open_array, open_data
-from taut.errors import InputError
+from taut.errors import InputError, Mishap
 from taut.experiment import Experiment, resolve
 from taut.experiment import train as train_model
-from taut.folders import claimed
-from taut.runs import METRICS, SUMMARY, WEIGHTS, Run, facts_of, load, read_head, write_head
+from taut.folders import alone, claimed, sweep_up
+from taut.runs import METRICS, SUMMARY, WEIGHTS, Run, facts_of, load, read_head, same_data, write_head
 from taut.training import CHECKPOINT, Event
+from taut.training.checkpoint import read_tensors, write_atomically
 
-__all__ = ["carry_out", "load", "train"]
+__all__ = ["carry_out", "finished", "load", "reopen", "train"]
 
 IW_SAMPLES, IW_EXAMPLES = 100, 500  # of the report that ends a training; `taut evaluate` takes more
 
@@ -91,7 +92,7 @@ def carry_out(
         data: its data.
         folder: where the run goes.
         force: replace a run that is there.
-        resume: go on from the folder's checkpoint.
+        resume: go on with the run that is in the folder: from its checkpoint, or from the start where there was none yet.
         listen: called at each log line.
         stage: called with the name of each stage as it begins.
     """
@@ -101,9 +102,17 @@ def carry_out(
         run.summary = _summary(run, facts)
         return run
     if resume:
-        return _carry_on(experiment, data, folder, listen, stage, _saved_step(folder))
-    with claimed(folder, force, worth=lambda: any((folder / name).exists() for name in (CHECKPOINT, WEIGHTS))):
+        with alone(folder):
+            sweep_up(folder)
+            return _carry_on(experiment, data, folder, listen, stage)
+
+    def worth() -> bool:
+        return any((folder / name).exists() for name in (CHECKPOINT, WEIGHTS))
+
+    def head(folder: Path) -> None:
         write_head(folder, experiment, data.reading, facts_of(data))
+
+    with claimed(folder, force, worth, head), alone(folder):
         return _carry_on(experiment, data, folder, listen, stage)
 
 
@@ -113,12 +122,11 @@ def _carry_on(
     folder: Path,
     listen: Callable[[Event], None],
     stage: Callable[[str], None],
-    resume_from: int | None = None,
 ) -> Run:
     from taut.report.publish import publish
 
-    journal = _Journal(folder / METRICS, resume_from or 0)
-    resume = resume_from is not None
+    resume = (folder / CHECKPOINT).exists()
+    journal = _Journal(folder / METRICS, _saved_step(folder) if resume else 0)
     stage("training")
     vae, facts = train_model(experiment, data, folder, lambda event: (journal.write(event), listen(event)), resume)
     run = Run(vae, experiment, data.reading, facts_of(data), {}, folder, data)
@@ -131,21 +139,24 @@ def _carry_on(
     return run
 
 
-def resumable(folder: Path, trust: tuple[str, ...] = ()) -> tuple[Experiment, bool]:
-    """The experiment of an unfinished run, and whether there is anything left to do.
+def finished(folder: Path) -> bool:
+    """Whether a folder holds all that a run has in the end."""
+    return all((folder / name).exists() for name in (WEIGHTS, SUMMARY)) and not (folder / CHECKPOINT).exists()
+
+
+def reopen(folder: Path, trust: tuple[str, ...] = (), root: str | None = None) -> tuple[Experiment, Dataset]:
+    """The experiment of a run that was stopped, and its data, found again and checked to be the same.
+
+    Args:
+        folder: of the run.
+        trust: modules whose parts may be named.
+        root: where named data lie, if no longer where they did.
 
     Raises:
-        InputError: where the folder is no run, or was stopped before there was anything to go on from.
+        InputError: where the folder is no run, or the data are gone or have changed.
     """
-    experiment, _, _ = read_head(folder, trust)
-    unfinished = (folder / CHECKPOINT).exists()
-    if not unfinished and not all((folder / name).exists() for name in (WEIGHTS, SUMMARY)):
-        raise InputError(
-            str(folder),
-            "was stopped before its first checkpoint, so there is nothing to go on from",
-            f"train it again: taut train --config {folder / 'config.yaml'}",
-        )
-    return experiment, unfinished
+    experiment, _, facts = read_head(folder, trust)
+    return experiment, same_data(experiment.data, facts, root)
 
 
 def overridden(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,9 +175,10 @@ def _summary(run: Run, facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _saved_step(folder: Path) -> int:
-    from taut.training.checkpoint import read_tensors
-
-    return read_tensors(folder / CHECKPOINT)[1]["numbers"]["step"]
+    try:
+        return read_tensors(folder / CHECKPOINT)[1]["numbers"]["step"]
+    except (KeyError, TypeError):
+        raise InputError(str(folder / CHECKPOINT), "is no checkpoint of a training", "restore it from a copy") from None
 
 
 class _Journal:
@@ -175,17 +187,20 @@ class _Journal:
     def __init__(self, path: Path, resume_from: int = 0) -> None:
         self.path = path
         kept = [row for row in self.rows() if row["step"] <= resume_from] if resume_from else []
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        write_atomically(path, _lines(kept))
 
     def rows(self) -> list[dict[str, Any]]:
         if not self.path.exists():
             return []
         rows = []
-        for line in self.path.read_text().splitlines():
+        for line in self.path.read_bytes().splitlines():
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except ValueError:
                 break  # a line that a kill cut short
+            if not (isinstance(row, dict) and isinstance(row.get("step"), int)):
+                break
+            rows.append(row)
         return rows
 
     def write(self, event: Event) -> None:
@@ -205,7 +220,14 @@ class _Journal:
              "examples_per_second": round(event.rate_of_work, 1)},
             {**common, "split": "valid", **event.valid},
         ]  # fmt: skip
-        with open(self.path, "a") as file:
-            file.write("".join(json.dumps(row) + "\n" for row in rows))
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with open(self.path, "ab") as file:
+                file.write(_lines(rows))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise Mishap(str(self.path), f"cannot be written ({error.strerror or error})", "free some space") from None
+
+
+def _lines(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()

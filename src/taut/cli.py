@@ -17,8 +17,8 @@ import traceback
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from taut.commands.shared import Parser, fail
-from taut.errors import InputError, nearest
+from taut.commands.shared import Parser, fail, stop
+from taut.errors import Ended, InputError, lost_device, nearest, out_of_memory
 
 __all__ = ["main"]
 
@@ -41,6 +41,9 @@ taut: variational autoencoders with the bound pulled tight
 
 Sets by name: digits and shapes; mnist, fashion-mnist and binarized-mnist under --data-root or TAUT_DATA.
 `taut COMMAND --help` says more. Try: taut train digits
+
+Exit status: 0 done; 2 not done, and one line says why; 1 a fault in taut; 130 after Ctrl-C and 143 after SIGTERM, with
+all that is worth it saved (--resume goes on).
 """
 
 
@@ -54,15 +57,24 @@ OUT_OF_MEMORY = (
     "a smaller model (--model.latents, --model.network), or fewer examples (--data.limit)"
 )
 
-TOO_LARGE = (
-    "allocate memory", "out of memory", "size calculation overflowed", "multiplication overflow", "Overflow when unpacking",
-)  # fmt: skip
-"""What torch says of a size that the machine has no room for, or no number for; it has no type of its own for it."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, 2 for a mistake in what was given, 130 for Ctrl-C."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    """Run a command; returns the exit status, as :data:`HELP` says."""
+    _bound_memory()
+    try:
+        status = _run(list(sys.argv[1:] if argv is None else argv))
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a reader that went away and a full disk can still be met
+        return status
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the reader went away; nothing more is to be said
+        return 0
+    except OSError as error:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return _failed(error)
+
+
+def _run(argv: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="taut")
@@ -70,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _stop)
+            if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+                signal.signal(signal.SIGHUP, _stop)
         if not argv or argv[0] in ("-h", "--help", "help"):
             print(HELP, end="")
             return 0 if argv else 2
@@ -89,26 +103,46 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command.run(args) or 0
     except InputError as error:
         return fail(str(error))
-    except KeyboardInterrupt:
-        return fail("stopped", 130)
+    except KeyboardInterrupt as stopped:
+        return stop("stopped", stopped)
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the reader went away; nothing more is to be said
-        return 0
+        raise
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return fail(f"{error.filename or 'disk'}: no space is left; free some and go on (taut train --resume RUN)")
-        return fail(f"{error.filename or 'file'}: {error.strerror or error}; name another place with -o or --out")
-    except MemoryError:
-        return fail(OUT_OF_MEMORY)
+        return _failed(error)
     except Exception as error:
-        if any(text in str(error) for text in TOO_LARGE):
+        if out_of_memory(error):
             return fail(OUT_OF_MEMORY)
+        if lost_device(error):
+            return fail(f"device: {str(error).splitlines()[0]}; see whether it is still there, and do the same again")
         if os.environ.get("TAUT_DEBUG"):
             raise
         said = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
         if module := _of_trusted(error, trusted):
             return fail(f"{module}: {said}; this comes from a part that is not taut's, set TAUT_DEBUG=1 to see where")
         return fail(f"{said}; this is a fault in taut, set TAUT_DEBUG=1 to see where", 1)
+
+
+def _bound_memory() -> None:
+    """Let the system refuse what is larger than the machine, so that it is met in one line and not by the killer of processes.
+
+    Where there is a GPU nothing is bound: its driver lays claim to addresses of which no memory is ever used.
+    """
+    try:
+        import resource
+
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        if soft == resource.RLIM_INFINITY and not os.path.exists("/dev/nvidiactl"):
+            resource.setrlimit(resource.RLIMIT_DATA, (size, hard))
+    except (ImportError, AttributeError, OSError, ValueError):
+        pass  # a system that knows no such bound
+
+
+def _failed(error: OSError) -> int:
+    """One line for what the system refused."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return fail(f"{error.filename or 'disk'}: no space is left; free some and go on (taut train --resume RUN)")
+    return fail(f"{error.filename or 'file'}: {error.strerror or error}; name another place with -o or --out")
 
 
 def _of_trusted(error: Exception, trusted: Iterable[str]) -> str | None:
@@ -133,7 +167,7 @@ codecs.register_error("taut", _plainly)
 
 def _stop(number: int, frame: Any) -> NoReturn:
     """A polite request to end is met as Ctrl-C is: what is worth keeping is kept."""
-    raise KeyboardInterrupt
+    raise Ended(number)
 
 
 if __name__ == "__main__":

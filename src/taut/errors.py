@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
-__all__ = ["InputError", "nearest"]
+__all__ = ["Ended", "InputError", "Mishap", "lost_device", "nearest", "out_of_memory"]
 
 
 class InputError(ValueError):
@@ -29,6 +30,46 @@ class InputError(ValueError):
         if not path or self.field.startswith(f"{path}."):
             return self
         return InputError(f"{path}.{self.field}", self.problem, self.mend)
+
+
+class Mishap(InputError):
+    """What the machine did, not the user: a full disk, no memory, a device that is gone. What was saved before is good."""
+
+
+class Ended(KeyboardInterrupt):
+    """A polite request to end, SIGTERM or the terminal's hanging up, which is met as Ctrl-C is.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        self.number = number
+        super().__init__()
+
+
+_TOO_LARGE = (
+    "allocate memory", "out of memory", "size calculation overflowed", "multiplication overflow", "Overflow when unpacking",
+)  # fmt: skip
+"""What torch says of a size that the machine has no room for, or no number for; it has one type for it on GPUs alone."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that something has no room in memory, of the host or of a device."""
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _TOO_LARGE)
+
+
+def lost_device(error: BaseException) -> bool:
+    """Whether an error says that a GPU is gone, or will do nothing more for this process.
+
+    >>> lost_device(RuntimeError("CUDA error: unspecified launch failure"))
+    True
+    """
+    if not isinstance(error, RuntimeError) or out_of_memory(error):
+        return False
+    return type(error).__name__ == "AcceleratorError" or str(error).startswith(
+        ("CUDA error", "CUDA driver error", "HIP error")
+    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

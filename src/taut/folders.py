@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +12,12 @@ from pathlib import Path
 
 from taut.errors import InputError
 
-__all__ = ["SWEEP", "claimed", "new_folder"]
+try:
+    import fcntl
+except ImportError:  # not a Unix
+    fcntl = None
+
+__all__ = ["SWEEP", "alone", "claimed", "new_folder", "sweep_up"]
 
 SWEEP = "sweep.json"  # says that a folder is a sweep, and which of its folders are points
 
@@ -28,11 +34,17 @@ def new_folder(name: str, root: Path = Path("runs")) -> Path:
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, force: bool = False, worth: Callable[[], bool] = lambda: False) -> Iterator[Path]:
+def claimed(
+    folder: Path,
+    force: bool = False,
+    worth: Callable[[], bool] = lambda: False,
+    head: Callable[[Path], None] = lambda folder: None,
+) -> Iterator[Path]:
     """Make a folder for a result; take it away again if the work ends with an error.
 
     Args:
         folder: made with its parents.
+        head: writes what it holds from the first moment that it has its name, so that a kill leaves it with that or not at all.
         force: whether it may replace a result of ours, which is put aside until the new one is there.
         worth: asked after an error, whether what the folder holds is worth keeping (a checkpoint).
 
@@ -44,11 +56,20 @@ def claimed(folder: Path, force: bool = False, worth: Callable[[], bool] = lambd
         refuse_foreign(folder, force)
         aside = folder.absolute().with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    begun = folder.absolute().with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     try:
+        begun.mkdir(parents=True)
+        head(begun)
         if aside:
             folder.rename(aside)
-        folder.mkdir(parents=True)
-    except OSError as error:
+        begun.rename(folder)
+    except BaseException as error:
+        shutil.rmtree(begun, ignore_errors=True)
+        if aside and aside.exists():
+            aside.rename(folder)
+        _take_away(made[1:])
+        if not isinstance(error, OSError):
+            raise
         raise InputError("--out", f"{folder} cannot be made ({error.strerror})", "name another folder") from None
     try:
         yield folder
@@ -58,13 +79,51 @@ def claimed(folder: Path, force: bool = False, worth: Callable[[], bool] = lambd
             if aside:
                 aside.rename(folder)
                 aside = None
-            for parent in made[1:]:
-                with contextlib.suppress(OSError):
-                    parent.rmdir()
+            _take_away(made[1:])
         raise
     finally:
         if aside:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def _take_away(folders: Iterable[Path]) -> None:
+    """Folders that were made for nothing, the lowest first."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def sweep_up(folder: Path) -> None:
+    """Take away files of ours that were being written when their process was killed."""
+    for path in folder.iterdir():
+        if path.is_file() and _left_over(path.name):
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder for as long as something is made in it, so that no second process makes the same there at once.
+
+    The system lets go of it however a process ends. Where it knows no such locks, as on some networks, none is held.
+
+    Raises:
+        InputError: where another process holds it.
+    """
+    if fcntl is None:
+        yield
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(opened)
+        raise InputError(str(folder), "is at work in another process", "wait for it, or stop it first") from None
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        os.close(opened)
 
 
 def refuse_foreign(folder: Path, force: bool) -> None:

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ from torch import Tensor
 from taut import __version__
 from taut.codec import Archive, compressed, decompressed, require_codable
 from taut.config import parse, read_yaml, to_tree, write_yaml
-from taut.data import Dataset, Feed, Reading, Split, Statistics, open_data, read_like
+from taut.data import Data, Dataset, Feed, Reading, Split, Statistics, open_data, read_like
+from taut.data.named import FOLDERS
 from taut.distributions import central
 from taut.errors import InputError
 from taut.evaluation import Ledger, Space, Subject, evaluate, judge, quality
@@ -386,20 +388,7 @@ class Run:
             InputError: where they are gone or have changed.
         """
         if self.data is None:
-            from dataclasses import replace
-
-            spec = self.experiment.data if root is None else replace(self.experiment.data, root=root)
-            try:
-                data = open_data(spec)
-            except InputError as error:
-                mend = "put the data back where they were, or name other data"
-                raise InputError("data", f"of the run are not to be had ({error})", mend) from None
-            if data.hash != self.facts["hash"]:
-                raise InputError(
-                    "data", f"{spec.source} has changed since the run was trained (hash {data.hash}, then "
-                    f"{self.facts['hash']})", "put the old data back, or name other data",
-                )  # fmt: skip
-            self.data = data
+            self.data = same_data(self.experiment.data, self.facts, root)
         return self.data
 
     def test_split(self, root: str | None = None) -> Split:
@@ -476,7 +465,9 @@ def write_head(folder: Path, experiment: Experiment, reading: Reading, facts: di
     """What is known before training: configuration and reading."""
     said = f"# {reading.name}: {facts['description']}\n"
     write_atomically(folder / CONFIG, (said + write_yaml(to_tree(experiment))).encode())
-    write_json(folder / DATA, {"reading": reading.to_dict(), **facts})
+    root = experiment.data.root or os.environ.get("TAUT_DATA")
+    where = {"root": str(Path(root).resolve())} if root and reading.name in FOLDERS else {}
+    write_json(folder / DATA, {"reading": reading.to_dict(), **facts, **where})
 
 
 def read_head(folder: Path, trust: Iterable[str] = ()) -> tuple[Experiment, Reading, dict[str, Any]]:
@@ -494,6 +485,34 @@ def read_head(folder: Path, trust: Iterable[str] = ()) -> tuple[Experiment, Read
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(str(folder / DATA), f"is damaged ({error})", "restore it from a copy") from None
     return experiment, reading, facts
+
+
+def same_data(spec: Data, facts: dict[str, Any], root: str | None = None) -> Dataset:
+    """The data of a run, found again and checked by their hash.
+
+    Args:
+        spec: how they were read.
+        facts: of :func:`facts_of`.
+        root: where named data lie; as when the run was trained, if left open and nothing else says so.
+
+    Raises:
+        InputError: where they are gone or have changed.
+    """
+    here = spec.root or os.environ.get("TAUT_DATA")
+    if root is None and not (here and Path(here).is_dir()) and isinstance(facts.get("root"), str):
+        root = facts["root"]
+    spec = spec if root is None else replace(spec, root=root)
+    try:
+        data = open_data(spec)
+    except InputError as error:
+        mend = "put the data back where they were, or name other data"
+        raise InputError("data", f"of the run are not to be had ({error})", mend) from None
+    if data.hash != facts.get("hash"):
+        raise InputError(
+            "data", f"{spec.source} has changed since the run was trained (hash {data.hash}, then {facts.get('hash')})",
+            "put the old data back, or name other data",
+        )  # fmt: skip
+    return data
 
 
 def facts_of(data: Dataset) -> dict[str, Any]:

@@ -150,13 +150,15 @@ def _push_data(coder: Coder, likelihood: Distribution, x: Tensor) -> None:
 
 def decompress(vae: VAE, words: np.ndarray, plan: Plan, progress: Progress = lambda done, total: None) -> Tensor:
     """The examples (N, *shape) of a message, in the type of the model's numbers."""
-    coder, found, done = Coder(words), [], 0
+    coder, left = Coder(words), plan.count
+    # of all at once, so that a count for which there is no room is refused before anything is decoded
+    found = torch.empty(plan.count, *vae.shift.shape, dtype=vae.shift.dtype)
     with torch.no_grad():
         for size in reversed(plan.batches):
-            found.append(_pop_batch(vae, coder, size))
-            done += size
-            progress(done, plan.count)
-    return torch.cat(found[::-1])
+            left -= size
+            found[left : left + size] = _pop_batch(vae, coder, size)
+            progress(plan.count - left, plan.count)
+    return found
 
 
 def _pop_batch(vae: VAE, coder: Coder, size: int) -> Tensor:

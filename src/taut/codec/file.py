@@ -29,6 +29,7 @@ __all__ = ["Header", "checksum", "here", "pack", "unpack"]
 
 MAGIC = b"taut ans"
 FORMAT = 2
+MOST_THREADS = 4096  # a header that asks for more is none
 START = struct.Struct("<8sQ16sH")
 
 
@@ -66,6 +67,7 @@ class Header:
             and all(isinstance(getattr(self, name), str) for name in ("model", "data", "torch", "cpu", "coder"))
             and isinstance(self.shape, list | tuple)  # JSON knows lists only
             and all(type(number) is int and number > 0 for number in (*self.shape, self.count, self.most, self.threads))
+            and self.threads <= MOST_THREADS
             and (self.share is None or 0 <= self.share <= 1)
         )
         if not sound:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from taut.commands.shared import Parser, fail, run_arguments
+from taut.commands.shared import Parser, run_arguments, stop
 from taut.errors import InputError
 
 __all__ = ["arguments", "run"]
@@ -66,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
     _refuse(run, args)
     try:
         result = _measured(run, args)
-    except KeyboardInterrupt:
-        return fail("stopped; what was measured is kept in the run, and the same command goes on from there", 130)
+    except KeyboardInterrupt as stopped:
+        return stop("stopped; what was measured is kept in the run, and the same command goes on from there", stopped)
     if args.json:
         print(json.dumps(finite(_without(result, *PER_LATENT)), ensure_ascii=False))
         return 0

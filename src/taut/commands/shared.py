@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -10,7 +12,7 @@ from typing import Any, NoReturn
 from taut.errors import InputError, nearest
 
 __all__ = ["SECTIONS", "Parser", "common", "experiment_of", "fail", "output", "run_arguments", "say", "seed",
-           "settings_of", "training_arguments", "what"]  # fmt: skip
+           "settings_of", "stop", "training_arguments", "what"]  # fmt: skip
 
 
 SECTIONS = ("data", "model", "objective", "training", "seed")
@@ -193,5 +195,11 @@ def say(written: tuple[Path, str], args: argparse.Namespace) -> int:
 
 def fail(message: str, status: int = 2) -> int:
     """Print one line to stderr; the exit status."""
-    print(f"taut: {' '.join(message.split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # a terminal that hung up hears nothing more
+        print(f"taut: {' '.join(message.split())}", file=sys.stderr, flush=True)
     return status
+
+
+def stop(message: str, stopped: BaseException) -> int:
+    """The same where the work was stopped; the exit status is the one that shells give for the signal, 130 for Ctrl-C."""
+    return fail(message, 128 + getattr(stopped, "number", signal.SIGINT))

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from taut.commands.shared import Parser, fail, settings_of, training_arguments, what
-from taut.errors import InputError
+from taut.commands.shared import Parser, fail, settings_of, stop, training_arguments, what
+from taut.errors import InputError, Mishap
 
 __all__ = ["arguments", "run"]
 
@@ -73,12 +73,15 @@ def run(args: argparse.Namespace) -> int:
     board = Board(out, [point.name for point in plan.points], args.quiet)
     try:
         record = sweep(plan, folder, count, args.force, bool(args.resume), trust, board)
-    except (Stopped, KeyboardInterrupt):
+    except (Stopped, KeyboardInterrupt, Mishap) as stopped:
         board.close()
-        if not folder.exists():
-            return fail("stopped before anything was worth keeping", 130)
         flags = "".join(f" --trust {module}" for module in trust)
-        return fail(f"stopped; everything is saved. Go on with: taut sweep --resume {folder}{flags}", 130)
+        go_on = f"taut sweep --resume {folder}{flags}"
+        if isinstance(stopped, Mishap):
+            return fail(f"{stopped}; then: {go_on}" if folder.exists() else str(stopped))
+        if not folder.exists():
+            return stop("stopped before anything was worth keeping", stopped)
+        return stop(f"stopped; everything is saved. Go on with: {go_on}", stopped)
     finally:
         board.close()
     if not args.quiet:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from taut.commands.shared import Parser, experiment_of, fail, training_arguments, what
-from taut.errors import InputError
+from taut.commands.shared import Parser, experiment_of, fail, stop, training_arguments, what
+from taut.errors import InputError, Mishap
 
 __all__ = ["arguments", "run"]
 
 
 def arguments(parser: Parser) -> None:
-    parser.description = "Train a model, evaluate it on the test split, and write a run folder with a report."
+    parser.description = (
+        "Train a model, evaluate it on the test split, and write a run folder with a report.\n\n"
+        "Ctrl-C, SIGTERM (as clusters send some seconds before they kill) and a terminal that hangs up save the run and end\n"
+        "with status 130, 143 or 129; so does --training.checkpoint every so many minutes. taut train --resume RUN goes on to\n"
+        "the same bits, after a kill too, and says so where nothing is left to do."
+    )
     training_arguments(parser)
     parser.add_argument("--resume", metavar="RUN", help="go on with a stopped run; nothing else need be given")
     parser.add_argument("--print_config", action="store_true", help="print the resolved configuration and stop")
@@ -20,7 +25,7 @@ def arguments(parser: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from taut.advice import Advice
-    from taut.api import carry_out, resumable
+    from taut.api import carry_out, finished, reopen
     from taut.config import to_tree, write_yaml
     from taut.console import Watch, console, result_lines
     from taut.data import open_data
@@ -34,14 +39,13 @@ def run(args: argparse.Namespace) -> int:
             raise InputError("--resume", "goes on with the run as it was, so it takes no DATA and no options",
                              f"say taut train --resume {args.resume}")  # fmt: skip
         folder = Path(args.resume)
-        experiment, unfinished = resumable(folder, tuple(args.trust))
-        if not unfinished:
+        if finished(folder):
             out.print(f"{folder} is finished: there is nothing to resume")
             return 0
+        experiment, data = reopen(folder, tuple(args.trust), args.data_root)
     else:
         experiment, folder = experiment_of(args), None
-    data = open_data(experiment.data)
-    if not args.resume:
+        data = open_data(experiment.data)
         if args.out and Path(args.out).exists() and not args.print_config:
             refuse_foreign(Path(args.out), args.force)
         experiment = resolve(experiment, data)
@@ -63,13 +67,16 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         trained = carry_out(experiment, data, folder, args.force, bool(args.resume), watch, stage)
-    except (Stopped, KeyboardInterrupt) as stopped:
+    except (Stopped, KeyboardInterrupt, Mishap) as stopped:
         watch.close()
-        if not (folder / "checkpoint.safetensors").exists():
-            return fail("stopped before anything was worth keeping", 130)
+        saved = (folder / "checkpoint.safetensors").exists()
+        go_on = f"taut train --resume {folder}" + "".join(f" --trust {module}" for module in args.trust)
+        if isinstance(stopped, Mishap):
+            return fail(f"{stopped}; then: {go_on}" if saved else str(stopped))
+        if not saved:
+            return stop("stopped before anything was worth keeping", stopped)
         at = f" at {stopped}" if str(stopped) else ""
-        trust = "".join(f" --trust {module}" for module in args.trust)
-        return fail(f"stopped{at}; everything is saved. Go on with: taut train --resume {folder}{trust}", 130)
+        return stop(f"stopped{at}; everything is saved. Go on with: {go_on}", stopped)
     finally:
         watch.close()
     if not args.quiet:

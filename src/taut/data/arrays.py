@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from taut.data.source import Source, unpack
+from taut.data.source import MOST_BYTES, Source, unpack
 from taut.data.spec import Data
 from taut.errors import InputError, nearest
 
@@ -98,6 +98,9 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
     refused: InputError | None = None
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            if (size := sum(each.file_size for each in stored.zip.infolist())) > MOST_BYTES:
+                raise InputError("data", f"{path} says that it holds {size:,} bytes unpacked, more than {MOST_BYTES:,}",
+                                 "save its arrays as .npy files, which are never read whole")  # fmt: skip
             for name in stored.files:
                 try:
                     arrays[name] = native(stored[name])
@@ -105,7 +108,7 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
                     if "bject" not in str(error):
                         raise
                     refused = _unreadable(f"{path}, array {name!r},", error)
-    except PermissionError:
+    except (PermissionError, InputError):
         raise
     except DAMAGE as error:
         raise _unreadable(path, error) from None

@@ -14,7 +14,7 @@ import numpy as np
 
 from taut.data.arrays import open_npz
 from taut.data.shapes import shapes_source
-from taut.data.source import Source, unpack
+from taut.data.source import MOST_BYTES, Source, unpack
 from taut.data.spec import Data
 from taut.errors import InputError
 
@@ -102,17 +102,19 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """The bytes of an IDX file, gzipped or not: 0 0 8 d, then d sizes as big-endian 32-bit numbers, then the values."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read()
+            head = file.read(4 + 4 * dimensions)
+            if len(head) < 4 + 4 * dimensions or head[:4] != bytes((0, 0, 8, dimensions)):
+                problem = f"{path} is no IDX file of bytes in {dimensions} dimensions"
+                raise InputError("data", problem, "fetch the file again")
+            shape = tuple(int(n) for n in np.frombuffer(head, ">u4", offset=4))
+            content = file.read(min(math.prod(shape) + 1, MOST_BYTES))  # no more than is said, however much there is
     except (OSError, EOFError, zlib.error) as error:
         raise InputError("data", f"{path} cannot be read ({error})", "fetch the file again") from None
-    start = 4 + 4 * dimensions
-    if len(content) < start or content[:4] != bytes((0, 0, 8, dimensions)):
-        raise InputError("data", f"{path} is no IDX file of bytes in {dimensions} dimensions", "fetch the file again")
-    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", dimensions, 4))
-    if len(content) - start != math.prod(shape):
-        problem = f"{path} has {len(content) - start:,} values where its head says {math.prod(shape):,}"
+    if len(content) != math.prod(shape):
+        more = "more" if len(content) > math.prod(shape) else f"{len(content):,}"
+        problem = f"{path} has {more} values where its head says {math.prod(shape):,}"
         raise InputError("data", problem, "fetch the file again")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _larochelle(folder: Path) -> Source | None:

@@ -9,7 +9,9 @@ import numpy as np
 
 from taut.errors import InputError
 
-__all__ = ["Source", "unpack"]
+__all__ = ["MOST_BYTES", "Source", "unpack"]
+
+MOST_BYTES = 2**33  # that a compressed file may hold unpacked: one of megabytes can be made to fill any memory
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from taut.data.source import Source
+from taut.data.source import MOST_BYTES, Source
 from taut.data.spec import Data
 from taut.errors import InputError, nearest
 
@@ -69,7 +69,10 @@ def _parquet(path: Path) -> pl.DataFrame:
 def _csv(path: Path, notes: list[str]) -> pl.DataFrame:
     pl = _polars()
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise InputError("data", f"{path} holds more than {MOST_BYTES:,} bytes", "save it as Parquet, or in parts")
         first = next(line for line in io.StringIO(content[:10_000_000].decode("utf-8-sig", "replace")) if line.strip())
         separator = max(",;\t", key=first.count)
         head = [name.strip() for name in next(csv.reader([first.strip("\r\n")], delimiter=separator))]

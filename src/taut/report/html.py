@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from taut.training.checkpoint import write_atomically
+
 __all__ = ["Fact", "Table", "key_numbers", "write_report"]
 
 
@@ -126,7 +128,8 @@ def write_report(
     if config:
         parts.append(f"<details><summary>Configuration</summary><pre>{_text(config)}</pre></details>")
     path = folder / "report.html"
-    path.write_text(_PAGE.format(title=_text(title), style=_STYLE, body="\n".join(filter(None, parts))), "utf-8")
+    page = _PAGE.format(title=_text(title), style=_STYLE, body="\n".join(filter(None, parts)))
+    write_atomically(path, page.encode())
     return path
 
 

@@ -11,6 +11,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from taut.training.checkpoint import write_atomically
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -76,18 +78,20 @@ def save(picture: Figure | Image.Image, path: str | Path) -> Path:
 
     The report turns charts dark on a dark page, and never images.
     """
-    path = Path(path)
+    path, memory = Path(path), BytesIO()
+    kind = path.suffix.lower().removeprefix(".")
     if not hasattr(picture, "savefig"):
-        picture.save(path)
-    elif path.suffix.lower() != ".png":
+        picture.save(memory, kind)
+    elif kind != "png":
         with style():
-            picture.savefig(path)
+            picture.savefig(memory, format=kind)
     else:
-        _save_small(picture, path)
+        _save_small(picture, memory)
+    write_atomically(path, memory.getvalue())
     return path
 
 
-def _save_small(picture: Figure, path: Path) -> None:
+def _save_small(picture: Figure, file: BytesIO) -> None:
     """A PNG a third of the size: charts on a palette of 256 colours, images without a channel that says nothing.
 
     A figure may say of itself that it ``shows_images`` and that it has ``few_colours`` all the same.
@@ -108,4 +112,4 @@ def _save_small(picture: Figure, path: Path) -> None:
         image = Image.merge("LA", (red, alpha))
     elif alpha.getextrema() == (255, 255):
         image = image.convert("RGB")
-    image.save(path, pnginfo=kind, dpi=(DPI, DPI))
+    image.save(file, "png", pnginfo=kind, dpi=(DPI, DPI))

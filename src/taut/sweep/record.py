@@ -12,25 +12,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from taut.api import CHECKPOINT
+from taut.api import finished
 from taut.config import read_yaml, write_yaml
 from taut.errors import InputError
 from taut.evaluation.tension import Place, least
 from taut.folders import SWEEP
 from taut.runs import CONFIG, SUMMARY, read_json, write_json
 from taut.sweep.plan import Plan, lay_out
-from taut.training.checkpoint import WEIGHTS, write_atomically
+from taut.training.checkpoint import write_atomically
 
-__all__ = ["finished", "reopen", "write_head", "write_record"]
+__all__ = ["reopen", "write_head", "write_record"]
 
 NUMBERS = ("n", "elbo", "elbo_stderr", "distortion", "rate", "iw", "bits_per_dim", "active_units", "latent_dim",
            "steps", "epochs", "best_step", "seconds", "parameters")  # fmt: skip
 """What a sweep repeats of each point's summary."""
-
-
-def finished(folder: Path) -> bool:
-    """Whether a point's folder holds all that a run has in the end."""
-    return all((folder / name).exists() for name in (WEIGHTS, SUMMARY)) and not (folder / CHECKPOINT).exists()
 
 
 def write_head(folder: Path, plan: Plan, jobs: int) -> None:

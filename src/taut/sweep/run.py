@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
-from taut.api import CHECKPOINT, carry_out
+from taut.api import CHECKPOINT, carry_out, finished
 from taut.config import to_tree
 from taut.data import Dataset
 from taut.experiment import Experiment
-from taut.folders import claimed
+from taut.folders import alone, claimed, sweep_up
 from taut.report.sweep import publish_sweep
 from taut.runs import CONFIG, DATA, SUMMARY, read_head, read_json
 from taut.sweep.plan import Plan, Shelf
-from taut.sweep.record import finished, write_head, write_record
+from taut.sweep.record import write_head, write_record
 from taut.sweep.workers import Workers, cores
 from taut.training import Diverged, Event, Start
 
@@ -82,10 +82,15 @@ def sweep(
         InputError: for whatever no point would survive.
     """
     if resume:
-        return _Sweep(plan, folder, jobs, trust, listener).run()
-    with claimed(folder, force, worth=lambda: any((folder / point.name / CHECKPOINT).exists() or finished(folder / point.name)
-                                                  for point in plan.points)):  # fmt: skip
-        write_head(folder, plan, jobs)
+        with alone(folder):
+            sweep_up(folder)
+            return _Sweep(plan, folder, jobs, trust, listener).run()
+
+    def worth() -> bool:
+        places = [folder / point.name for point in plan.points]
+        return any((place / CHECKPOINT).exists() or finished(place) for place in places)
+
+    with claimed(folder, force, worth, lambda begun: write_head(begun, plan, jobs)), alone(folder):
         return _Sweep(plan, folder, jobs, trust, listener).run()
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
-from taut.errors import InputError
+from taut.errors import Ended, InputError, Mishap
 from taut.training import Diverged, Stopped
 
 __all__ = ["Workers", "cores"]
@@ -88,6 +88,8 @@ class Workers:
             )
         if "mistake" in said:
             raise InputError(*said["mistake"])
+        if "mishap" in said:
+            raise Mishap(*said["mishap"])
         if "system" in said:
             raise OSError(*said["system"])
         if "fault" in said:
@@ -124,7 +126,7 @@ def work() -> None:
     except (KeyboardInterrupt, Stopped):
         pass
     except InputError as error:
-        say({"mistake": (error.field, error.problem, error.mend)})
+        say({"mishap" if isinstance(error, Mishap) else "mistake": (error.field, error.problem, error.mend)})
     except OSError as error:
         say({"system": (error.errno, error.strerror, error.filename)})
     except MemoryError:
@@ -164,4 +166,4 @@ def _read(tasks: queue.Queue[dict[str, Any]]) -> None:
 
 
 def _end(number: int, frame: Any) -> NoReturn:
-    raise KeyboardInterrupt
+    raise Ended(number)

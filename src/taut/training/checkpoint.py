@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from taut.errors import InputError
+from taut.errors import InputError, Mishap
 
 __all__ = ["WEIGHTS", "digest", "flatten", "read_tensors", "unflatten", "write_atomically", "write_tensors"]
 
@@ -30,7 +30,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, even if the machine stops.
 
     Raises:
-        InputError: where the disk is full or the folder cannot be written to; what was there before still is.
+        Mishap: where the disk is full or the folder cannot be written to; what was there before still is.
     """
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
@@ -39,13 +39,24 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
+        _flush_folder(path.parent)
     except OSError as error:
-        raise InputError(
+        raise Mishap(
             str(path), f"cannot be written ({error.strerror or error})", "free some space, or give another folder"
         ) from None
     finally:
         with contextlib.suppress(OSError):
             aside.unlink()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Bring a new name of a file to the disk, where the system does that for folders."""
+    with contextlib.suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any] | None = None) -> None:
@@ -80,7 +91,7 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
         return tensors, json.loads(held["facts"])
     except FileNotFoundError:
         raise InputError(str(path), "is missing", "give a run folder that `taut train` made") from None
-    except (SafetensorError, OSError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         reason = "no checksum" if isinstance(error, KeyError) else (str(error).splitlines() or ["unreadable"])[0]
         raise InputError(str(path), f"is damaged ({reason})", "restore it from a copy, or train again") from None
 

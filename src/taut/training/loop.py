@@ -13,7 +13,8 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from taut.data import Dataset, Feed
-from taut.errors import InputError
+from taut.errors import InputError, Mishap, lost_device, out_of_memory
 from taut.model import VAE
 from taut.objectives import Learner, Objective
 from taut.training.average import Average
@@ -43,10 +44,20 @@ __all__ = ["CHECKPOINT", "Diverged", "Event", "Stopped", "fit", "measure_pace", 
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG_EVERY = 100  # steps between two looks at the numbers, at most
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Stopped(Exception):
-    """Training was asked to stop (Ctrl-C, SIGTERM) and has saved its state."""
+    """Training was asked to stop and has saved its state.
+
+    Args:
+        where: it is.
+        number: of the signal that asked: Ctrl-C, SIGTERM, or the terminal's hanging up.
+    """
+
+    def __init__(self, where: str, number: int = signal.SIGINT) -> None:
+        self.number = number
+        super().__init__(where)
 
 
 class Diverged(InputError):
@@ -96,6 +107,8 @@ class _State:
     stale: int = 0
     rate: float = 0.0  # at the last validation
     lagging: bool = True
+    good: tuple[dict[str, Tensor], dict[str, Any]] = field(default_factory=tuple)  # as it was at the last validation
+    saved: int = 0  # the step of the checkpoint
 
     NUMBERS = ("step", "seconds", "best_score", "best_step", "stale", "rate", "lagging")
 
@@ -118,15 +131,29 @@ class _State:
         try:
             tree = unflatten(tensors, facts["form"])
             self.learner.load_state_dict(tree["weights"])
-        except (KeyError, TypeError, RuntimeError):
+            self.average.module.load_state_dict(tree["average"])
+            self.optimiser.load_state_dict(tree["optimiser"])
+            self.meter.load_state_dict(tree["meter"])
+            self.best = tree["best"]
+            for name in self.NUMBERS:
+                setattr(self, name, facts["numbers"][name])
+            set_generator_state(tree["generators"], self.device)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError):
             raise InputError("resume", "finds the checkpoint of another model", "give the run's own folder") from None
-        self.average.module.load_state_dict(tree["average"])
-        self.optimiser.load_state_dict(tree["optimiser"])
-        self.meter.load_state_dict(tree["meter"])
-        self.best = tree["best"]
-        for name in self.NUMBERS:
-            setattr(self, name, facts["numbers"][name])
-        set_generator_state(tree["generators"], self.device)
+        self.saved = self.step
+
+    def save(self, folder: Path) -> None:
+        """Write it as the folder's checkpoint."""
+        write_tensors(folder / CHECKPOINT, *self.capture())
+        self.saved = self.step
+
+    def save_good(self, folder: Path) -> int:
+        """See that the checkpoint is at least as far as the last validation; the step that it is at, 0 for none."""
+        reached = self.good[1]["numbers"]["step"]
+        if reached > self.saved:
+            write_tensors(folder / CHECKPOINT, *self.good)
+            self.saved = reached
+        return self.saved
 
 
 def fit(
@@ -158,7 +185,8 @@ def fit(
 
     Raises:
         Diverged: when a term is not finite.
-        Stopped: on Ctrl-C or SIGTERM, after a checkpoint, when there is a folder to keep it in.
+        Stopped: on Ctrl-C, SIGTERM or SIGHUP, after a checkpoint, when there is a folder to keep it in.
+        Mishap: where memory, the device or the disk fails; what is worth keeping is saved.
         InputError: when the schedule does not fit the length of the run.
     """
     fabric = _fabric(spec)
@@ -177,13 +205,13 @@ def fit(
         if folder is None:
             raise InputError("resume", "needs the folder with the checkpoint", "give one")
         state.restore(*read_tensors(folder / CHECKPOINT))
-    good = state.capture()
+    state.good = state.capture()
     earlier, started = state.seconds, time.monotonic()
     last_save, last_look, looked_at = started, started, state.step
     parameters = list(learner.parameters())
     order = learning = None
 
-    with _Signals(enabled=folder is not None) as signals:
+    with _Signals(enabled=folder is not None) as signals, _rescue(state, train, batch, folder):
         while state.step < steps and not (spec.patience and state.stale >= spec.patience):
             epoch, place = divmod(state.step, per_epoch)
             if order is None or place == 0:
@@ -214,7 +242,7 @@ def fit(
             validating = state.step % validate_every == 0 or state.step == steps
             if validating or state.step % log_every == 0:
                 if broken := state.meter.first_broken():
-                    _give_up(*broken, good, spec, folder)
+                    _give_up(*broken, state, spec, folder)
                 now = time.monotonic()
                 state.seconds = earlier + now - started
                 speed = (state.step - looked_at) * batch / max(now - last_look, 1e-9)
@@ -222,7 +250,7 @@ def fit(
                 if validating:
                     numbers = examine(state.average.module, valid)
                     if broken := _broken_weights(state, numbers):
-                        _give_up(*broken, good, spec, folder)
+                        _give_up(*broken, state, spec, folder)
                     better = _keep_best(state, numbers, target, beta)
                     state.lagging = state.lagging and numbers["rate"] > state.rate
                     state.rate = numbers["rate"]
@@ -232,22 +260,22 @@ def fit(
                 )  # fmt: skip
                 if validating:
                     state.meter.reset()
-                    good = state.capture()
+                    state.good = state.capture()
                 last_look, looked_at = time.monotonic(), state.step
             if folder is not None and (signals.stop or time.monotonic() - last_save > 60 * spec.checkpoint):
                 state.seconds = earlier + time.monotonic() - started
                 if broken := state.meter.first_broken() or _broken_weights(state):
-                    _give_up(*broken, good, spec, folder)
-                write_tensors(folder / CHECKPOINT, *state.capture())
+                    _give_up(*broken, state, spec, folder)
+                state.save(folder)
                 last_save = time.monotonic()
                 if signals.stop:
-                    raise Stopped(f"step {state.step:,} of {steps:,}")
+                    raise Stopped(f"step {state.step:,} of {steps:,}", signals.stop)
 
     if folder is not None:
         state.seconds = earlier + time.monotonic() - started
         # so that nothing after training can lose it; a disk too full for this may still hold the model alone
         with contextlib.suppress(InputError):
-            write_tensors(folder / CHECKPOINT, *state.capture())
+            state.save(folder)
     best = state.average.module
     best.load_state_dict(state.best or best.state_dict())
     best.float()  # whatever it was trained in, the model is kept and used in float32
@@ -292,11 +320,9 @@ def _small(parameters: list[nn.Parameter], spec: Training) -> bool:
     return spec.skip is None or float(norm) <= spec.skip
 
 
-def _give_up(step: int, term: str, good: tuple, spec: Training, folder: Path | None) -> None:
+def _give_up(step: int, term: str, state: _State, spec: Training, folder: Path | None) -> None:
     saved = ""
-    reached = good[1]["numbers"]["step"]
-    if folder is not None and reached:  # the state before the first step is worth nothing
-        write_tensors(folder / CHECKPOINT, *good)
+    if folder is not None and (reached := state.save_good(folder)):  # the state before the first step is worth nothing
         saved = f"; the last good state, step {reached:,}, is saved in {folder}"
     clip = f"{spec.clip / 10:g}" if spec.clip else "100"
     raise Diverged(
@@ -304,6 +330,50 @@ def _give_up(step: int, term: str, good: tuple, spec: Training, folder: Path | N
         f"the {term} is not finite at step {step:,}{saved}",
         f"try --training.optimiser.lr {min(spec.optimiser.lr / 3, 1e-3):.1g}, --training.clip {clip}, or a longer warm-up",
     )
+
+
+@contextlib.contextmanager
+def _rescue(state: _State, train: Feed, batch: int, folder: Path | None) -> Iterator[None]:
+    """Save the last good state where memory or the device fails, and say what failed in one line.
+
+    Raises:
+        Mishap: for want of memory it names the largest batch, of halves of this one, whose step was tried and had room.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        gone, full = lost_device(error), out_of_memory(error)
+        if not (gone or full):
+            raise
+        traceback.clear_frames(error.__traceback__)  # they hold what the step had made so far
+        kept = ""
+        if folder is not None:
+            with contextlib.suppress(InputError, RuntimeError, MemoryError):  # of a lost device nothing can be read
+                state.save_good(folder)
+            kept = f"; step {state.saved:,} is saved" if state.saved else ""
+        if gone:
+            problem = f"is {state.device.type}, which failed at step {state.step + 1:,} ({str(error).splitlines()[0]})"
+            raise Mishap("training.device", problem + kept, "see whether it is still there, then go on") from None
+        fits = _room(state, train, batch)
+        mend = f"{fits} would fit (--training.batch {fits})" if fits else "not even 1 would fit: try a smaller model"
+        if fits == batch:
+            mend = "a step alone has room, so go on when less else is at work"
+        problem = f"is {batch}, and there was not enough memory on {state.device.type} at step {state.step + 1:,}{kept}"
+        raise Mishap("training.batch", problem, f"{mend}, or try fewer --objective.samples") from None
+
+
+def _room(state: _State, train: Feed, batch: int) -> int:
+    """The largest for which a step has room, of a batch, its half, a quarter and so on, found by trying; 0 if none has."""
+    for size in (batch >> i for i in range(batch.bit_length())):
+        try:
+            state.optimiser.zero_grad()
+            state.learner(train.batch(torch.arange(size, device=state.device)), 1.0).loss.backward()
+            return size
+        except (RuntimeError, MemoryError) as error:
+            traceback.clear_frames(error.__traceback__)
+            if not out_of_memory(error):
+                return 0
+    return 0
 
 
 def steps_per_epoch(data: Dataset, spec: Training) -> int:
@@ -360,23 +430,27 @@ def _fabric(spec: Training) -> Any:
 
 
 class _Signals:
-    """Turns Ctrl-C and SIGTERM into a flag that the loop looks at between steps; a second Ctrl-C is not held back."""
+    """Turns Ctrl-C, SIGTERM and SIGHUP into a flag, the signal's number, that the loop looks at between steps.
+
+    A second Ctrl-C is not held back. Where nohup told the process to ignore SIGHUP, it does.
+    """
 
     def __init__(self, enabled: bool) -> None:
         self.enabled = enabled and threading.current_thread() is threading.main_thread()
-        self.stop = False
+        self.stop = 0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> _Signals:
         if self.enabled:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._set)
+            for number in SIGNALS:
+                if number in (signal.SIGINT, signal.SIGTERM) or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._set)
         return self
 
     def _set(self, number: int, frame: Any) -> None:
         if self.stop and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.stop = True
+        self.stop = number
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self._before.items():
