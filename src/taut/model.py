@@ -35,7 +35,8 @@ from taut.distributions import Divergence, Exactness, central, divergence, drawn
 from taut.errors import InputError
 from taut.layers import Layer, Plain
 from taut.likelihoods import Likelihood, default_likelihood, require_fit
-from taut.networks import MLP, Conv, Network, Pyramid, Tower, by_depth
+from taut.networks import MLP, Conv, Network, Pyramid, Tower, by_depth, entry
+from taut.networks.entry import Standardised
 from taut.posteriors import DiagonalNormal, Posterior
 from taut.priors import EncoderPrior, Prior
 
@@ -236,6 +237,7 @@ class VAE(nn.Module):
         decoder: (N, state) → a distribution of x.
         statistics: mean and standard deviation that standardise the encoder's input.
         bounds: the smallest and the largest value that x can take; none for real numbers.
+        entry: x with what is known of it → the encoder's input; x in standard units if left open.
     """
 
     def __init__(
@@ -245,8 +247,10 @@ class VAE(nn.Module):
         decoder: nn.Module,
         statistics: Statistics,
         bounds: tuple[float, float] | None = None,
+        entry: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        self.entry = entry or Standardised(statistics.mean.shape)
         self.encoder, self.layers, self.decoder = encoder, nn.ModuleList(layers), decoder
         self.register_buffer("shift", statistics.mean.clone())
         self.register_buffer("scale", statistics.std.clone())
@@ -263,18 +267,14 @@ class VAE(nn.Module):
         """What the encoder tells each layer; once per example, (B, …) each."""
         if not self.layers:
             return []
-        x = (batch.x - self.shift) / self.scale
-        if batch.mask is not None:
-            x = torch.where(batch.mask, x, 0.0)  # what is not observed tells nothing: the mean stands in for it
-        features = self.encoder(x)
+        features = self.encoder(self.entry(batch.x, batch.mask, batch.condition, self.shift, self.scale))
         return [layer.evidence(features) for layer in self.layers]
 
     def infer(self, x: Tensor) -> Distribution:
         """q(z|x) of the top layer for x (N, *shape) in the data's units; no prior has a say in it."""
         top = self.layers[0]
-        return top.posterior(
-            top.enter(self.root(len(x))), top.evidence(self.encoder((x - self.shift) / self.scale)), None
-        )
+        features = self.encoder(self.entry(x, None, None, self.shift, self.scale))
+        return top.posterior(top.enter(self.root(len(x))), top.evidence(features), None)
 
     def learn(self, which: Literal["all", "prior", "codes", "inference"]) -> None:
         """Let everything learn, the priors of the layers alone, all but them, or of these what makes q alone.
@@ -421,7 +421,7 @@ class Model:
         likelihood = self.likelihood or default_likelihood(support)
         require_fit(likelihood, support)
         self._require_use()
-        size = torch.Size(shape).numel()
+        size = support.numbers or torch.Size(shape).numel()
         latents = self.latents or max(1, min(size // 2, 40 if size < 2000 else 64))
         network = self.network or default_network(shape, any(layer.maps for layer in self.layers))
         layers = spread(self.layers, network)
@@ -444,7 +444,8 @@ class Model:
         """The module; random initial weights come from torch's default generator."""
         spec = self.resolved(shape, support)
         head = spec.likelihood.build(shape, support, statistics)
-        encoder = spec.network.encoder(shape) if spec.layers else nn.Identity()
+        read = entry(shape, support, statistics)
+        encoder = spec.network.encoder(read.shape) if spec.layers else nn.Identity()
         by_depth([encoder])
         layers, state = [], 0
         for layer in spec.layers:
@@ -453,9 +454,9 @@ class Model:
         by_depth(layers)
         with warnings.catch_warnings():  # without layers nothing comes in, and the first map is its bias alone
             warnings.filterwarnings("ignore", "Initializing zero-element tensors", UserWarning)
-            body = spec.network.decoder(state, shape, head.outputs)
+            body = spec.network.decoder(state, getattr(head, "shape", shape), head.outputs)
         kind = UpwardVAE if any(layer.upwards for layer in spec.layers) else VAE
-        return kind(encoder, layers, _Decoder(body, head), statistics, support.bounds)
+        return kind(encoder, layers, _Decoder(body, head), statistics, support.bounds, read)
 
 
 def spread(layers: Sequence[Layer], network: Network) -> tuple[Layer, ...]:

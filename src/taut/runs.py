@@ -31,9 +31,10 @@ from taut import __version__
 from taut.codec import Archive, compressed, decompressed, require_codable
 from taut.config import parse, read_yaml, to_tree, write_yaml
 from taut.data import Dataset, Feed, Reading, Split, Statistics, open_data, read_like
+from taut.data.columns import frame_of, table_names
 from taut.distributions import central
 from taut.errors import InputError
-from taut.evaluation import Ledger, Space, Subject, evaluate, judge, quality
+from taut.evaluation import Ledger, Scores, Space, Subject, evaluate, impute, judge, quality, score
 from taut.experiment import Experiment
 from taut.model import VAE, centre, follow, pick_prior
 from taut.training import seeded
@@ -143,6 +144,11 @@ class Run:
         On a sphere that is the point in the same direction; where every vector is a code, it is z itself.
         """
         return torch.cat([value.flatten(1) for value in self._placed(self._codes(z))], 1).numpy()
+
+    @property
+    def proper(self) -> bool:
+        """Whether there is an evidence lower bound."""
+        return all(layer.posterior.proper for layer in self.experiment.model.layers)
 
     @property
     def averaged(self) -> bool:
@@ -287,8 +293,7 @@ class Run:
             InputError: where a part of the model cannot be coded, or x is not such as the model was trained on.
         """
         require_codable(self.experiment.model, self.reading.support, torch.Size(self.reading.shape).numel())
-        split = x if isinstance(x, Split) else Split(self.reading.apply(np.asarray(x)))
-        return compressed(self.vae, self.reading, split, seed, progress)
+        return compressed(self.vae, self.reading, self._split(x), seed, progress)
 
     def decompress(
         self, content: bytes, name: str = "FILE", progress: Callable[[int, int], None] = lambda done, total: None
@@ -344,7 +349,7 @@ class Run:
             seed: of the draws, of dynamic binarisation, and of which training examples are looked at.
             root: where named data lie.
         """
-        if any(not layer.posterior.proper for layer in self.experiment.model.layers):
+        if not self.proper:
             return {}
         data = self.dataset(root)
         space = Space.of(data)
@@ -426,9 +431,48 @@ class Run:
         write_tensors(self.folder / WEIGHTS, self.vae.state_dict(), {"format": 1})
         write_json(self.folder / SUMMARY, self.summary)
 
+    def frame(self, x: ArrayLike) -> Any:
+        """Examples (N, *raw shape), such as :meth:`sample` gives, as a table of polars: of a run on a table, with its columns,
+        types and names of categories."""
+        return as_frame(self.reading, np.asarray(x))
+
+    def impute(self, x: ArrayLike | Split, samples: int = 100, seed: int = 0, draw: bool = False) -> tuple[Any, Any]:
+        """Examples with their missing cells filled, and how sure that is; see :func:`taut.evaluation.cells.impute`.
+
+        Args:
+            x: a table, an array (N, D), NaN where a cell is missing, or a split.
+            samples: K, draws of z for each row.
+            seed: of all draws.
+            draw: fill with one draw given what is known instead of its mean: so that many fillings vary as the truth may.
+
+        Returns:
+            What is filled and its spread, (N, D) each: means with standard deviations; of categories, zeros and ones the
+            likeliest with the chance that it is another. The spread of a cell that is known is 0.
+        """
+        self._require_rows("impute")
+        split = self._split(x)
+        filled, spread = impute(self.vae, self._feed(split), samples, seed, draw)
+        wide = np.zeros((len(filled), *self.reading.raw_shape))
+        wide[:, self.reading.kept] = spread
+        return self.reading.restore(filled), wide
+
+    def score(self, x: ArrayLike | Split, samples: int = 32, seed: int = 0) -> Scores:
+        """How unlikely each example is under the model, and because of which columns; see
+        :func:`taut.evaluation.cells.score`."""
+        return score(self.vae, self._feed(x), samples, seed)
+
+    def _require_rows(self, what: str) -> None:
+        if self.reading.fields is None:
+            why = "and the run's data have no missing cells, nor columns of their own kinds"
+            raise InputError(what, f"fills the cells of tables, {why}", "train with --data.support columns")
+
+    def _split(self, x: ArrayLike | Split) -> Split:
+        if isinstance(x, Split):
+            return x
+        return read_like(self.reading, x) if hasattr(x, "columns") else Split(self.reading.apply(np.asarray(x)))
+
     def _feed(self, x: ArrayLike | Split) -> Feed:
-        split = x if isinstance(x, Split) else Split(self.reading.apply(np.asarray(x)), None)
-        return Feed(split, self.reading, self.vae.dequantise, self.vae.shift.device)
+        return Feed(self._split(x), self.reading, self.vae.dequantise, self.vae.shift.device)
 
     def _centre_of(self, likelihood: torch.distributions.Distribution) -> Tensor:
         # a dequantised value lies between a whole number and the next: its mean is half a step too high
@@ -527,6 +571,17 @@ def read_json(path: Path) -> Any:
         ) from None
     except (OSError, ValueError):
         raise InputError(str(path), "is damaged", "restore it from a copy") from None
+
+
+def as_frame(reading: Reading, x: np.ndarray) -> Any:
+    """Examples (N, *raw shape) as a table of polars, with the names and types that their columns had."""
+    import polars
+
+    flat = x.reshape(len(x), -1)
+    names = table_names(reading)
+    if reading.fields is None:
+        return polars.DataFrame(dict(zip(names, flat.T, strict=True)))
+    return frame_of(flat, names, reading.fields)
 
 
 def finite(content: Any) -> Any:

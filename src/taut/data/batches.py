@@ -56,6 +56,7 @@ class Feed:
             raise InputError("dequantise", f"the data are {reading.support}, not integers", "leave it off")
         self.reading, self.dequantise = reading, dequantise
         self.x = split.x.to(device)
+        self.gaps = bool(self.x.is_floating_point() and self.x.isnan().any())
 
     def __len__(self) -> int:
         return len(self.x)
@@ -67,7 +68,7 @@ class Feed:
             x = (torch.rand_like(x) * self.reading.grey < x).float()
         if self.dequantise:
             x = x + torch.rand_like(x)
-        return Batch(x)
+        return self._batch(x)
 
     def still(self, index: torch.Tensor) -> Batch:
         """The same without a random draw: each value in its mean, so that what is made of it is always the same."""
@@ -76,4 +77,8 @@ class Feed:
             x = x / self.reading.grey
         if self.dequantise:
             x = x + 0.5
-        return Batch(x)
+        return self._batch(x)
+
+    def _batch(self, x: torch.Tensor) -> Batch:
+        """A missing cell is NaN in a split, and zero and masked in a batch."""
+        return Batch(x.nan_to_num(), ~x.isnan()) if self.gaps else Batch(x)

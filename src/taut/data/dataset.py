@@ -33,11 +33,13 @@ class Split:
         x: (N, *shape), uint8 or float32.
         labels: (N,), int64, −1 where unknown; or None.
         factors: (N, F), float32, what each example was made of; or None.
+        notes: what was decided in reading them.
     """
 
     x: torch.Tensor
     labels: torch.Tensor | None = None
     factors: torch.Tensor | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.x)
@@ -49,10 +51,24 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Mean and standard deviation, each (*shape) float32, of a training split; the deviation is never 0."""
+    """Mean and standard deviation, each (*shape) float32, of a training split; the deviation is never 0.
+
+    Args:
+        mean, std: of the known values.
+        logs: the same of log x where x is positive, (2, *shape).
+        shares: of each column of categories the share of each, (levels,); None of other columns.
+    """
 
     mean: torch.Tensor
     std: torch.Tensor
+    logs: torch.Tensor | None = None
+    shares: tuple[torch.Tensor | None, ...] | None = None
+
+    def of(self, index: list[int]) -> Statistics:
+        """Those of some columns."""
+        shares = None if self.shares is None else tuple(self.shares[i] for i in index)
+        logs = None if self.logs is None else self.logs[:, index]
+        return Statistics(self.mean[index], self.std[index], logs, shares)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,14 +140,23 @@ class Dataset:
         reading = self.reading
         if (
             reading.raw_support.discrete
+            and reading.fields is None
             and reading.raw_support.kind != "binary"
             and reading.raw_dtype.startswith("float")
         ):
             notes.append(
                 "whole numbers stored as floats are taken as whole numbers (say data.support real for a density)"
             )
-        if dropped := self.reading.dropped:
-            columns = self.reading.columns
+        missing = 0 if reading.fields is None else sum(int(s.x.isnan().sum()) for s in (self.train, self.valid, self.test))
+        if missing:
+            cells = sum(self.record["counts"].values()) * reading.shape[0]
+            notes.append(f"{missing:,} of {cells:,} cells are missing: they are left out of the likelihood")
+        columns = self.reading.columns
+        empty = [columns[i] if columns else str(i) for i, value in reading.dropped if value != value
+                 and reading.fields[i].kind != "none"]  # fmt: skip
+        if empty:
+            notes.append(f"without a known cell, and left out: {', '.join(empty)}")
+        if dropped := [(i, value) for i, value in reading.dropped if value == value]:
             names = [columns[i] if columns else str(i) for i, _ in dropped]
             listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
             notes.append(f"{len(names)} constant column{'s'[: len(names) != 1]} dropped: {listed} (put back on output)")
@@ -145,13 +170,44 @@ class Dataset:
         r, n = self.reading, len(self.train)
         dynamic = r.binarize == "dynamic"
         x, scale = self.train.x.numpy(), (r.grey if dynamic else 1)
+        if r.fields is not None:
+            return self._of_columns(x)
         mean = sum(part.sum(axis=0, dtype=np.float64) for _, part in chunks(x)) / scale / n
         variance = mean * (1 - mean) if dynamic else sum(np.square(p - mean).sum(axis=0) for _, p in chunks(x)) / n
         if r.layout == "image":
             variance = np.full_like(variance, variance.mean())
-        std = np.sqrt(variance)
-        std = np.where(std > 1e-7 * np.abs(mean) + 1e-30, std, 1)  # less is rounding: such an element is constant
-        return Statistics(torch.from_numpy(mean).float(), torch.from_numpy(std).float())
+        logs = None
+        if r.support.kind == "positive":
+            logs = torch.stack(_moments(np.log(x.astype(np.float64))))
+        return Statistics(torch.from_numpy(mean).float(), _deviation(mean, variance), logs)
+
+    def _of_columns(self, x: np.ndarray) -> Statistics:
+        x = x.astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            logs = torch.stack(_moments(np.where(x > 0, np.log(x), np.nan)))
+        shares = [_shares(x[:, i], c.levels) if c.kind == "categories" else None
+                  for i, c in enumerate(self.reading.support.columns)]  # fmt: skip
+        return Statistics(*_moments(x), logs, tuple(shares))
+
+
+def _moments(x: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of the known values of each column, 0 and 1 where none is known."""
+    known = ~np.isnan(x)
+    n = np.maximum(1, known.sum(0))
+    mean = np.where(known, x, 0).sum(0) / n
+    return torch.from_numpy(mean).float(), _deviation(mean, (np.where(known, x - mean, 0) ** 2).sum(0) / n)
+
+
+def _deviation(mean: np.ndarray, variance: np.ndarray) -> torch.Tensor:
+    std = np.sqrt(variance)
+    # less is rounding: such an element is constant
+    return torch.from_numpy(np.where(std > 1e-7 * np.abs(mean) + 1e-30, std, 1)).float()
+
+
+def _shares(x: np.ndarray, levels: int) -> torch.Tensor:
+    """The share of each category, none of them 0: what was never seen here may yet be."""
+    counts = np.bincount(x[~np.isnan(x)].astype(np.int64), minlength=levels) + 0.5
+    return torch.from_numpy(counts / counts.sum()).float()
 
 
 def open_data(spec: Data) -> Dataset:
@@ -187,13 +243,13 @@ def read_like(reading: Reading, source: Any, root: str | None = None) -> Split:
         kept = {key: value for key, value in options.items() if value and key not in _needless(str(source))}
         found = _find(Data(str(source), root=root, **kept), reading)
     else:
-        found = arrays.array_source(source, None, Data("array"))
+        found = arrays.array_source(source, None, Data("array", labels=options["labels"]), like=reading)
     part = "test" if "test" in found.parts else "all" if "all" in found.parts else "train"
-    x = reading.apply(found.parts[part])
     return Split(
-        x,
+        reading.apply(found.parts[part]),
         known.labels_by(reading.options.get("label_names"), found, part),
         known.factors_by(reading.options.get("factor_names"), found, part),
+        notes=tuple(found.notes),
     )
 
 
@@ -220,7 +276,7 @@ def _find(spec: Data, like: Reading | None = None) -> Source:
         if kind.endswith(".npz"):
             return arrays.npz_source(path, spec, needed=like is None)
         if kind.endswith(tables.SUFFIXES):
-            return tables.table_source(path, spec, like.columns if like else None)
+            return tables.table_source(path, spec, like)
     except PermissionError:
         raise InputError("data", f"{path} may not be read", "change its permissions") from None
     if kind.endswith(images.SUFFIXES):
@@ -247,21 +303,22 @@ def _dataset(source: Source, spec: Data) -> Dataset:
     for part in source.parts.values():
         check_array(part, "data")
     index, carved = _split(source, spec)
-    reading = Reading.of(
-        list(source.parts.values()),
-        name=source.name,
-        origin=source.origin,
-        columns=source.columns,
-        shape=spec.shape,
-        support=spec.support,
-        binarize=spec.binarize,
-        options={
+    said = {
+        "name": source.name,
+        "origin": source.origin,
+        "columns": source.columns,
+        "options": {
             **kept,
             "seed": spec.seed,
             "label_names": list(names) if names else None,
             "factor_names": list(factor_names) if factor_names else None,
         },
-    )
+    }
+    arrays_of = list(source.parts.values())
+    if source.fields is not None:
+        reading = Reading.of_table(arrays_of, fields=source.fields, **said)
+    else:
+        reading = Reading.of(arrays_of, shape=spec.shape, support=spec.support, binarize=spec.binarize, **said)
     splits = {}
     for part in PARTS:
         home, rows = index[part]
