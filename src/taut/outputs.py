@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from taut.codec import Archive
 from taut.data import Split, read_like
@@ -28,10 +29,11 @@ def write_samples(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     """New data; pictures show means unless draws are asked for, numbers are draws unless means are."""
     path, picture = _target(run, args, "samples")
     means = run.averaged and (not args.draw if picture else args.mean)
-    x = run.sample(args.n, args.temperature, args.seed, means, args.keep)
+    x = run.sample(args.n, args.temperature, args.seed, means, args.keep, args.condition)
     what = f"{args.n:,} {'means of p(x|z)' if means else 'draws of x'}{', z from the prior' if run.vae.layers else ''}"
     what += f" at temperature {', '.join(f'{t:g}' for t in args.temperature)}" if args.temperature != [1] else ""
     what += f", the same z in the top {args.keep} of {len(run.vae.layers)} layers" if args.keep else ""
+    what += f", given {args.condition}" if args.condition else ""
     if not picture:
         _write(run, path, x)
         return path, what
@@ -59,7 +61,7 @@ def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str
         return path, f"{len(x):,} reconstructions, {run.decodings} at the {run.centre}{told}"
     from taut.report import figures
 
-    some = Split(split.x[: (12 if args.progressive else 40) if image else 500], None)
+    some = split.take(slice((12 if args.progressive else 40) if image else 500))
     x = run.reading.restore(_grey(run, some))
     if args.progressive:
         steps = [_pictures(run, run.reconstruct(some, layers)) for layers in range(count + 1)]
@@ -161,9 +163,11 @@ def write_interpolation(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
         raise InputError("--steps", f"is {args.steps}", "give 2 or more")
     split = run.test_split(args.data_root)
     pairs = _pairs(args.pair, split, args.seed)
-    codes = run.encode(Split(split.x[[i for pair in pairs for i in pair]], None))
+    ends = split.take(torch.tensor([i for pair in pairs for i in pair]))
+    codes = run.encode(ends)
     rows = [interpolate(codes[2 * r], codes[2 * r + 1], args.steps, args.path) for r in range(len(pairs))]
-    decoded = run.decode(np.concatenate(rows))
+    told = None if ends.condition is None else ends.condition[::2].repeat_interleave(args.steps, 0)
+    decoded = run.decode(np.concatenate(rows), told)
     said = ", ".join(f"{i} to {j}" for i, j in pairs)
     what = f"{args.path} between the {run.centre}s of test examples {said}"
     return path, _write_rows(run, path, picture, decoded, len(pairs), "interpolations", what)
@@ -178,18 +182,20 @@ def write_traversal(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     kl = np.asarray(run.summary.get("kl_per_dim", []), dtype=float)
     width = sum(int(np.prod(layer.event)) for layer in run.vae.layers)
     center, start = np.zeros(width, dtype=np.float32), "the origin"
-    if args.example is not None or not run.real:  # the origin may be no value of z
+    told = None
+    if args.example is not None or not run.real or run.reading.conditions:  # the origin may be no value of z
         example = args.example or 0
         split = run.test_split(args.data_root)
         _in_range("--example", example, len(split))
-        center, start = run.encode(Split(split.x[[example]], None))[0], f"test example {example}"
+        some = split.take(torch.tensor([example]))
+        center, start, told = run.encode(some)[0], f"test example {example}", some.condition
     variables = run.variables
     known = len(kl) == len(variables)
     order = (np.argsort(-kl) if known else np.arange(len(variables)))[: args.dimensions]
     steps = min(variables[i].places(args.steps) for i in order)
     courses = [variables[i].course(run.reach, steps) for i in order]
     rows = [traverse(center, variables[i].start, values) for i, (values, _) in zip(order, courses, strict=True)]
-    decoded = run.decode(np.concatenate(rows))
+    decoded = run.decode(np.concatenate(rows), told)
     marks = courses[0][1]
     way = (
         f"moved from −{run.reach:g} to {run.reach:g}"

@@ -98,6 +98,10 @@ def npz_source(path: Path, spec: Data, needed: bool = True) -> Source:
     parts = {part: _unpacked(arrays[key], spec, f"{path}, array {key!r},") for part, key in keys.items()}
     labels = _labels(arrays, keys, spec, path, notes, needed)
     source = Source(path.stem, "npz", parts, labels, notes=notes, fields=by_columns(parts, spec))
+    for name in spec.condition:
+        if name != "labels":
+            for part, values in _beside(arrays, keys, name, "data.condition", path, needed).items():
+                source.given.setdefault(part, {})[name] = values
     if spec.factors:
         source.factors = _beside(arrays, keys, spec.factors, "data.factors", path, needed)
         if (names := arrays.get(f"{spec.factors}_names")) is not None:
@@ -174,7 +178,7 @@ def _splits(arrays: dict[str, np.ndarray]) -> dict[str, str]:
 
 def _choose(arrays: dict[str, np.ndarray], spec: Data, path: Path, notes: list[str]) -> str:
     """The only array that is no label, or the one with a usual name."""
-    beside = (spec.labels, spec.factors, f"{spec.factors}_names")
+    beside = (spec.labels, spec.factors, f"{spec.factors}_names", *spec.condition)
     data = [name for name in arrays if name not in beside and name.lower() not in LABELS] or list(arrays)
     usual = [name for word in USUAL for name in data if name.lower() == word]
     if len(data) == 1 or usual:

@@ -56,6 +56,9 @@ class Feed:
             raise InputError("dequantise", f"the data are {reading.support}, not integers", "leave it off")
         self.reading, self.dequantise = reading, dequantise
         self.x = split.x.to(device)
+        self.condition, self.offset = (
+            None if part is None else part.to(device) for part in (split.condition, split.offset)
+        )
         self.gaps = bool(self.x.is_floating_point() and self.x.isnan().any())
 
     def __len__(self) -> int:
@@ -68,7 +71,7 @@ class Feed:
             x = (torch.rand_like(x) * self.reading.grey < x).float()
         if self.dequantise:
             x = x + torch.rand_like(x)
-        return self._batch(x)
+        return self._batch(x, index)
 
     def still(self, index: torch.Tensor) -> Batch:
         """The same without a random draw: each value in its mean, so that what is made of it is always the same."""
@@ -77,8 +80,9 @@ class Feed:
             x = x / self.reading.grey
         if self.dequantise:
             x = x + 0.5
-        return self._batch(x)
+        return self._batch(x, index)
 
-    def _batch(self, x: torch.Tensor) -> Batch:
+    def _batch(self, x: torch.Tensor, index: torch.Tensor) -> Batch:
         """A missing cell is NaN in a split, and zero and masked in a batch."""
-        return Batch(x.nan_to_num(), ~x.isnan()) if self.gaps else Batch(x)
+        condition, offset = (None if part is None else part[index] for part in (self.condition, self.offset))
+        return Batch(x.nan_to_num() if self.gaps else x, ~x.isnan() if self.gaps else None, condition, offset)

@@ -34,6 +34,7 @@ ORDINAL = 20  # the largest of whole numbers that are each a level of their own
 NAMES = 1000  # categories of one column, at most
 UNLIKE = 0.5  # the share of different texts from which on a column of many is no category
 FEW = 50
+WORTH = 0.05  # nats a cell by which a log-normal density must fit better: no number below 0 is possible under it
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def field_of(name: str, values: np.ndarray, kind: str | None, dtype: str = "Floa
 
 
 def _kind(seen: np.ndarray) -> str:
+    seen = seen[np.isfinite(seen)]  # what is infinite is refused where the values are read
     if not len(seen):
         return "none"
     low, high = float(seen.min()), float(seen.max())
@@ -92,7 +94,8 @@ def _kind(seen: np.ndarray) -> str:
     if low <= 0:
         return "real"
     logs = np.log(seen)
-    return "positive" if logs.std() * np.exp(logs.mean()) < seen.std() else "real"
+    gain = np.log(seen.std()) - np.log(logs.std()) - logs.mean()  # nats a cell
+    return "positive" if gain > WORTH else "real"
 
 
 def _texts(values: np.ndarray) -> list[str]:
@@ -114,7 +117,7 @@ def fields_of(frame: pl.DataFrame, kinds: dict[str, str], notes: list[str]) -> t
     fields = []
     for column in frame:
         kind = kinds.get(column.name)
-        if kind == "none":
+        if kind == "none" or column.dtype == pl.Null:
             fields.append(Field("none", str(column.dtype)))
         elif column.dtype == pl.String:
             fields.append(_of_texts(column, kind, notes))
@@ -214,7 +217,7 @@ def cells(values: np.ndarray, field: Field) -> tuple[list[Any], Any]:
     """The cells of numbers (N,), and their polars type."""
     import polars as pl
 
-    kind = getattr(pl, field.dtype, pl.String)
+    kind = getattr(pl, field.dtype.split("(")[0], pl.String)
     kind = pl.String if field.dtype.startswith(("Categorical", "Enum")) else kind
     if field.kind in ("real", "positive"):
         kind = kind if kind.is_float() else pl.Float64

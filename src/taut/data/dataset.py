@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from taut.data import arrays, images, known, tables
+from taut.data import arrays, conditions, images, known, tables
 from taut.data.named import NAMES, open_named
 from taut.data.reading import Reading, check_array, times
 from taut.data.source import Source
@@ -33,12 +33,16 @@ class Split:
         x: (N, *shape), uint8 or float32.
         labels: (N,), int64, −1 where unknown; or None.
         factors: (N, F), float32, what each example was made of; or None.
+        condition: (N, C), float32, what each is conditioned on; or None.
+        offset: (N, 1), float32, known log-scales; or None.
         notes: what was decided in reading them.
     """
 
     x: torch.Tensor
     labels: torch.Tensor | None = None
     factors: torch.Tensor | None = None
+    condition: torch.Tensor | None = None
+    offset: torch.Tensor | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -46,7 +50,12 @@ class Split:
 
     def take(self, index: torch.Tensor | slice) -> Split:
         """The examples at an index (M,) of int64, or of a slice, with all that is known of them."""
-        return Split(*(part if part is None else part[index] for part in (self.x, self.labels, self.factors)))
+        return Split(*(part if part is None else part[index] for part in self.parts))
+
+    @property
+    def parts(self) -> tuple[torch.Tensor | None, ...]:
+        """All that has a row for each example."""
+        return self.x, self.labels, self.factors, self.condition, self.offset
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,10 +161,8 @@ class Dataset:
             cells = sum(self.record["counts"].values()) * reading.shape[0]
             notes.append(f"{missing:,} of {cells:,} cells are missing: they are left out of the likelihood")
         columns = self.reading.columns
-        empty = [columns[i] if columns else str(i) for i, value in reading.dropped if value != value
-                 and reading.fields[i].kind != "none"]  # fmt: skip
-        if empty:
-            notes.append(f"without a known cell, and left out: {', '.join(empty)}")
+        if empty := [columns[i] if columns else str(i) for i, value in reading.dropped if value != value]:
+            notes.append(f"left out, without a known cell or by its kind: {', '.join(empty)}")
         if dropped := [(i, value) for i, value in reading.dropped if value == value]:
             names = [columns[i] if columns else str(i) for i, _ in dropped]
             listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
@@ -238,17 +245,21 @@ def read_like(reading: Reading, source: Any, root: str | None = None) -> Split:
     >>> other.x.shape, other.x.dtype
     (torch.Size([2, 1, 8, 8]), torch.uint8)
     """
-    options = {key: reading.options.get(key) for key in ("array", "labels", "factors", "shape", "packed", "seed")}
+    options = {key: reading.options.get(key) for key in ("array", "labels", "factors", "condition", "shape", "packed", "seed")}
     if isinstance(source, str | Path):
-        kept = {key: value for key, value in options.items() if value and key not in _needless(str(source))}
+        asked = Data(str(source), condition=tuple(options["condition"] or ()))
+        kept = {key: value for key, value in options.items() if value and key not in _needless(asked)}
         found = _find(Data(str(source), root=root, **kept), reading)
     else:
-        found = arrays.array_source(source, None, Data("array", labels=options["labels"]), like=reading)
+        found = arrays.array_source(source, None, Data("array", labels=options["labels"], condition=tuple(options["condition"] or ())), like=reading)
+    if reading.conditions and found.labels and "labels" in reading.options["condition"]:
+        _condition(found, Data("array", condition=("labels",)))
     part = "test" if "test" in found.parts else "all" if "all" in found.parts else "train"
     return Split(
         reading.apply(found.parts[part]),
         known.labels_by(reading.options.get("label_names"), found, part),
         known.factors_by(reading.options.get("factor_names"), found, part),
+        conditions.numbers_of(reading.conditions, found.given.get(part)),
         notes=tuple(found.notes),
     )
 
@@ -256,7 +267,7 @@ def read_like(reading: Reading, source: Any, root: str | None = None) -> Split:
 def _find(spec: Data, like: Reading | None = None) -> Source:
     """The source that a name or a path leads to."""
     name = spec.source
-    for option in _needless(name):
+    for option in _needless(spec):
         if getattr(spec, option):
             problem = f"{getattr(spec, option)!r} has no meaning for {name}"
             raise InputError(f"data.{option}", problem, "leave it out")
@@ -285,23 +296,26 @@ def _find(spec: Data, like: Reading | None = None) -> Source:
     raise InputError("data", f"{path} is of no kind that is read here", mend)
 
 
-def _needless(name: str) -> tuple[str, ...]:
+def _needless(spec: Data) -> tuple[str, ...]:
     """The options that have no meaning for such a source."""
-    kind = name.lower()
+    kind = spec.source.lower()
     if kind.endswith(".npz"):
         return ()
     if kind.endswith(tables.SUFFIXES):
         return ("array", "factors", "packed")
-    return ("array", "labels", "factors", *(() if kind.endswith(".npy") else ("packed",)))
+    if spec.condition == ("labels",):
+        return ("array", "labels", "factors", *(() if kind.endswith(".npy") else ("packed",)))
+    return ("array", "labels", "factors", "condition", *(() if kind.endswith(".npy") else ("packed",)))
 
 
 def _dataset(source: Source, spec: Data) -> Dataset:
     kept = {name: getattr(spec, name) for name in ("array", "labels", "factors", "packed")}
-    kept["shape"] = spec.shape and list(spec.shape)
+    kept |= {"shape": spec.shape and list(spec.shape), "condition": list(spec.condition)}
     names, codes = known.labels_of(source)
     factor_names, factors = known.factors_of(source)
     for part in source.parts.values():
         check_array(part, "data")
+    _condition(source, spec)
     index, carved = _split(source, spec)
     said = {
         "name": source.name,
@@ -319,12 +333,14 @@ def _dataset(source: Source, spec: Data) -> Dataset:
         reading = Reading.of_table(arrays_of, fields=source.fields, **said)
     else:
         reading = Reading.of(arrays_of, shape=spec.shape, support=spec.support, binarize=spec.binarize, **said)
+    reading = replace(reading, conditions=conditions.conditions_of(source))
+    given = {part: conditions.numbers_of(reading.conditions, found) for part, found in source.given.items()}
     splits = {}
     for part in PARTS:
         home, rows = index[part]
         x, *rest = (
             some if some is None or rows is None else some[rows]
-            for some in (source.parts[home], codes.get(home), factors.get(home))
+            for some in (source.parts[home], codes.get(home), factors.get(home), given.get(home))
         )
         splits[part] = Split(reading.apply(x), *rest)
     digest = _hash(source.parts)
@@ -342,6 +358,17 @@ def _dataset(source: Source, spec: Data) -> Dataset:
         remarks.append(f"the data are binary as they are: binarize {spec.binarize} changes nothing")
     return Dataset(reading, **splits, label_names=names, hash=digest, record=record, remarks=tuple(remarks),
                    factor_names=factor_names)  # fmt: skip
+
+
+def _condition(source: Source, spec: Data) -> None:
+    """Labels that the model is conditioned on are given as other conditions are."""
+    lacking = [name for name in spec.condition if name not in next(iter(source.given.values()), {})]
+    for name in lacking:
+        if name != "labels" or not source.labels:
+            what = "labels" if name == "labels" else f"{name!r}"
+            raise InputError("data.condition", f"{source.name} has no {what} to be conditioned on", "name what there is")
+        for part in source.parts:
+            source.given.setdefault(part, {})["labels"] = np.array(known._texts(source.labels[part], source.names))
 
 
 def _split(source: Source, spec: Data) -> tuple[dict[str, tuple[str, np.ndarray | None]], dict[str, float]]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from taut.data.columns import Field
+from taut.data.conditions import Condition
 from taut.data.support import Support, check_finite, chunks, infer_support
 from taut.errors import InputError
 
@@ -36,6 +37,7 @@ class Reading:
         columns: the names of a table's columns, constant ones included.
         dropped: the constant columns, as (raw index, value).
         fields: how each of a table's columns is read, where they are of more than one kind.
+        conditions: what the model is conditioned on.
         origin: where the data came from.
         options: what else is needed to read another file the same way.
 
@@ -61,6 +63,7 @@ class Reading:
     columns: tuple[str, ...] | None = None
     dropped: tuple[tuple[int, float], ...] = ()
     fields: tuple[Field, ...] | None = None
+    conditions: tuple[Condition, ...] = ()
     origin: Origin = "array"
     options: dict[str, Any] = attribute(default_factory=dict)
 
@@ -152,6 +155,11 @@ class Reading:
             origin=origin,
             options=dict(options or {}),
         )
+
+    @property
+    def conditioned(self) -> int:
+        """How many numbers each example is conditioned on."""
+        return sum(condition.width for condition in self.conditions)
 
     @property
     def kept(self) -> list[int]:
@@ -247,6 +255,9 @@ class Reading:
         d["dropped"] = tuple((int(i), math.nan if value is None else float(value)) for i, value in d["dropped"])
         if d.get("fields") is not None:
             d["fields"] = tuple(Field(**{**each, "categories": tuple(each["categories"])}) for each in d["fields"])
+        d["conditions"] = tuple(
+            Condition(**{**each, "categories": tuple(each["categories"])}) for each in d.get("conditions", ())
+        )
         return cls(**d)
 
     def _check_support(self, x: np.ndarray, field: str) -> None:

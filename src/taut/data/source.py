@@ -27,6 +27,8 @@ class Source:
         factors: what the examples were made of, arrays (N, F) of numbers, under the names of the parts; may be empty.
         factor_names: of the F factors; None if they have none.
         fields: how each column is read, where each is of its own kind; x is then float64, and NaN where a cell is missing.
+        given: what examples are conditioned on: for each part the values (N,) by their names; may be empty.
+        offsets: known log-scales of the examples, arrays (N,), under the names of the parts; may be empty.
         notes: what was decided in reading them, in sentences without a full stop.
     """
 
@@ -39,6 +41,8 @@ class Source:
     factors: dict[str, np.ndarray] = field(default_factory=dict)
     factor_names: tuple[str, ...] | None = None
     fields: tuple[Field, ...] | None = None
+    given: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    offsets: dict[str, np.ndarray] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 

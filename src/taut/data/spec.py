@@ -27,6 +27,8 @@ class Data:
         labels: the name of the label array in a .npz, or of the label column of a table.
         factors: the name of an array (N, F) in a .npz: numbers that say what each example was made of, such as place and
             size, only to measure codes by; an array of the same name with ``_names`` added names them.
+        condition: what the model is conditioned on: ``labels``, or names of a table's columns or of arrays (N,) in a .npz;
+            kinds and quantities, with commas between.
         shape: the shape of one example, such as 28,28 for flat rows; needed for packed bits.
         packed: whether rows are bits packed along axis 1, as by ``np.packbits``.
         support: the values that an element can take; ``auto`` goes by the values themselves; ``counts``
@@ -52,6 +54,7 @@ class Data:
     array: str | None = None
     labels: str | None = None
     factors: str | None = None
+    condition: tuple[str, ...] = ()
     shape: tuple[int, ...] | None = None
     packed: bool = False
     support: SupportName = "auto"

@@ -68,6 +68,8 @@ def frame_source(
     if spec.labels is not None and (known is None or spec.labels in frame.columns):
         labels["all"] = _taken(frame, spec.labels, "data.labels", where)
         frame = frame.drop(spec.labels)
+    given = {name: _taken(frame, name, "data.condition", where) for name in _conditions(spec, frame, like)}
+    frame = frame.drop(given)
     if known is not None:
         frame = _like(frame, known, where)
     fields = like.fields if like else None
@@ -82,10 +84,12 @@ def frame_source(
     if fields is not None:
         x = codes(frame, fields, notes)
         if like is None:
-            x, labels = _known_rows(x, labels, notes)
-        return Source(name, origin, {"all": x}, labels, tuple(frame.columns), notes=notes, fields=fields)
+            x, labels, given = _known_rows(x, labels, given, notes)
+        return Source(name, origin, {"all": x}, labels, tuple(frame.columns), notes=notes, fields=fields,
+                      given={"all": given} if given else {})  # fmt: skip
     _check(frame, where)
-    return Source(name, origin, {"all": _numbers(frame)}, labels, tuple(frame.columns), notes=notes)
+    return Source(name, origin, {"all": _numbers(frame)}, labels, tuple(frame.columns), notes=notes,
+                  given={"all": given} if given else {})  # fmt: skip
 
 
 def _taken(frame: pl.DataFrame, column: str, field: str, where: str) -> np.ndarray:
@@ -98,16 +102,23 @@ def _taken(frame: pl.DataFrame, column: str, field: str, where: str) -> np.ndarr
     return frame[column].to_numpy()
 
 
+def _conditions(spec: Data, frame: pl.DataFrame, like: Reading | None) -> list[str]:
+    """The columns that are conditions; of a table to be read like another, those that it has."""
+    names = [name for name in spec.condition if name != "labels"]
+    return names if like is None else [name for name in names if name in frame.columns]
+
+
 def _known_rows(
-    x: np.ndarray, labels: dict[str, np.ndarray], notes: list[str]
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    x: np.ndarray, labels: dict[str, np.ndarray], given: dict[str, np.ndarray], notes: list[str]
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Without the rows of which no cell is known: there is nothing to learn from them."""
     known = ~np.isnan(x).all(1)
     if known.all():
-        return x, labels
+        return x, labels, given
     count = int((~known).sum())
     notes.append(f"{count:,} row{'s'[: count != 1]} without a known cell {'are' if count > 1 else 'is'} left out")
-    return x[known], {part: values[known] for part, values in labels.items()}
+    kept = ({name: values[known] for name, values in each.items()} for each in (labels, given))
+    return x[known], *kept
 
 
 def _alike(frame: pl.DataFrame) -> bool:
