@@ -118,7 +118,9 @@ def test_real_files(data_root, file, options, said):
 
 
 def test_real_tables(data_root):
-    refuse_data(data_root / "tabular/penguins.csv", "'species'", "no numbers", "Adelie")
+    data = open_data(Data(str(data_root / "tabular/penguins.csv")))
+    assert data.what() == "344 rows of 7 columns, 3 categories, 2 real, 2 whole"
+    refuse_data(data_root / "tabular/penguins.csv", "'species'", "no numbers", "Adelie", support="real")
     refuse_data(data_root / "tabular/adult.data.gz", "no kind")
 
 
@@ -587,13 +589,15 @@ def test_tables(tmp_path, suffix):
         text = frame.write_csv().encode()
         path.write_bytes(gzip.compress(text) if suffix.endswith("gz") else text)
     data = open_data(Data(str(path), labels="kind"))
-    assert data.what() == "40 rows of 2 columns, real numbers" and data.label_names == ("x", "y")
+    assert data.what() == "40 rows of 2 columns, 1 real, 1 counts" and data.label_names == ("x", "y")
     assert data.reading.columns == ("a", "b") and data.reading.origin == "table" and data.reading.name == "t"
-    refuse_data(path, "'kind'", "no numbers")
+    refuse_data(path, "'kind'", "no numbers", support="real")
+    assert open_data(Data(str(path), labels="kind", support="real")).what() == "40 rows of 2 columns, real numbers"
     refuse_data(path, "data.labels", "'kid'", "did you mean kind", labels="kid")
     other = tmp_path / "other.csv"
     frame.select("b", "a").write_csv(other)  # another order, and no labels
-    assert torch.equal(read_like(data.reading, other).x, data.reading.apply(frame.select("a", "b").to_numpy()))
+    expected = data.reading.apply(frame.select("a", "b").to_numpy().astype(float))
+    assert torch.equal(read_like(data.reading, other).x, expected)
     frame.select("a", "kind").write_csv(other)
     refused("no column 'b'", call=read_like, args=(data.reading, other))
     frame.with_columns(c=1).write_csv(other)
@@ -602,14 +606,12 @@ def test_tables(tmp_path, suffix):
 
 BAD_TABLES = {
     "a,b,a\n" + "1,2,3\n" * 9: ("2 columns named 'a'",),
-    "a,b\n1,2\n3,\n" + "1,2\n" * 9: ("'b'", "1 missing cell"),
-    "a,b\n1,2\n3,?\n" + "1,NA\n" * 9: ("'b'", "10 missing cells"),
     "a,b\n1,2,3\n" + "1,2\n" * 9: ("cannot be read as a table",),
-    "a,b\n1,nan\n" + "1,2\n" * 9: ("1 value is NaN", "row 0, column 'b'"),
+    "a,b\n1,inf\n2,1.5\n" + "1,2\n" * 9: ("1 value is infinite", "row 0, column 'b'"),
     ",b\n" + "1,2\n" * 9: ("column 1", "no name"),
     "a,b\n": ("no rows",),
     "\n \n": ("empty",),
-    "a,day\n" + "1,2020-01-01\n" * 9: ("'day'", "no numbers"),
+    "a,day\n" + "1,2020-01-01\n" * 9: ("every column is constant",),
 }
 
 
@@ -618,6 +620,14 @@ def test_bad_tables(tmp_path, text):
     path = tmp_path / "bad.csv"
     path.write_text(text)
     refuse_data(path, *BAD_TABLES[text])
+
+
+def test_gaps_are_refused_where_all_columns_are_to_be_one_kind(tmp_path):
+    path = tmp_path / "gaps.csv"
+    path.write_text("a,b\n1,2\n3,?\n" + "1,NA\n" * 9)
+    refuse_data(path, "'b'", "10 missing cells", support="real")
+    path.write_text("a,b\n1,nan\n" + "1,2\n" * 9)
+    refuse_data(path, "1 value is NaN", "row 0, column 'b'", support="real")
 
 
 def test_csv_as_people_write_it(tmp_path):

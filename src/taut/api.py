@@ -49,7 +49,7 @@ def train(
     """Train a model and evaluate it on the test split.
 
     Args:
-        data: the name of a set, a path, or an array (N, …).
+        data: the name of a set, a path, an array (N, …), or a table of polars or pandas.
         labels: (N,), only for pictures and probes.
         factors: (N, F), what each example was made of, only to measure codes by.
         out: the run's folder; in memory only if left open.
@@ -68,7 +68,7 @@ def train(
     tree = merge({"data": {"source": str(data) if named else "array"}, "seed": seed}, options)
     tree = merge(tree, {"training": training}) if training else tree
     experiment = parse(Experiment, tree, trust=trust)
-    dataset = open_data(experiment.data) if named else open_array(np.asarray(data), labels, experiment.data, factors)
+    dataset = open_data(experiment.data) if named else open_array(data, labels, experiment.data, factors)
     experiment = resolve(experiment, dataset)
     return carry_out(experiment, dataset, None if out is None else Path(out), listen=listen)
 

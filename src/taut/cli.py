@@ -30,6 +30,8 @@ taut: variational autoencoders with the bound pulled tight
   taut sample RUN                new data from the model
   taut reconstruct RUN [DATA]    data through the code and back
   taut encode RUN DATA -o FILE   the posterior means
+  taut impute RUN DATA -o FILE   a table with its missing cells filled, and how sure that is
+  taut score RUN DATA -o FILE    how odd each row is, and because of which columns
   taut compress RUN -o FILE      data in about as many bits as the model's bound says
   taut decompress RUN FILE -o F  and back, every byte
   taut interpolate RUN [I J]     the way from one example to another
@@ -48,7 +50,7 @@ all that is worth it saved (--resume goes on).
 
 
 COMMANDS = (
-    "train", "evaluate", "sample", "reconstruct", "encode", "compress", "decompress", "interpolate", "traverse", "compare",
+    "train", "evaluate", "sample", "reconstruct", "encode", "impute", "score", "compress", "decompress", "interpolate", "traverse", "compare",
     "diff", "sweep", "recipes",
 )  # fmt: skip
 

@@ -45,7 +45,7 @@ class Experiment:
 def build(experiment: Experiment, data: Dataset) -> VAE:
     """The model of an experiment with its initial weights, seeded."""
     torch.manual_seed(experiment.seed)
-    return experiment.model.build(data.reading.shape, data.reading.support, data.statistics())
+    return experiment.model.build(data.reading.shape, data.reading.support, data.statistics(), data.reading.conditioned)
 
 
 def resolve(experiment: Experiment, data: Dataset) -> Experiment:
@@ -58,7 +58,7 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     """
     reading, training = data.reading, experiment.training
     training.require_device()
-    experiment = replace(experiment, model=experiment.model.resolved(reading.shape, reading.support))
+    experiment = replace(experiment, model=experiment.model.resolved(reading.shape, reading.support, reading.conditioned))
     model = experiment.model
     experiment = replace(experiment, objective=experiment.objective.resolved(model.layers, model.likelihood))
     for layer in experiment.model.layers:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from taut.errors import InputError
 from taut.training.checkpoint import write_atomically
 
-__all__ = ["ARRAYS", "PICTURES", "check_target", "fresh", "write_array"]
+__all__ = ["ARRAYS", "PICTURES", "TABLES", "check_target", "fresh", "write_array", "write_table"]
 
 ARRAYS = (".npy", ".npz", ".csv", ".parquet")
+TABLES = (".csv", ".parquet")
 PICTURES = (".png",)
 
 
@@ -40,6 +42,13 @@ def check_target(path: str | Path, suffixes: Sequence[str] = (), force: bool = F
     if path.is_dir() or (path.exists() and not force):
         raise InputError("-o", f"{path} exists", "name another file, or say --force")
     return path
+
+
+def write_table(path: Path, frame: Any) -> None:
+    """Write a table of polars as .csv or .parquet."""
+    buffer = io.BytesIO()
+    frame.write_csv(buffer) if path.suffix.lower() == ".csv" else frame.write_parquet(buffer)
+    write_atomically(path, buffer.getvalue())
 
 
 def write_array(

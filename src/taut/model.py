@@ -33,9 +33,10 @@ from torch.distributions import Distribution
 from taut.data import Batch, Statistics, Support
 from taut.distributions import Divergence, Exactness, central, divergence, fold, sampled, taken, tempered, worst
 from taut.errors import InputError
-from taut.layers import Layer, Plain
+from taut.layers import Layer, Plain, default_prior
 from taut.likelihoods import Likelihood, default_likelihood, require_fit
-from taut.networks import MLP, Conv, Network, Pyramid, Tower, by_depth
+from taut.networks import MLP, Conv, Network, Pyramid, Tower, by_depth, entry
+from taut.networks.entry import Standardised
 from taut.posteriors import DiagonalNormal, Posterior
 from taut.priors import EncoderPrior, Prior
 
@@ -159,7 +160,10 @@ class Trace:
 
     def log_likelihood(self, batch: Batch) -> Tensor:
         """log p(x|z) of the observed elements, (K, B) nats."""
-        return self.unfold(self.likelihood.log_prob(batch.x, batch.mask))
+        likelihood = self.likelihood
+        if batch.offset is not None:
+            likelihood = likelihood.scaled(fold(batch.offset, self.samples))
+        return self.unfold(likelihood.log_prob(batch.x, batch.mask))
 
     def distortion(self, batch: Batch) -> Tensor:
         """−log p(x|z), (K, B) nats."""
@@ -240,6 +244,8 @@ class VAE(nn.Module):
         decoder: (N, state) → a distribution of x.
         statistics: mean and standard deviation that standardise the encoder's input.
         bounds: the smallest and the largest value that x can take; none for real numbers.
+        entry: x with what is known of it → the encoder's input; x in standard units if left open.
+        conditioned: C, how many numbers each example is conditioned on.
     """
 
     def __init__(
@@ -249,8 +255,12 @@ class VAE(nn.Module):
         decoder: nn.Module,
         statistics: Statistics,
         bounds: tuple[float, float] | None = None,
+        entry: nn.Module | None = None,
+        conditioned: int = 0,
     ) -> None:
         super().__init__()
+        self.conditioned = conditioned
+        self.entry = entry or Standardised(statistics.mean.shape)
         self.encoder, self.layers, self.decoder = encoder, nn.ModuleList(layers), decoder
         self.register_buffer("shift", statistics.mean.clone())
         self.register_buffer("scale", statistics.std.clone())
@@ -267,18 +277,14 @@ class VAE(nn.Module):
         """What the encoder tells each layer; once per example, (B, …) each."""
         if not self.layers:
             return []
-        x = (batch.x - self.shift) / self.scale
-        if batch.mask is not None:
-            x = torch.where(batch.mask, x, 0.0)  # what is not observed tells nothing: the mean stands in for it
-        features = self.encoder(x)
+        features = self.encoder(self.entry(batch.x, batch.mask, batch.condition, self.shift, self.scale))
         return [layer.evidence(features) for layer in self.layers]
 
     def infer(self, x: Tensor) -> Distribution:
         """q(z|x) of the top layer for x (N, *shape) in the data's units; no prior has a say in it."""
         top = self.layers[0]
-        return top.posterior(
-            top.enter(self.root(len(x))), top.evidence(self.encoder((x - self.shift) / self.scale)), None
-        )
+        features = self.encoder(self.entry(x, None, None, self.shift, self.scale))
+        return top.posterior(top.enter(self.root(len(x))), top.evidence(features), None)
 
     def learn(self, which: Literal["all", "prior", "codes", "inference"]) -> None:
         """Let everything learn, the priors of the layers alone, all but them, or of these what makes q alone.
@@ -309,9 +315,22 @@ class VAE(nn.Module):
             return None
         return tuple((tensor.data_ptr(), tensor._version) for tensor in (*self.parameters(), *self.buffers()))
 
-    def root(self, n: int) -> Tensor:
-        """h₀, (n, 0): it carries batch size, device and dtype."""
-        return self.shift.new_zeros(n, 0)
+    def root(self, n: int, condition: Tensor | None = None) -> Tensor:
+        """h₀, (n, C): it carries batch size, device, dtype and what the model is conditioned on.
+
+        Args:
+            n: rows.
+            condition: (B, C), each for n/B rows, sample-major; of a model without conditions it is none.
+
+        Raises:
+            InputError: where the model is conditioned on something and is not told what.
+        """
+        if not self.conditioned:
+            return self.shift.new_zeros(n, 0)
+        if condition is None:
+            raise InputError("condition", "is not given, and the model is conditioned on one", "say --condition VALUE, or "
+                             "give data that have it")  # fmt: skip
+        return fold(condition.to(self.shift), n // len(condition))
 
     def descend(self, h: Tensor, evidence: Sequence[Tensor | None], pick: Pick, samples: int = 1) -> Trace:
         """Walk down the layers, threading h; where a layer has no evidence its posterior is its prior.
@@ -340,11 +359,11 @@ class VAE(nn.Module):
         evidence = self.evidence(batch)
         if samples > 1:
             evidence = [fold(e, samples) for e in evidence]
-        return self.descend(self.root(samples * len(batch.x)), evidence, pick, samples)
+        return self.descend(self.root(samples * len(batch.x), batch.condition), evidence, pick, samples)
 
-    def generate(self, n: int, pick: Pick) -> Trace:
-        """The pass without evidence: n draws from the model, or the decodings of given latents."""
-        return self.descend(self.root(n), [None] * len(self.layers), pick)
+    def generate(self, n: int, pick: Pick, condition: Tensor | None = None) -> Trace:
+        """The pass without evidence: n draws from the model, or the decodings of given latents, given a condition (n, C)."""
+        return self.descend(self.root(n, condition), [None] * len(self.layers), pick)
 
 
 class UpwardVAE(VAE):
@@ -416,8 +435,9 @@ class Model:
         if self.latents is not None and self.latents < 1:
             raise InputError("latents", f"is {self.latents}", "give 1 or more")
 
-    def resolved(self, shape: tuple[int, ...], support: Support) -> Model:
-        """This model with everything that was left open decided by the data.
+    def resolved(self, shape: tuple[int, ...], support: Support, conditioned: int = 0) -> Model:
+        """This model with everything that was left open decided by the data, each of whose examples is ``conditioned`` on so
+        many numbers.
 
         Raises:
             InputError: where the likelihood does not fit the support.
@@ -425,11 +445,17 @@ class Model:
         likelihood = self.likelihood or default_likelihood(support)
         require_fit(likelihood, support)
         self._require_use()
-        size = torch.Size(shape).numel()
+        size = support.numbers or torch.Size(shape).numel()
         latents = self.latents or max(1, min(size // 2, 40 if size < 2000 else 64))
         network = self.network or default_network(shape, any(layer.maps for layer in self.layers))
         layers = spread(self.layers, network)
-        layers = tuple(layer.filled(latents, self.prior, self.posterior, top=i == 0) for i, layer in enumerate(layers))
+        if conditioned and any(layer.upwards for layer in layers):
+            raise InputError("data.condition", "is given, and layers that are Upward hand down z alone, so that p(x|z) would "
+                             "not be told", "choose layers that are Plain or Spatial")  # fmt: skip
+        # with a condition there is something above the top layer too
+        first = default_prior(layers[0].posterior or self.posterior, top=False) if conditioned and layers else None
+        layers = tuple(layer.filled(latents, self.prior or first, self.posterior, top=i == 0)
+                       for i, layer in enumerate(layers))  # fmt: skip
         if layers:  # what the model says is what its top layer has
             latents, prior, posterior = layers[0].latents, layers[0].prior, layers[0].posterior
             return replace(self, latents=latents, prior=prior, posterior=posterior, likelihood=likelihood, network=network,
@@ -444,22 +470,25 @@ class Model:
                 raise InputError(f"model.{field}", "is given, and every layer of model.layers has its own",
                                  "leave it out, or change it in the layers")  # fmt: skip
 
-    def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> VAE:
+    def build(
+        self, shape: tuple[int, ...], support: Support, statistics: Statistics, conditioned: int = 0
+    ) -> VAE:
         """The module; random initial weights come from torch's default generator."""
-        spec = self.resolved(shape, support)
+        spec = self.resolved(shape, support, conditioned)
         head = spec.likelihood.build(shape, support, statistics)
-        encoder = spec.network.encoder(shape) if spec.layers else nn.Identity()
+        read = entry(shape, support, statistics, conditioned)
+        encoder = spec.network.encoder(read.shape) if spec.layers else nn.Identity()
         by_depth([encoder])
-        layers, state = [], 0
+        layers, state = [], conditioned
         for layer in spec.layers:
             layers.append(layer.build(encoder.features, state))
             state = layers[-1].state
         by_depth(layers)
         with warnings.catch_warnings():  # without layers nothing comes in, and the first map is its bias alone
             warnings.filterwarnings("ignore", "Initializing zero-element tensors", UserWarning)
-            body = spec.network.decoder(state, shape, head.outputs)
+            body = spec.network.decoder(state, getattr(head, "shape", shape), head.outputs)
         kind = UpwardVAE if any(layer.upwards for layer in spec.layers) else VAE
-        return kind(encoder, layers, _Decoder(body, head), statistics, support.bounds)
+        return kind(encoder, layers, _Decoder(body, head), statistics, support.bounds, read, conditioned)
 
 
 def spread(layers: Sequence[Layer], network: Network) -> tuple[Layer, ...]:

@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from taut.codec import Archive
 from taut.data import Split, read_like
+from taut.data.columns import as_column, fill, table_names
+from taut.data.tables import given_frame
 from taut.errors import InputError
 from taut.explore import interpolate, traverse
-from taut.files import ARRAYS, PICTURES, check_target, fresh, write_array
+from taut.files import ARRAYS, PICTURES, TABLES, check_target, fresh, write_array, write_table
 from taut.runs import Run
 from taut.training.checkpoint import write_atomically
 
-__all__ = ["write_codes", "write_compressed", "write_decompressed", "write_interpolation", "write_reconstructions",
-           "write_samples", "write_traversal"]  # fmt: skip
+__all__ = ["write_codes", "write_compressed", "write_decompressed", "write_imputed", "write_interpolation",
+           "write_reconstructions", "write_samples", "write_scores", "write_traversal"]  # fmt: skip
 
 
 def write_samples(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     """New data; pictures show means unless draws are asked for, numbers are draws unless means are."""
     path, picture = _target(run, args, "samples")
     means = run.averaged and (not args.draw if picture else args.mean)
-    x = run.sample(args.n, args.temperature, args.seed, means, args.keep)
+    x = run.sample(args.n, args.temperature, args.seed, means, args.keep, args.condition)
     what = f"{args.n:,} {'means of p(x|z)' if means else 'draws of x'}{', z from the prior' if run.vae.layers else ''}"
     what += f" at temperature {', '.join(f'{t:g}' for t in args.temperature)}" if args.temperature != [1] else ""
     what += f", the same z in the top {args.keep} of {len(run.vae.layers)} layers" if args.keep else ""
+    what += f", given {args.condition}" if args.condition else ""
     if not picture:
-        write_array(path, x, run.reading.columns)
+        _write(run, path, x)
         return path, what
     from taut.report import figures
 
@@ -52,11 +57,11 @@ def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str
         raise InputError("--progressive", "is a picture of images", "leave it out, and say --layers K")
     if not picture:
         x = run.reconstruct(split, args.layers)
-        write_array(path, x, run.reading.columns, _labels(run, split))
+        _write(run, path, x, _labels(run, split))
         return path, f"{len(x):,} reconstructions, {run.decodings} at the {run.centre}{told}"
     from taut.report import figures
 
-    some = Split(split.x[: (12 if args.progressive else 40) if image else 500], None)
+    some = split.take(slice((12 if args.progressive else 40) if image else 500))
     x = run.reading.restore(_grey(run, some))
     if args.progressive:
         steps = [_pictures(run, run.reconstruct(some, layers)) for layers in range(count + 1)]
@@ -84,6 +89,54 @@ def write_codes(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     )
 
 
+def write_imputed(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
+    """A table with its missing cells filled, and beside each column that had some how far its guesses may be off."""
+    path = check_target(args.output, TABLES, args.force)
+    split = _told(read_like(run.reading, args.data, args.data_root), args)
+    filled, spread = run.impute(split, args.samples, args.seed, args.draw)
+    table, names = run.frame(filled), table_names(run.reading)
+    missing = np.zeros(spread.shape, bool)
+    missing[:, run.reading.kept] = split.x.isnan().numpy()
+    frame = given_frame(args.data)
+    frame = table if frame is None else fill(frame, table)
+    for i in np.flatnonzero(missing.any(0)):
+        frame = frame.with_columns(as_column(f"{names[i]}.spread", spread[:, i]))
+    write_table(path, frame)
+    way = "one draw each of what they may be" if args.draw else "means, and of categories the likeliest"
+    return path, f"{missing.sum():,} missing cells of {len(table):,} rows filled: {way}; NAME.spread says how sure"
+
+
+def write_scores(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
+    """How odd each row is, and which columns are to blame."""
+    path = check_target(args.output, (*TABLES, ".npz"), args.force)
+    split = _told(read_like(run.reading, args.data, args.data_root), args)
+    found = run.score(split, args.samples, args.seed)
+    extra: dict[str, Sequence] = {"rate": found.rate.tolist()}
+    if found.blame is not None and run.reading.layout == "vector":
+        extra["because"] = found.because(run.reading.kept_columns)
+    write_array(path, found.score[:, None], ["score"], extra | (_labels(run, split) or {}))
+    what = "−ELBO" if run.proper else "distortion"
+    worst = np.argsort(-found.score)[:3].tolist()
+    rows = ", ".join(f"row {i} ({found.score[i]:.1f})" for i in worst)
+    return path, f"{what} of {len(split):,} rows, nats, the higher the odder: first {rows}"
+
+
+def _told(split: Split, args: argparse.Namespace) -> Split:
+    """The same, its notes said."""
+    if not args.quiet:
+        for note in split.notes:
+            print(f"note: {note}", file=sys.stderr)
+    return split
+
+
+def _write(run: Run, path: Path, x: np.ndarray, extra: dict[str, Sequence] | None = None) -> None:
+    """Examples in the form that the file's name asks for; a table's rows with its types and names of categories."""
+    if run.reading.fields is None or path.suffix.lower() not in TABLES:
+        return write_array(path, x, run.reading.columns, extra)
+    frame = run.frame(x)
+    write_table(path, frame.with_columns(*(as_column(name, values) for name, values in (extra or {}).items())))
+
+
 def write_compressed(run: Run, args: argparse.Namespace, progress: Callable[[int, int], None]) -> tuple[Path, Archive]:
     """Examples in as few bytes as the model can say them in."""
     path = check_target(args.output, force=args.force)
@@ -99,7 +152,7 @@ def write_decompressed(run: Run, args: argparse.Namespace, progress: Callable[[i
     if not source.is_file():
         raise InputError(str(source), "is no file", "give one that `taut compress` made")
     x = run.decompress(source.read_bytes(), str(source), progress)
-    write_array(path, x, run.reading.columns)
+    _write(run, path, x)
     return path, f"{len(x):,} examples, equal to those that were compressed"
 
 
@@ -110,9 +163,11 @@ def write_interpolation(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
         raise InputError("--steps", f"is {args.steps}", "give 2 or more")
     split = run.test_split(args.data_root)
     pairs = _pairs(args.pair, split, args.seed)
-    codes = run.encode(Split(split.x[[i for pair in pairs for i in pair]], None))
+    ends = split.take(torch.tensor([i for pair in pairs for i in pair]))
+    codes = run.encode(ends)
     rows = [interpolate(codes[2 * r], codes[2 * r + 1], args.steps, args.path) for r in range(len(pairs))]
-    decoded = run.decode(np.concatenate(rows))
+    told = None if ends.condition is None else ends.condition[::2].repeat_interleave(args.steps, 0)
+    decoded = run.decode(np.concatenate(rows), told)
     said = ", ".join(f"{i} to {j}" for i, j in pairs)
     what = f"{args.path} between the {run.centre}s of test examples {said}"
     return path, _write_rows(run, path, picture, decoded, len(pairs), "interpolations", what)
@@ -127,18 +182,20 @@ def write_traversal(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     kl = np.asarray(run.summary.get("kl_per_dim", []), dtype=float)
     width = sum(int(np.prod(layer.event)) for layer in run.vae.layers)
     center, start = np.zeros(width, dtype=np.float32), "the origin"
-    if args.example is not None or not run.real:  # the origin may be no value of z
+    told = None
+    if args.example is not None or not run.real or run.reading.conditions:  # the origin may be no value of z
         example = args.example or 0
         split = run.test_split(args.data_root)
         _in_range("--example", example, len(split))
-        center, start = run.encode(Split(split.x[[example]], None))[0], f"test example {example}"
+        some = split.take(torch.tensor([example]))
+        center, start, told = run.encode(some)[0], f"test example {example}", some.condition
     variables = run.variables
     known = len(kl) == len(variables)
     order = (np.argsort(-kl) if known else np.arange(len(variables)))[: args.dimensions]
     steps = min(variables[i].places(args.steps) for i in order)
     courses = [variables[i].course(run.reach, steps) for i in order]
     rows = [traverse(center, variables[i].start, values) for i, (values, _) in zip(order, courses, strict=True)]
-    decoded = run.decode(np.concatenate(rows))
+    decoded = run.decode(np.concatenate(rows), told)
     marks = courses[0][1]
     way = (
         f"moved from −{run.reach:g} to {run.reach:g}"
@@ -154,7 +211,7 @@ def _write_rows(
     run: Run, path: Path, picture: bool, decoded: np.ndarray, rows: int, kind: str, what: str, extra: dict | None = None
 ) -> str:
     if not picture:
-        write_array(path, decoded, run.reading.columns)
+        _write(run, path, decoded)
         return what
     from taut.report import figures
 

@@ -32,10 +32,12 @@ from taut import __version__
 from taut.codec import Archive, compressed, decompressed, require_codable
 from taut.config import parse, read_yaml, to_tree, write_yaml
 from taut.data import Data, Dataset, Feed, Reading, Split, Statistics, open_data, read_like
+from taut.data.columns import frame_of, table_names
+from taut.data.conditions import given
 from taut.data.named import FOLDERS
 from taut.distributions import central
 from taut.errors import InputError
-from taut.evaluation import Ledger, Space, Subject, evaluate, judge, quality
+from taut.evaluation import Ledger, Scores, Space, Subject, evaluate, impute, judge, quality, score
 from taut.experiment import Experiment
 from taut.model import VAE, centre, follow, pick_prior
 from taut.training import seeded
@@ -118,24 +120,27 @@ class Run:
                 codes.append(torch.cat([step.z.flatten(1) for step in trace.steps], 1))
         return torch.cat(codes).cpu().numpy()
 
-    def decode(self, z: ArrayLike) -> np.ndarray:
+    def decode(self, z: ArrayLike, condition: Any = None) -> np.ndarray:
         """E[x|z] for codes (N, latents) as :meth:`encode` gives them, in the user's layout; others are brought to their
         :meth:`place`.
 
         Where x|z has no mean that could be had, as when it is autoregressive, a draw stands for it, of the same random
-        numbers for every code and at each call.
+        numbers for every code and at each call. A model with a condition is told it as :meth:`sample` is.
         """
-        images = []
+        images, codes = [], self._codes(z)
+        told = self._condition(condition, len(codes))
         with torch.no_grad():
-            for chunk in self._codes(z).split(1024):
-                images.append(self._centre_of(self.vae.generate(len(chunk), follow(self._placed(chunk))).likelihood))
+            for index in torch.arange(len(codes)).split(1024):
+                pick = follow(self._placed(codes[index]))
+                images.append(self._centre_of(self.vae.generate(len(index), pick, told(index)).likelihood))
         return self.reading.restore(torch.cat(images))
 
-    def draw_codes(self, n: int, seed: int = 0) -> np.ndarray:
+    def draw_codes(self, n: int, seed: int = 0, condition: Any = None) -> np.ndarray:
         """Draws z ~ p(z), (n, latents), the layers side by side."""
         self._require_latents()
+        told = self._condition(condition, n)
         with torch.no_grad(), seeded(seed):
-            chunks = [self.vae.walk(self.vae.root(len(some)), [None] * len(self.vae.layers), pick_prior())[0]
+            chunks = [self.vae.walk(self.vae.root(len(some), told(some)), [None] * len(self.vae.layers), pick_prior())[0]
                       for some in torch.arange(n).split(1024)]  # fmt: skip
         return torch.cat([torch.cat([step.z.flatten(1) for step in steps], 1) for steps in chunks]).numpy()
 
@@ -145,6 +150,37 @@ class Run:
         On a sphere that is the point in the same direction; where every vector is a code, it is z itself.
         """
         return torch.cat([value.flatten(1) for value in self._placed(self._codes(z))], 1).numpy()
+
+    @property
+    def usual(self) -> str | None:
+        """The condition under which draws are like the data: those of the data, where there are conditions."""
+        return "data" if self.reading.conditions else None
+
+    def _condition(self, value: Any, n: int, seed: int = 0) -> Callable[[Tensor], Tensor | None]:
+        """Which condition each of n rows has: an index of rows → (…, C), or none of a model without conditions."""
+        conditions = self.reading.conditions
+        if not conditions:
+            if value is not None:
+                problem = "is given, and the model is conditioned on nothing"
+                raise InputError("condition", problem, "leave it out, or train with --data.condition")
+            return lambda index: None
+        if value is None:
+            names = ", ".join(condition.name for condition in conditions)
+            example = conditions[0].categories[0] if conditions[0].categories else f"{conditions[0].mean:g}"
+            mend = f"say which, as in --condition {example if len(conditions) == 1 else f'{conditions[0].name}={example},…'}"
+            raise InputError("condition", f"is not given, and the model is conditioned on {names}", mend)
+        if isinstance(value, str) and value == "data":
+            some = self.dataset().train.condition
+            rows = some[torch.randint(len(some), (n,), generator=torch.Generator().manual_seed(seed))]
+        else:
+            rows = value if isinstance(value, Tensor) else given(conditions, value, n)
+        rows = rows.expand(n, -1).to(self.vae.shift.device)
+        return lambda index: rows[index]
+
+    @property
+    def proper(self) -> bool:
+        """Whether there is an evidence lower bound."""
+        return all(layer.posterior.proper for layer in self.experiment.model.layers)
 
     @property
     def averaged(self) -> bool:
@@ -213,16 +249,18 @@ class Run:
                 more of them a picture comes out bit by bit. All of them if left open.
         """
         if layers is None:
-            return self.decode(self.encode(x))
+            split = self._split(x)
+            return self.decode(self.encode(split), split.condition)
         self._require_latents()
         if not 0 <= layers <= len(self.vae.layers):
             raise InputError("layers", f"is {layers}", f"the model has {len(self.vae.layers)}; give 0 to that")
         feed, images = self._feed(x), []
         with torch.no_grad():
             for index in torch.arange(len(feed), device=feed.x.device).split(1024):
-                told = self.vae.evidence(feed.still(index))
-                told = [e if i < layers else None for i, e in enumerate(told)]
-                images.append(self._centre_of(self.vae.descend(self.vae.root(len(index)), told, centre).likelihood))
+                batch = feed.still(index)
+                told = [e if i < layers else None for i, e in enumerate(self.vae.evidence(batch))]
+                root = self.vae.root(len(index), batch.condition)
+                images.append(self._centre_of(self.vae.descend(root, told, centre).likelihood))
         return self.reading.restore(torch.cat(images))
 
     def sample(
@@ -232,6 +270,7 @@ class Run:
         seed: int | None = None,
         means: bool = False,
         keep: int = 0,
+        condition: Any = None,
     ) -> np.ndarray:
         """New data: z ~ p(z), x ~ p(x|z).
 
@@ -242,6 +281,8 @@ class Run:
             seed: of the draws; other ones each time if left open.
             means: give E[x|z] instead of a draw of x; a draw all the same where there is no such mean.
             keep: how many layers, from the top, are drawn once and shared by all: what is below is drawn anew.
+            condition: what the model is to be conditioned on, where it is: a value, a dictionary of values, one or n of each;
+                or ``"data"`` for those of training examples drawn at random.
 
         Returns:
             (n, *raw shape).
@@ -260,13 +301,15 @@ class Run:
             )
         if not 0 <= keep <= count:
             raise InputError("keep", f"is {keep}", f"the model has {count} layer{'s'[: count != 1]}; give 0 to that")
-        drawn = []
-        with torch.no_grad(), seeded(secrets.randbits(62) if seed is None else seed):
+        drawn, seed = [], secrets.randbits(62) if seed is None else seed
+        told = self._condition(condition, n, seed)
+        with torch.no_grad(), seeded(seed):
             pick = pick_prior(each)
-            kept = [step.z for step in self.vae.generate(1, pick).steps[:keep]] if keep else []
+            first = torch.arange(1)
+            kept = [step.z for step in self.vae.generate(1, pick, told(first)).steps[:keep]] if keep else []
             for chunk in torch.arange(n).split(1024):
                 top = [z.expand(len(chunk), *z.shape[1:]) for z in kept]
-                likelihood = self.vae.generate(len(chunk), follow(top, pick)).likelihood
+                likelihood = self.vae.generate(len(chunk), follow(top, pick), told(chunk)).likelihood
                 drawn.append(self._centre_of(likelihood) if means and self.averaged else self._draw_of(likelihood))
         return self.reading.restore(torch.cat(drawn))
 
@@ -288,9 +331,9 @@ class Run:
         Raises:
             InputError: where a part of the model cannot be coded, or x is not such as the model was trained on.
         """
-        require_codable(self.experiment.model, self.reading.support, torch.Size(self.reading.shape).numel())
-        split = x if isinstance(x, Split) else Split(self.reading.apply(np.asarray(x)))
-        return compressed(self.vae, self.reading, split, seed, progress)
+        require_codable(self.experiment.model, self.reading.support, torch.Size(self.reading.shape).numel(),
+                        self.reading.conditioned)  # fmt: skip
+        return compressed(self.vae, self.reading, self._split(x), seed, progress)
 
     def decompress(
         self, content: bytes, name: str = "FILE", progress: Callable[[int, int], None] = lambda done, total: None
@@ -300,7 +343,8 @@ class Run:
         Raises:
             InputError: where the file is damaged, or was made by another model.
         """
-        require_codable(self.experiment.model, self.reading.support, torch.Size(self.reading.shape).numel())
+        require_codable(self.experiment.model, self.reading.support, torch.Size(self.reading.shape).numel(),
+                        self.reading.conditioned)  # fmt: skip
         return decompressed(self.vae, self.reading, content, name, progress)
 
     def evaluate(
@@ -346,7 +390,7 @@ class Run:
             seed: of the draws, of dynamic binarisation, and of which training examples are looked at.
             root: where named data lie.
         """
-        if any(not layer.posterior.proper for layer in self.experiment.model.layers):
+        if not self.proper:
             return {}
         data = self.dataset(root)
         space = Space.of(data)
@@ -360,7 +404,7 @@ class Run:
                     (data.test, torch.randperm(len(data.test), generator=generator)[:n]),
                 )
             )
-        return judge(space.points(self.sample(n, seed=seed)), test, train)
+        return judge(space.points(self.sample(n, seed=seed, condition=self.usual)), test, train)
 
     def _comparable(self, data: Dataset) -> Split:
         """The test split of a data set, without labels and factors that are not the run's."""
@@ -369,7 +413,7 @@ class Run:
             for name, theirs in (("label_names", data.label_names), ("factor_names", data.factor_names))
         )
         test = data.test
-        return Split(test.x, test.labels if labels else None, test.factors if factors else None)
+        return replace(test, labels=test.labels if labels else None, factors=test.factors if factors else None)
 
     def _quality(self, split: Split, root: str | None) -> dict[str, Any]:
         if not self.vae.layers or (split.labels is None and split.factors is None):
@@ -415,9 +459,48 @@ class Run:
         write_tensors(self.folder / WEIGHTS, self.vae.state_dict(), {"format": 1})
         write_json(self.folder / SUMMARY, self.summary)
 
+    def frame(self, x: ArrayLike) -> Any:
+        """Examples (N, *raw shape), such as :meth:`sample` gives, as a table of polars: of a run on a table, with its columns,
+        types and names of categories."""
+        return as_frame(self.reading, np.asarray(x))
+
+    def impute(self, x: ArrayLike | Split, samples: int = 100, seed: int = 0, draw: bool = False) -> tuple[Any, Any]:
+        """Examples with their missing cells filled, and how sure that is; see :func:`taut.evaluation.cells.impute`.
+
+        Args:
+            x: a table, an array (N, D), NaN where a cell is missing, or a split.
+            samples: K, draws of z for each row.
+            seed: of all draws.
+            draw: fill with one draw given what is known instead of its mean: so that many fillings vary as the truth may.
+
+        Returns:
+            What is filled and its spread, (N, D) each: means with standard deviations; of categories, zeros and ones the
+            likeliest with the chance that it is another. The spread of a cell that is known is 0.
+        """
+        self._require_rows("impute")
+        split = self._split(x)
+        filled, spread = impute(self.vae, self._feed(split), samples, seed, draw)
+        wide = np.zeros((len(filled), *self.reading.raw_shape))
+        wide[:, self.reading.kept] = spread
+        return self.reading.restore(filled), wide
+
+    def score(self, x: ArrayLike | Split, samples: int = 32, seed: int = 0) -> Scores:
+        """How unlikely each example is under the model, and because of which columns; see
+        :func:`taut.evaluation.cells.score`."""
+        return score(self.vae, self._feed(x), samples, seed)
+
+    def _require_rows(self, what: str) -> None:
+        if self.reading.fields is None:
+            why = "and the run's data have no missing cells, nor columns of their own kinds"
+            raise InputError(what, f"fills the cells of tables, {why}", "train with --data.support columns")
+
+    def _split(self, x: ArrayLike | Split) -> Split:
+        if isinstance(x, Split):
+            return x
+        return read_like(self.reading, x) if hasattr(x, "columns") else Split(self.reading.apply(np.asarray(x)))
+
     def _feed(self, x: ArrayLike | Split) -> Feed:
-        split = x if isinstance(x, Split) else Split(self.reading.apply(np.asarray(x)), None)
-        return Feed(split, self.reading, self.vae.dequantise, self.vae.shift.device)
+        return Feed(self._split(x), self.reading, self.vae.dequantise, self.vae.shift.device)
 
     def _centre_of(self, likelihood: torch.distributions.Distribution) -> Tensor:
         # a dequantised value lies between a whole number and the next: its mean is half a step too high
@@ -451,7 +534,7 @@ def load(folder: str | Path, trust: Iterable[str] = ()) -> Run:
     blank = Statistics(
         weights.get("shift", torch.zeros(reading.shape)), weights.get("scale", torch.ones(reading.shape))
     )
-    vae = experiment.model.build(reading.shape, reading.support, blank)
+    vae = experiment.model.build(reading.shape, reading.support, blank, reading.conditioned)
     try:
         vae.load_state_dict(weights)
     except RuntimeError:
@@ -546,6 +629,17 @@ def read_json(path: Path) -> Any:
         ) from None
     except (OSError, ValueError):
         raise InputError(str(path), "is damaged", "restore it from a copy") from None
+
+
+def as_frame(reading: Reading, x: np.ndarray) -> Any:
+    """Examples (N, *raw shape) as a table of polars, with the names and types that their columns had."""
+    import polars
+
+    flat = x.reshape(len(x), -1)
+    names = table_names(reading)
+    if reading.fields is None:
+        return polars.DataFrame(dict(zip(names, flat.T, strict=True)))
+    return frame_of(flat, names, reading.fields)
 
 
 def finite(content: Any) -> Any:

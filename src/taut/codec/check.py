@@ -16,17 +16,21 @@ __all__ = ["require_codable"]
 MOST_LEVELS = 2**27  # probabilities of one example
 
 
-def require_codable(model: Model, support: Support, size: int) -> None:
+def require_codable(model: Model, support: Support, size: int, conditioned: int = 0) -> None:
     """Refuse a model that has a part without one-dimensional conditionals to code by.
 
     Args:
         model: as the data resolved it.
         support: the values that an element of x can take.
         size: how many elements x has.
+        conditioned: how many numbers the model is conditioned on.
 
     Raises:
         InputError: naming the part, the reason, and the parts that could.
     """
+    if conditioned:
+        raise InputError("data.condition", "is what x is coded given, and would have to be sent beside it",
+                         "compress with a model without conditions")  # fmt: skip
     for i, layer in enumerate(model.layers):
         if layer.upwards:
             raise InputError("model.layers", "are Upward, and bits-back coding asks for each prior before its z is picked",

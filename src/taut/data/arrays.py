@@ -6,13 +6,18 @@ import lzma
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from taut.data import tables
+from taut.data.columns import Field, fields_of_array, to_frame
 from taut.data.source import MOST_BYTES, Source, unpack
 from taut.data.spec import Data
 from taut.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from taut.data.reading import Reading
 
 __all__ = ["array_source", "npy_source", "npz_source", "open_npy", "open_npz"]
 
@@ -27,16 +32,33 @@ DAMAGE = (
 SPLITS = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
 
 
-def array_source(x: Any, labels: Any, spec: Data, factors: Any = None) -> Source:
-    """Arrays in memory: anything numpy understands, torch tensors too."""
-    columns, x = _columns(x), _as_array(x, "data")
-    source = Source("array", "array", {"all": _unpacked(x, spec, "the array")}, columns=columns)
+def array_source(
+    x: Any, labels: Any, spec: Data, factors: Any = None, like: Reading | None = None
+) -> Source:
+    """Arrays in memory: anything numpy understands, torch tensors too; and tables of polars or pandas."""
+    if hasattr(x, "columns"):
+        source = tables.frame_source(to_frame(x), spec, like)
+    else:
+        source = Source("array", "array", {"all": _unpacked(_as_array(x, "data"), spec, "the array")})
+        source.fields = by_columns(source.parts, spec)
     if labels is not None:
         source.labels["all"] = _as_array(labels, "labels")
     if factors is not None:
         source.factor_names = _columns(factors)
         source.factors["all"] = _as_array(factors, "factors")
     return source
+
+
+def by_columns(parts: dict[str, np.ndarray], spec: Data) -> tuple[Field, ...] | None:
+    """The fields of arrays (N, D), where each column is to be read by its own values."""
+    if spec.support != "columns":
+        return None
+    for part, x in parts.items():
+        if x.ndim != 2 or x.dtype.kind not in "fiub":
+            raise InputError("data.support", f"is columns, and the data are {x.dtype} of shape {x.shape}", "give rows (N, D)")
+        parts[part] = x.astype(np.float64)
+    kinds = dict(item.rpartition("=")[::2] for item in spec.kinds)
+    return fields_of_array(np.concatenate(list(parts.values())), kinds)
 
 
 def _columns(table: Any) -> tuple[str, ...] | None:
@@ -55,7 +77,8 @@ def _as_array(x: Any, field: str) -> np.ndarray:
 
 def npy_source(path: Path, spec: Data) -> Source:
     """One array in a file."""
-    return Source(path.stem, "npy", {"all": _unpacked(open_npy(path), spec, str(path))})
+    parts = {"all": _unpacked(open_npy(path), spec, str(path))}
+    return Source(path.stem, "npy", parts, fields=by_columns(parts, spec))
 
 
 def npz_source(path: Path, spec: Data, needed: bool = True) -> Source:
@@ -74,7 +97,11 @@ def npz_source(path: Path, spec: Data, needed: bool = True) -> Source:
         notes.append("splits are the file's own: " + ", ".join(keys.values()))
     parts = {part: _unpacked(arrays[key], spec, f"{path}, array {key!r},") for part, key in keys.items()}
     labels = _labels(arrays, keys, spec, path, notes, needed)
-    source = Source(path.stem, "npz", parts, labels, notes=notes)
+    source = Source(path.stem, "npz", parts, labels, notes=notes, fields=by_columns(parts, spec))
+    for name in spec.condition:
+        if name != "labels":
+            for part, values in _beside(arrays, keys, name, "data.condition", path, needed).items():
+                source.given.setdefault(part, {})[name] = values
     if spec.factors:
         source.factors = _beside(arrays, keys, spec.factors, "data.factors", path, needed)
         if (names := arrays.get(f"{spec.factors}_names")) is not None:
@@ -154,7 +181,7 @@ def _splits(arrays: dict[str, np.ndarray]) -> dict[str, str]:
 
 def _choose(arrays: dict[str, np.ndarray], spec: Data, path: Path, notes: list[str]) -> str:
     """The only array that is no label, or the one with a usual name."""
-    beside = (spec.labels, spec.factors, f"{spec.factors}_names")
+    beside = (spec.labels, spec.factors, f"{spec.factors}_names", *spec.condition)
     data = [name for name in arrays if name not in beside and name.lower() not in LABELS] or list(arrays)
     usual = [name for word in USUAL for name in data if name.lower() == word]
     if len(data) == 1 or usual:

@@ -59,6 +59,10 @@ class Feed:
         self.x = split.x.to(device)
         cheap = reading.binarize == "dynamic" and self.x.dtype == torch.uint8 and self.x.device.type == "cpu"
         self._coins = _Coins(self.x, reading.grey) if cheap and reading.grey <= 255 else None
+        self.condition, self.offset = (
+            None if part is None else part.to(device) for part in (split.condition, split.offset)
+        )
+        self.gaps = bool(self.x.is_floating_point() and self.x.isnan().any())
 
     def __len__(self) -> int:
         return len(self.x)
@@ -66,13 +70,13 @@ class Feed:
     def batch(self, index: torch.Tensor) -> Batch:
         """The examples at index (B,), on the device, as float32."""
         if self._coins is not None:
-            return Batch(self._coins.toss(index))
+            return self._batch(self._coins.toss(index), index)
         x = self.x.index_select(0, index).float()
         if self.reading.binarize == "dynamic":
             x = (torch.rand_like(x) * self.reading.grey < x).float()
         if self.dequantise:
             x = x + torch.rand_like(x)
-        return Batch(x)
+        return self._batch(x, index)
 
     def still(self, index: torch.Tensor) -> Batch:
         """The same without a random draw: each value in its mean, so that what is made of it is always the same."""
@@ -81,7 +85,12 @@ class Feed:
             x = x / self.reading.grey
         if self.dequantise:
             x = x + 0.5
-        return Batch(x)
+        return self._batch(x, index)
+
+    def _batch(self, x: torch.Tensor, index: torch.Tensor) -> Batch:
+        """A missing cell is NaN in a split, and zero and masked in a batch."""
+        condition, offset = (None if part is None else part[index] for part in (self.condition, self.offset))
+        return Batch(x.nan_to_num() if self.gaps else x, ~x.isnan() if self.gaps else None, condition, offset)
 
 
 class _Coins:

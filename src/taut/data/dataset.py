@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from taut.data import arrays, images, known, tables
+from taut.data import arrays, conditions, images, known, tables
 from taut.data.named import NAMES, open_named
 from taut.data.reading import Reading, check_array, times
 from taut.data.source import Source
@@ -33,26 +33,51 @@ class Split:
         x: (N, *shape), uint8 or float32.
         labels: (N,), int64, −1 where unknown; or None.
         factors: (N, F), float32, what each example was made of; or None.
+        condition: (N, C), float32, what each is conditioned on; or None.
+        offset: (N, 1), float32, known log-scales; or None.
+        notes: what was decided in reading them.
     """
 
     x: torch.Tensor
     labels: torch.Tensor | None = None
     factors: torch.Tensor | None = None
+    condition: torch.Tensor | None = None
+    offset: torch.Tensor | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.x)
 
     def take(self, index: torch.Tensor | slice) -> Split:
         """The examples at an index (M,) of int64, or of a slice, with all that is known of them."""
-        return Split(*(part if part is None else part[index] for part in (self.x, self.labels, self.factors)))
+        return Split(*(part if part is None else part[index] for part in self.parts))
+
+    @property
+    def parts(self) -> tuple[torch.Tensor | None, ...]:
+        """All that has a row for each example."""
+        return self.x, self.labels, self.factors, self.condition, self.offset
 
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Mean and standard deviation, each (*shape) float32, of a training split; the deviation is never 0."""
+    """Mean and standard deviation, each (*shape) float32, of a training split; the deviation is never 0.
+
+    Args:
+        mean, std: of the known values.
+        logs: the same of log x where x is positive, (2, *shape).
+        shares: of each column of categories the share of each, (levels,); None of other columns.
+    """
 
     mean: torch.Tensor
     std: torch.Tensor
+    logs: torch.Tensor | None = None
+    shares: tuple[torch.Tensor | None, ...] | None = None
+
+    def of(self, index: list[int]) -> Statistics:
+        """Those of some columns."""
+        shares = None if self.shares is None else tuple(self.shares[i] for i in index)
+        logs = None if self.logs is None else self.logs[:, index]
+        return Statistics(self.mean[index], self.std[index], logs, shares)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,14 +149,21 @@ class Dataset:
         reading = self.reading
         if (
             reading.raw_support.discrete
+            and reading.fields is None
             and reading.raw_support.kind != "binary"
             and reading.raw_dtype.startswith("float")
         ):
             notes.append(
                 "whole numbers stored as floats are taken as whole numbers (say data.support real for a density)"
             )
-        if dropped := self.reading.dropped:
-            columns = self.reading.columns
+        missing = 0 if reading.fields is None else sum(int(s.x.isnan().sum()) for s in (self.train, self.valid, self.test))
+        if missing:
+            cells = sum(self.record["counts"].values()) * reading.shape[0]
+            notes.append(f"{missing:,} of {cells:,} cells are missing: they are left out of the likelihood")
+        columns = self.reading.columns
+        if empty := [columns[i] if columns else str(i) for i, value in reading.dropped if value != value]:
+            notes.append(f"left out, without a known cell or by its kind: {', '.join(empty)}")
+        if dropped := [(i, value) for i, value in reading.dropped if value == value]:
             names = [columns[i] if columns else str(i) for i, _ in dropped]
             listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
             notes.append(f"{len(names)} constant column{'s'[: len(names) != 1]} dropped: {listed} (put back on output)")
@@ -145,13 +177,44 @@ class Dataset:
         r, n = self.reading, len(self.train)
         dynamic = r.binarize == "dynamic"
         x, scale = self.train.x.numpy(), (r.grey if dynamic else 1)
+        if r.fields is not None:
+            return self._of_columns(x)
         mean = sum(part.sum(axis=0, dtype=np.float64) for _, part in chunks(x)) / scale / n
         variance = mean * (1 - mean) if dynamic else sum(np.square(p - mean).sum(axis=0) for _, p in chunks(x)) / n
         if r.layout == "image":
             variance = np.full_like(variance, variance.mean())
-        std = np.sqrt(variance)
-        std = np.where(std > 1e-7 * np.abs(mean) + 1e-30, std, 1)  # less is rounding: such an element is constant
-        return Statistics(torch.from_numpy(mean).float(), torch.from_numpy(std).float())
+        logs = None
+        if r.support.kind == "positive":
+            logs = torch.stack(_moments(np.log(x.astype(np.float64))))
+        return Statistics(torch.from_numpy(mean).float(), _deviation(mean, variance), logs)
+
+    def _of_columns(self, x: np.ndarray) -> Statistics:
+        x = x.astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            logs = torch.stack(_moments(np.where(x > 0, np.log(x), np.nan)))
+        shares = [_shares(x[:, i], c.levels) if c.kind == "categories" else None
+                  for i, c in enumerate(self.reading.support.columns)]  # fmt: skip
+        return Statistics(*_moments(x), logs, tuple(shares))
+
+
+def _moments(x: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of the known values of each column, 0 and 1 where none is known."""
+    known = ~np.isnan(x)
+    n = np.maximum(1, known.sum(0))
+    mean = np.where(known, x, 0).sum(0) / n
+    return torch.from_numpy(mean).float(), _deviation(mean, (np.where(known, x - mean, 0) ** 2).sum(0) / n)
+
+
+def _deviation(mean: np.ndarray, variance: np.ndarray) -> torch.Tensor:
+    std = np.sqrt(variance)
+    # less is rounding: such an element is constant
+    return torch.from_numpy(np.where(std > 1e-7 * np.abs(mean) + 1e-30, std, 1)).float()
+
+
+def _shares(x: np.ndarray, levels: int) -> torch.Tensor:
+    """The share of each category, none of them 0: what was never seen here may yet be."""
+    counts = np.bincount(x[~np.isnan(x)].astype(np.int64), minlength=levels) + 0.5
+    return torch.from_numpy(counts / counts.sum()).float()
 
 
 def open_data(spec: Data) -> Dataset:
@@ -182,25 +245,29 @@ def read_like(reading: Reading, source: Any, root: str | None = None) -> Split:
     >>> other.x.shape, other.x.dtype
     (torch.Size([2, 1, 8, 8]), torch.uint8)
     """
-    options = {key: reading.options.get(key) for key in ("array", "labels", "factors", "shape", "packed", "seed")}
+    options = {key: reading.options.get(key) for key in ("array", "labels", "factors", "condition", "shape", "packed", "seed")}
     if isinstance(source, str | Path):
-        kept = {key: value for key, value in options.items() if value and key not in _needless(str(source))}
+        asked = Data(str(source), condition=tuple(options["condition"] or ()))
+        kept = {key: value for key, value in options.items() if value and key not in _needless(asked)}
         found = _find(Data(str(source), root=root, **kept), reading)
     else:
-        found = arrays.array_source(source, None, Data("array"))
+        found = arrays.array_source(source, None, Data("array", labels=options["labels"], condition=tuple(options["condition"] or ())), like=reading)
+    if reading.conditions and found.labels and "labels" in reading.options["condition"]:
+        _condition(found, Data("array", condition=("labels",)))
     part = "test" if "test" in found.parts else "all" if "all" in found.parts else "train"
-    x = reading.apply(found.parts[part])
     return Split(
-        x,
+        reading.apply(found.parts[part]),
         known.labels_by(reading.options.get("label_names"), found, part),
         known.factors_by(reading.options.get("factor_names"), found, part),
+        conditions.numbers_of(reading.conditions, found.given.get(part)),
+        notes=tuple(found.notes),
     )
 
 
 def _find(spec: Data, like: Reading | None = None) -> Source:
     """The source that a name or a path leads to."""
     name = spec.source
-    for option in _needless(name):
+    for option in _needless(spec):
         if getattr(spec, option):
             problem = f"{getattr(spec, option)!r} has no meaning for {name}"
             raise InputError(f"data.{option}", problem, "leave it out")
@@ -220,7 +287,7 @@ def _find(spec: Data, like: Reading | None = None) -> Source:
         if kind.endswith(".npz"):
             return arrays.npz_source(path, spec, needed=like is None)
         if kind.endswith(tables.SUFFIXES):
-            return tables.table_source(path, spec, like.columns if like else None)
+            return tables.table_source(path, spec, like)
     except PermissionError:
         raise InputError("data", f"{path} may not be read", "change its permissions") from None
     if kind.endswith(images.SUFFIXES):
@@ -229,45 +296,51 @@ def _find(spec: Data, like: Reading | None = None) -> Source:
     raise InputError("data", f"{path} is of no kind that is read here", mend)
 
 
-def _needless(name: str) -> tuple[str, ...]:
+def _needless(spec: Data) -> tuple[str, ...]:
     """The options that have no meaning for such a source."""
-    kind = name.lower()
+    kind = spec.source.lower()
     if kind.endswith(".npz"):
         return ()
     if kind.endswith(tables.SUFFIXES):
         return ("array", "factors", "packed")
-    return ("array", "labels", "factors", *(() if kind.endswith(".npy") else ("packed",)))
+    if spec.condition == ("labels",):
+        return ("array", "labels", "factors", *(() if kind.endswith(".npy") else ("packed",)))
+    return ("array", "labels", "factors", "condition", *(() if kind.endswith(".npy") else ("packed",)))
 
 
 def _dataset(source: Source, spec: Data) -> Dataset:
     kept = {name: getattr(spec, name) for name in ("array", "labels", "factors", "packed")}
-    kept["shape"] = spec.shape and list(spec.shape)
+    kept |= {"shape": spec.shape and list(spec.shape), "condition": list(spec.condition)}
     names, codes = known.labels_of(source)
     factor_names, factors = known.factors_of(source)
     for part in source.parts.values():
         check_array(part, "data")
+    _condition(source, spec)
     index, carved = _split(source, spec)
-    reading = Reading.of(
-        list(source.parts.values()),
-        name=source.name,
-        origin=source.origin,
-        columns=source.columns,
-        shape=spec.shape,
-        support=spec.support,
-        binarize=spec.binarize,
-        options={
+    said = {
+        "name": source.name,
+        "origin": source.origin,
+        "columns": source.columns,
+        "options": {
             **kept,
             "seed": spec.seed,
             "label_names": list(names) if names else None,
             "factor_names": list(factor_names) if factor_names else None,
         },
-    )
+    }
+    arrays_of = list(source.parts.values())
+    if source.fields is not None:
+        reading = Reading.of_table(arrays_of, fields=source.fields, **said)
+    else:
+        reading = Reading.of(arrays_of, shape=spec.shape, support=spec.support, binarize=spec.binarize, **said)
+    reading = replace(reading, conditions=conditions.conditions_of(source))
+    given = {part: conditions.numbers_of(reading.conditions, found) for part, found in source.given.items()}
     splits = {}
     for part in PARTS:
         home, rows = index[part]
         x, *rest = (
             some if some is None or rows is None else some[rows]
-            for some in (source.parts[home], codes.get(home), factors.get(home))
+            for some in (source.parts[home], codes.get(home), factors.get(home), given.get(home))
         )
         splits[part] = Split(reading.apply(x), *rest)
     digest = _hash(source.parts)
@@ -285,6 +358,17 @@ def _dataset(source: Source, spec: Data) -> Dataset:
         remarks.append(f"the data are binary as they are: binarize {spec.binarize} changes nothing")
     return Dataset(reading, **splits, label_names=names, hash=digest, record=record, remarks=tuple(remarks),
                    factor_names=factor_names)  # fmt: skip
+
+
+def _condition(source: Source, spec: Data) -> None:
+    """Labels that the model is conditioned on are given as other conditions are."""
+    lacking = [name for name in spec.condition if name not in next(iter(source.given.values()), {})]
+    for name in lacking:
+        if name != "labels" or not source.labels:
+            what = "labels" if name == "labels" else f"{name!r}"
+            raise InputError("data.condition", f"{source.name} has no {what} to be conditioned on", "name what there is")
+        for part in source.parts:
+            source.given.setdefault(part, {})["labels"] = np.array(known._texts(source.labels[part], source.names))
 
 
 def _split(source: Source, spec: Data) -> tuple[dict[str, tuple[str, np.ndarray | None]], dict[str, float]]:

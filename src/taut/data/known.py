@@ -10,7 +10,7 @@ import torch
 from taut.data.source import Source
 from taut.errors import InputError
 
-__all__ = ["factors_by", "factors_of", "labels_by", "labels_of"]
+__all__ = ["factors_by", "factors_of", "labels_by", "labels_of", "texts_of"]
 
 
 def labels_of(source: Source) -> tuple[tuple[str, ...] | None, dict[str, torch.Tensor]]:
@@ -41,6 +41,11 @@ def labels_by(names: Sequence[str] | None, source: Source, part: str) -> torch.T
         return None
     codes = {name: i for i, name in enumerate(names)}
     return torch.tensor([codes.get(text, -1) for text in _texts(labels, source.names)], dtype=torch.int64)
+
+
+def texts_of(labels: np.ndarray) -> list[str]:
+    """Values (N,) as their names."""
+    return _texts(labels, None)
 
 
 def _texts(labels: np.ndarray, names: tuple[str, ...] | None) -> list[str]:

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from taut.data.columns import Field
+from taut.data.conditions import Condition
 from taut.data.support import Support, check_finite, chunks, infer_support
 from taut.errors import InputError
 
@@ -34,6 +36,8 @@ class Reading:
         grey: what a raw value is divided by to be the probability of a one; None where nothing is binarised.
         columns: the names of a table's columns, constant ones included.
         dropped: the constant columns, as (raw index, value).
+        fields: how each of a table's columns is read, where they are of more than one kind.
+        conditions: what the model is conditioned on.
         origin: where the data came from.
         options: what else is needed to read another file the same way.
 
@@ -58,6 +62,8 @@ class Reading:
     grey: float | None = None
     columns: tuple[str, ...] | None = None
     dropped: tuple[tuple[int, float], ...] = ()
+    fields: tuple[Field, ...] | None = None
+    conditions: tuple[Condition, ...] = ()
     origin: Origin = "array"
     options: dict[str, Any] = attribute(default_factory=dict)
 
@@ -112,6 +118,60 @@ class Reading:
             return reading
         return replace(reading, support=Support("binary", 2), binarize=binarize, grey=grey_of(values))
 
+    @classmethod
+    def of_table(
+        cls,
+        parts: list[np.ndarray],
+        columns: tuple[str, ...] | None,
+        fields: tuple[Field, ...],
+        name: str = "table",
+        origin: Origin = "table",
+        options: dict[str, Any] | None = None,
+        field: str = "data",
+    ) -> Reading:
+        """The reading of a table of several kinds, as numbers (N, D) with NaN where a cell is missing.
+
+        What is constant, or missing in every row, is dropped and put back.
+        """
+        for part in parts:
+            check_array(part, field)
+            check_finite(part, field, columns, missing=True)
+        low = np.min([_extreme(part, np.fmin) for part in parts], 0)
+        high = np.max([_extreme(part, np.fmax) for part in parts], 0)
+        dropped = tuple((i, float(value)) for i, value in enumerate(low) if not value < high[i])
+        kept = [i for i, value in enumerate(low) if value < high[i]]
+        if not kept:
+            raise InputError(field, "every column is constant, so there is nothing to model", "give data that vary")
+        return cls(
+            name=name,
+            layout="vector",
+            shape=(len(kept),),
+            raw_shape=(len(fields),),
+            raw_dtype="float64",
+            support=Support("columns", columns=tuple(fields[i].support for i in kept)),
+            columns=columns,
+            dropped=dropped,
+            fields=fields,
+            origin=origin,
+            options=dict(options or {}),
+        )
+
+    @property
+    def conditioned(self) -> int:
+        """How many numbers each example is conditioned on."""
+        return sum(condition.width for condition in self.conditions)
+
+    @property
+    def kept(self) -> list[int]:
+        """The raw columns that are modelled."""
+        index = {i for i, _ in self.dropped}
+        return [i for i in range(self.raw_shape[0]) if i not in index]
+
+    @property
+    def kept_columns(self) -> list[str]:
+        """What the columns that are modelled are called."""
+        return [self.columns[i] if self.columns else f"x{i}" for i in self.kept]
+
     @property
     def raw_support(self) -> Support:
         """The values of the raw data, before binarisation."""
@@ -122,7 +182,7 @@ class Reading:
     @property
     def limits(self) -> tuple[float, float] | None:
         """The least and the greatest value that ``restore`` can give; None where there is no greatest."""
-        if self.support.kind in ("real", "counts"):
+        if self.support.bounds is None or math.isinf(self.support.bounds[1]):
             return None
         return 0.0, float((self.support.levels or 2) - 1)
 
@@ -137,11 +197,11 @@ class Reading:
         if found != self.raw_shape and not flat:
             problem = f"examples of shape {times(found)} where the model has {times(self.raw_shape)}"
             raise InputError(field, problem, "give data of the model's shape")
-        check_finite(raw, field, self.columns)
+        check_finite(raw, field, self.columns, missing=self.fields is not None)
         x = np.asarray(raw).reshape(len(raw), *self.raw_shape)
         self._check_constants(x, field)
         x = without(x, self.dropped)
-        self.raw_support.check(x, field)
+        self._check_support(x, field)
         if self.layout == "image":
             x = to_channels_first(x)
         if self.binarize == "threshold":
@@ -169,6 +229,8 @@ class Reading:
             raw[:, np.setdiff1d(np.arange(self.raw_shape[0]), index)] = x
             for i, value in self.dropped:
                 raw[:, i] = value
+        if self.fields is not None:
+            return raw
         whole = self.support.discrete and np.dtype(self.raw_dtype).kind in "iub"
         if whole and (raw.dtype.kind in "iub" or bool(np.all(raw == np.round(raw)))) and holds(self.raw_dtype, raw):
             return raw.astype(self.raw_dtype)
@@ -190,12 +252,24 @@ class Reading:
         d["support"] = Support(**d["support"])
         d["shape"], d["raw_shape"] = tuple(d["shape"]), tuple(d["raw_shape"])
         d["columns"] = tuple(d["columns"]) if d["columns"] is not None else None
-        d["dropped"] = tuple((int(i), float(value)) for i, value in d["dropped"])
+        d["dropped"] = tuple((int(i), math.nan if value is None else float(value)) for i, value in d["dropped"])
+        if d.get("fields") is not None:
+            d["fields"] = tuple(Field(**{**each, "categories": tuple(each["categories"])}) for each in d["fields"])
+        d["conditions"] = tuple(
+            Condition(**{**each, "categories": tuple(each["categories"])}) for each in d.get("conditions", ())
+        )
         return cls(**d)
+
+    def _check_support(self, x: np.ndarray, field: str) -> None:
+        if self.fields is None:
+            return self.raw_support.check(x, field)
+        for i, column in enumerate(self.support.columns):
+            seen = x[~np.isnan(x[:, i]), i]
+            column.check(seen, f"{field}: column {self.kept_columns[i]!r}")
 
     def _check_constants(self, x: np.ndarray, field: str) -> None:
         for i, value in self.dropped:
-            other = x[:, i].astype(np.float32) != np.float32(value)
+            other = (x[:, i].astype(np.float32) != np.float32(value)) & ~np.isnan(x[:, i] + value)
             if other.any():
                 row = int(other.argmax())
                 name = repr(self.columns[i]) if self.columns else i
@@ -203,6 +277,11 @@ class Reading:
                     f"column {name} is {x[row, i]:g} in row {row}, but was always {value:g} where the model was trained"
                 )
                 raise InputError(field, problem, "leave out such rows, or train on data in which the column varies")
+
+
+def _extreme(x: np.ndarray, which: np.ufunc) -> np.ndarray:
+    """The least or the greatest of each column (D,), NaN where all are."""
+    return which.reduce([which.reduce(part, axis=0) for _, part in chunks(x)])
 
 
 def check_array(x: np.ndarray, field: str) -> None:

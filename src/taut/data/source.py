@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from taut.data.columns import Field
 from taut.errors import InputError
 
 __all__ = ["MOST_BYTES", "Source", "unpack"]
@@ -27,6 +28,9 @@ class Source:
         names: the names of labels that are 0, 1, 2 ...; None if the labels are their own names.
         factors: what the examples were made of, arrays (N, F) of numbers, under the names of the parts; may be empty.
         factor_names: of the F factors; None if they have none.
+        fields: how each column is read, where each is of its own kind; x is then float64, and NaN where a cell is missing.
+        given: what examples are conditioned on: for each part the values (N,) by their names; may be empty.
+        offsets: known log-scales of the examples, arrays (N,), under the names of the parts; may be empty.
         notes: what was decided in reading them, in sentences without a full stop.
     """
 
@@ -38,6 +42,9 @@ class Source:
     names: tuple[str, ...] | None = None
     factors: dict[str, np.ndarray] = field(default_factory=dict)
     factor_names: tuple[str, ...] | None = None
+    fields: tuple[Field, ...] | None = None
+    given: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    offsets: dict[str, np.ndarray] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 

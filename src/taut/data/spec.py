@@ -8,9 +8,10 @@ from typing import Literal, get_args
 
 from taut.errors import InputError, nearest
 
-__all__ = ["Data"]
+__all__ = ["KINDS", "Data"]
 
-SupportName = Literal["auto", "binary", "bytes", "integers", "counts", "unit", "real"]
+SupportName = Literal["auto", "binary", "bytes", "integers", "counts", "unit", "positive", "real", "columns"]
+KINDS = ("real", "positive", "whole", "counts", "ordinal", "binary", "categories", "none")
 Binarize = Literal["none", "threshold", "static", "dynamic"]
 
 
@@ -26,10 +27,15 @@ class Data:
         labels: the name of the label array in a .npz, or of the label column of a table.
         factors: the name of an array (N, F) in a .npz: numbers that say what each example was made of, such as place and
             size, only to measure codes by; an array of the same name with ``_names`` added names them.
+        condition: what the model is conditioned on: ``labels``, or names of a table's columns or of arrays (N,) in a .npz;
+            kinds and quantities, with commas between.
         shape: the shape of one example, such as 28,28 for flat rows; needed for packed bits.
         packed: whether rows are bits packed along axis 1, as by ``np.packbits``.
         support: the values that an element can take; ``auto`` goes by the values themselves; ``counts``
-            are whole numbers from 0 of which the largest seen is not the largest possible.
+            are whole numbers from 0 of which the largest seen is not the largest possible; ``columns``: each column of a
+            table by its own values, as is done where these are of more than one kind or cells are missing.
+        kinds: of columns that are not to be taken for what their values look like, as in ``zip=categories,id=none``: real,
+            positive, whole, counts, ordinal, binary, categories; none leaves a column out.
         binarize: ``threshold`` at half grey; ``static``: drawn once, with the grey as probability; ``dynamic``: anew
             each time an example is used.
         valid: the share of examples for validation, where the source brings no split of its own.
@@ -48,9 +54,11 @@ class Data:
     array: str | None = None
     labels: str | None = None
     factors: str | None = None
+    condition: tuple[str, ...] = ()
     shape: tuple[int, ...] | None = None
     packed: bool = False
     support: SupportName = "auto"
+    kinds: tuple[str, ...] = ()
     binarize: Binarize = "none"
     valid: float = 0.1
     test: float = 0.1
@@ -63,6 +71,11 @@ class Data:
             if (value := getattr(self, name)) not in get_args(kind):
                 problem = f"{value!r} is not one of its values"
                 raise InputError(f"data.{name}", problem, nearest(str(value), get_args(kind)))
+        for item in self.kinds:
+            column, _, kind = item.rpartition("=")
+            if not column or kind not in KINDS:
+                mend = nearest(kind, KINDS) if column else "give NAME=KIND, as in zip=categories"
+                raise InputError("data.kinds", f"{item!r} names no {'kind' if column else 'column'}", mend)
         for name in ("valid", "test"):
             share = getattr(self, name)
             if not (isinstance(share, int | float) and math.isfinite(share) and 0 < share < 1):

@@ -25,11 +25,13 @@ class Support:
 
     Args:
         kind: ``binary`` {0, 1}; ``integers`` 0 to levels − 1; ``counts``: whole numbers from 0 with no greatest;
-            ``unit`` [0, 1]; ``real``.
-        levels: how many values there are: 2 for binary, K for integers (bytes: 256), None where there is no such
-            number.
+            ``unit`` [0, 1]; ``positive``: real numbers above 0; ``real``; ``categories``: the numbers 0 to levels − 1 of
+            names that have no order; ``columns``: each element has a support of its own.
+        levels: how many values there are: 2 for binary, K for integers (bytes: 256) and categories, None where there is no
+            such number.
         whole: real numbers that are all whole, of too large a range for levels: they have a probability, so a density
             of them needs dequantisation.
+        columns: of ``columns``, the support of each; a cell of them may be missing, and is then NaN.
 
     >>> print(Support("integers", 256), Support("binary", 2).discrete, Support("unit").discrete)
     integers 0 to 255 True False
@@ -40,43 +42,68 @@ class Support:
 give data of this support, or name another with data.support
     """
 
-    kind: Literal["binary", "integers", "counts", "unit", "real"]
+    kind: Literal["binary", "integers", "counts", "unit", "positive", "real", "categories", "columns"]
     levels: int | None = None
     whole: bool = False
+    columns: tuple[Support, ...] = ()
 
     def __post_init__(self) -> None:
+        columns = tuple(Support(**each) if isinstance(each, dict) else each for each in self.columns)
+        object.__setattr__(self, "columns", columns)
         if self.kind == "binary" and self.levels is None:
             object.__setattr__(self, "levels", 2)
 
     @property
     def discrete(self) -> bool:
         """Whether x has a probability, not a density."""
-        return self.kind in ("binary", "integers", "counts") or self.whole
+        if self.columns:
+            return all(column.discrete for column in self.columns)
+        return self.kind in ("binary", "integers", "counts", "categories") or self.whole
 
     @property
     def bounds(self) -> tuple[float, float] | None:
-        """The smallest and the largest value, the latter infinite for counts; ``None`` for real numbers."""
-        if self.kind == "real":
+        """The smallest and the largest value, the latter infinite for counts; ``None`` for real numbers and for columns."""
+        if self.kind in ("real", "columns"):
             return None
-        return 0.0, math.inf if self.kind == "counts" else float((self.levels or 2) - 1)
+        return 0.0, math.inf if self.kind in ("counts", "positive") else float((self.levels or 2) - 1)
 
     def __str__(self) -> str:
+        if self.columns:
+            names = [column.word for column in self.columns]
+            return ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names))
         return {
             "binary": "values {0, 1}",
             "integers": f"integers 0 to {(self.levels or 1) - 1:,}",
             "counts": "counts from 0",
             "unit": "floats in [0, 1]",
+            "positive": "numbers above 0",
+            "categories": f"{self.levels} categories",
             "real": "whole numbers" if self.whole else "real numbers",
         }[self.kind]
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers a row of columns is, a category counted as one for each of its names; 0 where there are no columns."""
+        return sum(column.levels if column.kind == "categories" else 1 for column in self.columns)
+
+    @property
+    def word(self) -> str:
+        """What a column of such values is called."""
+        return {"integers": "ordinal", "real": "whole" if self.whole else "real"}.get(self.kind, self.kind)
 
     def check(self, x: torch.Tensor | np.ndarray, field: str) -> None:
         """Refuses x, of any shape, if a value is outside; the first such value is named."""
         x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x
         if self.kind == "real" or x.dtype == bool or (x.dtype == np.uint8 and self.levels == 256):
             return
+        if self.columns:
+            for i, column in enumerate(self.columns):
+                seen = ~np.isnan(x[:, i])
+                column.check(x[seen, i], f"{field}, column {i}")
+            return
         for start, part in chunks(x):
-            bad = ~(part >= 0)
-            if self.kind != "counts":
+            bad = ~(part > 0) if self.kind == "positive" else ~(part >= 0)
+            if self.kind not in ("counts", "positive"):
                 bad |= ~(part <= 1) if self.kind == "unit" else ~(part < self.levels)
             if self.discrete and x.dtype.kind == "f":
                 bad |= part != np.floor(part)
@@ -94,14 +121,18 @@ def chunks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         yield start, x[start : start + step]
 
 
-def check_finite(x: np.ndarray, field: str, columns: tuple[str, ...] | None = None) -> None:
-    """Refuses x (N, ...) if a value is NaN or infinite, or is so once it is a float32: how many, and where first."""
+def check_finite(
+    x: np.ndarray, field: str, columns: tuple[str, ...] | None = None, missing: bool = False
+) -> None:
+    """Refuses x (N, ...) if a value is NaN or infinite, or is so once it is a float32: how many, and where first; NaN may be
+    where cells may be ``missing``."""
     if x.dtype.kind != "f":
         return
     count, first = 0, None
     for start, part in chunks(x):
         with np.errstate(over="ignore"):
-            bad = ~np.isfinite(part.astype(np.float32, copy=False))
+            found = part.astype(np.float32, copy=False)
+            bad = np.isinf(found) if missing else ~np.isfinite(found)
         count += int(bad.sum())
         if first is None and bad.any():
             index = np.unravel_index(int(bad.argmax()), bad.shape)
@@ -110,7 +141,7 @@ def check_finite(x: np.ndarray, field: str, columns: tuple[str, ...] | None = No
             first = f"{part[index]:g} at {place} (counted from 0)"
     if first:
         some = "1 value is" if count == 1 else f"{count:,} values are"
-        raise InputError(field, f"{some} NaN, infinite or beyond float32, the first {first}", "remove or fill them")
+        raise InputError(field, f"{some} {'' if missing else 'NaN, '}infinite or beyond float32, the first {first}", "remove or fill them")
 
 
 def infer_support(parts: list[np.ndarray], choice: str, image: bool, field: str) -> Support:
@@ -127,7 +158,7 @@ def infer_support(parts: list[np.ndarray], choice: str, image: bool, field: str)
     if choice == "real":
         return Support("real", whole=whole)
     chosen = {"binary": Support("binary", 2), "bytes": Support("integers", 256)}
-    chosen |= {kind: Support(kind) for kind in ("counts", "unit")}
+    chosen |= {kind: Support(kind) for kind in ("counts", "unit", "positive")}
     if choice in chosen:
         support = chosen[choice]
     else:

@@ -1,4 +1,4 @@
-"""Numeric tables, from CSV and Parquet by way of polars. What is no number is refused, column by column."""
+"""Tables, from CSV and Parquet by way of polars, and such frames in memory."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from taut.data.columns import codes, fields_of, to_frame
 from taut.data.source import MOST_BYTES, Source
 from taut.data.spec import Data
 from taut.errors import InputError, nearest
@@ -20,33 +21,119 @@ from taut.errors import InputError, nearest
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["SUFFIXES", "table_source"]
+    from taut.data.reading import Reading
+
+__all__ = ["SUFFIXES", "frame_source", "given_frame", "read_frame", "table_source"]
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 MISSING = ["", "NA", "N/A", "na", "n/a", "null", "NULL", "None", "?"]
 
 
-def table_source(path: Path, spec: Data, columns: tuple[str, ...] | None = None) -> Source:
-    """A table as rows of numbers; ``columns`` are those that another table of the same kind had, in their order."""
+def table_source(path: Path, spec: Data, like: Reading | None = None) -> Source:
+    """A table in a file; ``like`` says how another table of the same kind was read."""
     notes: list[str] = []
-    frame = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path, notes)
-    if not frame.height:
-        raise InputError("data", f"{path} has no rows", "give one with some: one or more to measure, four to train on")
-    labels: dict[str, np.ndarray] = {}
-    if spec.labels is not None and (columns is None or spec.labels in frame.columns):
-        if spec.labels not in frame.columns:
-            known = nearest(spec.labels, frame.columns)
-            raise InputError("data.labels", f"{path} has no column {spec.labels!r}", known)
-        if missing := frame[spec.labels].null_count():
-            problem = f"column {spec.labels!r} of {path} has {missing:,} missing cells"
-            raise InputError("data.labels", problem, "fill them, or take out the rows")
-        labels["all"] = frame[spec.labels].to_numpy()
-        frame = frame.drop(spec.labels)
-    if columns is not None:
-        frame = _like(frame, columns, path)
-    _check(frame, path)
+    frame = read_frame(path, notes)
     stem = Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
-    return Source(stem, "table", {"all": _numbers(frame)}, labels, tuple(frame.columns), notes=notes)
+    return frame_source(frame, spec, like, stem, "table", str(path), notes)
+
+
+def read_frame(path: Path, notes: list[str] | None = None) -> pl.DataFrame:
+    """The table in a file, as it stands there."""
+    frame = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path, [] if notes is None else notes)
+    return to_frame(frame)
+
+
+def given_frame(source: str) -> pl.DataFrame | None:
+    """The table of a source that is one in a file."""
+    path = Path(source).expanduser()
+    return read_frame(path) if path.name.lower().endswith(SUFFIXES) else None
+
+
+def frame_source(
+    frame: pl.DataFrame,
+    spec: Data,
+    like: Reading | None = None,
+    name: str = "table",
+    origin: str = "array",
+    where: str = "the table",
+    notes: list[str] | None = None,
+) -> Source:
+    """A table as rows of numbers: as they are where all columns are of one kind, else each by its own
+    (:mod:`taut.data.columns`)."""
+    notes = [] if notes is None else notes
+    if not frame.height:
+        raise InputError("data", f"{where} has no rows", "give one with some: one or more to measure, four to train on")
+    labels: dict[str, np.ndarray] = {}
+    known = like.columns if like else None
+    if spec.labels is not None and (known is None or spec.labels in frame.columns):
+        labels["all"] = _taken(frame, spec.labels, "data.labels", where)
+        frame = frame.drop(spec.labels)
+    given = {name: _taken(frame, name, "data.condition", where) for name in _conditions(spec, frame, like)}
+    frame = frame.drop(given)
+    if known is not None:
+        frame = _like(frame, known, where)
+    fields = like.fields if like else None
+    if not frame.width:
+        raise InputError("data", f"{where} has no columns of numbers", "give at least one")
+    kinds = dict(item.rpartition("=")[::2] for item in spec.kinds)
+    if lacking := [column for column in kinds if column not in frame.columns]:
+        raise InputError("data.kinds", f"{where} has no column {lacking[0]!r}", nearest(lacking[0], frame.columns))
+    mixed = spec.support == "columns" or kinds or (spec.support == "auto" and not spec.shape and not _alike(frame))
+    if fields is None and like is None and mixed:
+        fields = fields_of(frame, kinds, notes)
+    if fields is not None:
+        x = codes(frame, fields, notes)
+        if like is None:
+            x, labels, given = _known_rows(x, labels, given, notes)
+        return Source(name, origin, {"all": x}, labels, tuple(frame.columns), notes=notes, fields=fields,
+                      given={"all": given} if given else {})  # fmt: skip
+    _check(frame, where)
+    return Source(name, origin, {"all": _numbers(frame)}, labels, tuple(frame.columns), notes=notes,
+                  given={"all": given} if given else {})  # fmt: skip
+
+
+def _taken(frame: pl.DataFrame, column: str, field: str, where: str) -> np.ndarray:
+    """A column that is no part of x."""
+    if column not in frame.columns:
+        raise InputError(field, f"{where} has no column {column!r}", nearest(column, frame.columns))
+    if missing := frame[column].null_count():
+        problem = f"column {column!r} of {where} has {missing:,} missing cells"
+        raise InputError(field, problem, "fill them, or take out the rows")
+    return frame[column].to_numpy()
+
+
+def _conditions(spec: Data, frame: pl.DataFrame, like: Reading | None) -> list[str]:
+    """The columns that are conditions; of a table to be read like another, those that it has."""
+    names = [name for name in spec.condition if name != "labels"]
+    return names if like is None else [name for name in names if name in frame.columns]
+
+
+def _known_rows(
+    x: np.ndarray, labels: dict[str, np.ndarray], given: dict[str, np.ndarray], notes: list[str]
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Without the rows of which no cell is known: there is nothing to learn from them."""
+    known = ~np.isnan(x).all(1)
+    if known.all():
+        return x, labels, given
+    count = int((~known).sum())
+    notes.append(f"{count:,} row{'s'[: count != 1]} without a known cell {'are' if count > 1 else 'is'} left out")
+    kept = ({name: values[known] for name, values in each.items()} for each in (labels, given))
+    return x[known], *kept
+
+
+def _alike(frame: pl.DataFrame) -> bool:
+    """Whether all columns are numbers of one kind, none of them missing, so that one likelihood serves them all."""
+    pl = _polars()
+    if not all(column.dtype.is_numeric() or column.dtype == pl.Boolean for column in frame):
+        return False
+    if any(c.null_count() or (c.dtype.is_float() and c.is_nan().any()) for c in frame):
+        return False
+    whole = [not c.dtype.is_float() or bool((c == c.floor()).all()) for c in frame]
+    if not any(whole):
+        return True
+    low = min(float(c.cast(pl.Float64).min()) for c in frame)
+    high = max(float(c.cast(pl.Float64).max()) for c in frame)
+    return all(whole) and low >= 0 and (high <= 255 or low == 0)
 
 
 def _polars() -> ModuleType:
@@ -124,7 +211,7 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _like(frame: pl.DataFrame, columns: tuple[str, ...], path: Path) -> pl.DataFrame:
+def _like(frame: pl.DataFrame, columns: tuple[str, ...], path: str) -> pl.DataFrame:
     if lacking := [c for c in columns if c not in frame.columns]:
         problem = f"{path} has no column {lacking[0]!r}, which the model needs"
         raise InputError("data", problem, nearest(lacking[0], frame.columns))
@@ -133,10 +220,8 @@ def _like(frame: pl.DataFrame, columns: tuple[str, ...], path: Path) -> pl.DataF
     return frame.select(columns)
 
 
-def _check(frame: pl.DataFrame, path: Path) -> None:
+def _check(frame: pl.DataFrame, path: str) -> None:
     pl = _polars()
-    if not frame.width:
-        raise InputError("data", f"{path} has no columns of numbers", "give at least one")
     for column in frame:
         if column.null_count() == len(column):
             raise InputError("data", f"column {column.name!r} of {path} is empty", "take it out")

@@ -4,6 +4,7 @@ from taut.distributions.autoregressive import AR1, Autoregressive
 from taut.distributions.bent import Bent
 from taut.distributions.bernoulli import Bernoulli
 from taut.distributions.chain import Chain
+from taut.distributions.columns import Columnwise, LogScaled, Rounded
 from taut.distributions.correlated import FullNormal, LowRankNormal
 from taut.distributions.counts import BetaBinomial, Binomial, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from taut.distributions.course import Choose, Conditional, Continuum, Course, Position, draw_levels
@@ -39,6 +40,7 @@ __all__ = [
     "Cauchy",
     "Chain",
     "Choose",
+    "Columnwise",
     "Conditional",
     "Continuum",
     "Coupling",
@@ -57,6 +59,7 @@ __all__ = [
     "InverseAutoregressive",
     "Laplace",
     "Levels",
+    "LogScaled",
     "Logistic",
     "LowRankNormal",
     "Mixture",
@@ -70,6 +73,7 @@ __all__ = [
     "Reals",
     "RelaxedBits",
     "RelaxedOneHot",
+    "Rounded",
     "Sampling",
     "StraightThrough",
     "TruncatedNormal",

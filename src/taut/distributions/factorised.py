@@ -87,6 +87,10 @@ class Factorised(Course, Distribution):
         """
         if mask is None and hasattr(self.base, "joint_log_prob"):
             return self.base.joint_log_prob(value)
+        return self.elements(value, mask).flatten(1).sum(1)
+
+    def elements(self, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The same of each element, (N, *shape), zero where it is not observed."""
         samples = self.batch_shape[0] // len(value)
         if mask is not None:
             value = torch.where(mask, value, 0.0)  # a missing cell may hold NaN, which would poison the gradient
@@ -94,7 +98,7 @@ class Factorised(Course, Distribution):
         terms = self.base.log_prob(fold(value, samples))
         if mask is not None:
             terms = torch.where(mask, terms, 0.0)
-        return terms.flatten(1).sum(1)
+        return terms
 
     def conditional(self, elements: Tensor | None, position: slice) -> Tensor:
         """log p(x_d = level | z) of every level, (N, M, L) nats, for an elementwise probability that knows its levels: by

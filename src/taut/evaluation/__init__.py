@@ -4,6 +4,7 @@ from taut.evaluation.annealing import Annealing
 from taut.evaluation.baselines import baselines
 from taut.evaluation.bounds import Bounds, bounds
 from taut.evaluation.draws import judge
+from taut.evaluation.cells import Scores, impute, score
 from taut.evaluation.evaluate import evaluate
 from taut.evaluation.evidence import annealed, annealed_bounds, bracketed, integrated
 from taut.evaluation.gaps import gaps
@@ -18,6 +19,7 @@ __all__ = [
     "Bounds",
     "Ledger",
     "Progress",
+    "Scores",
     "Space",
     "Subject",
     "annealed",
@@ -29,7 +31,9 @@ __all__ = [
     "gaps",
     "in_words",
     "integrated",
+    "impute",
     "judge",
     "nearest",
     "quality",
+    "score",
 ]

@@ -43,14 +43,15 @@ def aggregate(subject: Subject, rate: float, index: Tensor | None = None) -> dic
     index = subject.first(None) if index is None else index
     index = index[torch.linspace(0, len(index) - 1, min(len(index), EXAMPLES)).round().long()]
     with seeded(seed_of(subject.seed, "aggregate"), subject.feed.x.device), torch.no_grad():
-        parts = [vae.evidence(subject.batch(part)) for part in index.split(1024)]
-        evidence = [torch.cat(layer) for layer in zip(*parts, strict=True)]
-        steps, _ = vae.walk(vae.root(len(evidence[0])), evidence, draw)
+        batches = [subject.batch(part) for part in index.split(1024)]
+        evidence = [torch.cat(layer) for layer in zip(*map(vae.evidence, batches), strict=True)]
+        condition = torch.cat([batch.condition for batch in batches]) if vae.conditioned else None
+        steps, _ = vae.walk(vae.root(len(evidence[0]), condition), evidence, draw)
         z = torch.cat([step.z.flatten(1).double() for step in steps], 1)
         found: dict[str, Any] = {"mean": z.mean(0).tolist(), "std": z.std(0, correction=0).tolist()}
         if not all(getattr(step.q, "proper", True) for step in steps):
             return found
-        held = information(vae, evidence, rate)
+        held = information(vae, evidence, rate, condition=condition)
     low, high = min(held.low, held.high), max(held.low, held.high)  # which noise may have put the other way round
     told = {"low": low, "high": high, "low_stderr": held.low_stderr, "n": held.n, "most": held.most}
     return found | {"information": told, "mismatch": {"low": rate - high, "high": rate - low}}

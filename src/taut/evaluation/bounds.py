@@ -110,7 +110,7 @@ def _weigh(vae: VAE, samples: int, batch: Batch, tick: Tick) -> dict[str, Tensor
     done, proper, exact = 0, True, True
     while done < samples:
         k = min(at_once, samples - done)
-        trace = vae.descend(vae.root(k * n), [fold(e, k) for e in evidence], draw, k)
+        trace = vae.descend(vae.root(k * n, batch.condition), [fold(e, k) for e in evidence], draw, k)
         log_likelihood = trace.log_likelihood(batch).double()
         log_weight = log_likelihood
         if trace.steps:

@@ -125,7 +125,7 @@ class Coordinates:
         return torch.stack([log_base, log_weight])
 
     def _descend(self, pick: Pick) -> Trace:
-        return self.vae.descend(self.vae.root(len(self.batch.x)), self.evidence, pick)
+        return self.vae.descend(self.vae.root(len(self.batch.x), self.batch.condition), self.evidence, pick)
 
 
 def _side_by_side(found: dict[int, Tensor]) -> Tensor:
@@ -177,7 +177,7 @@ def require_real(vae: VAE, what: str, start: Start = "prior") -> None:
 def glance(vae: VAE) -> Trace:
     """The pass of one example, the mean of the data, to see of what kind the densities are."""
     with still(vae), seeded(0, vae.shift.device), torch.no_grad():
-        return vae(Batch(vae.shift.unsqueeze(0)))
+        return vae(Batch(vae.shift.unsqueeze(0), condition=vae.shift.new_zeros(1, vae.conditioned)))
 
 
 def require_exact(density: Distribution, what: str) -> None:

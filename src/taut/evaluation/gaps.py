@@ -102,7 +102,7 @@ def _of_batch(vae: VAE, batch: Batch, samples: int, tick: Tick) -> dict[str, Ten
     with still(vae):
         with torch.no_grad():
             evidence, gradient = vae.evidence(batch), estimators(vae, batch)
-        encoder, family = Local(vae, evidence), Local(vae, evidence)
+        encoder, family = (Local(vae, evidence, batch.condition) for _ in range(2))
         pace = PATH if all(each.pathwise for each in gradient) else SCORE
         found = {"rise.family": climb(family, batch, gradient, *pace, tick=lambda share: tick(0.3 * share)).rise}
         chosen = [encoder, family]

@@ -62,10 +62,12 @@ class Local(nn.Module):
     Args:
         vae: the model, which keeps its weights.
         evidence: what each layer is told at first, (B, width) one a layer.
+        condition: what each example is conditioned on, (B, C).
     """
 
-    def __init__(self, vae: VAE, evidence: Sequence[Tensor]) -> None:
+    def __init__(self, vae: VAE, evidence: Sequence[Tensor], condition: Tensor | None = None) -> None:
         super().__init__()
+        self.condition = condition
         self.evidence = nn.ParameterList(e.detach().clone() for e in evidence)
         self.layers, self._descend, self._root = list(vae.layers), vae.descend, vae.root  # its weights are not ours
 
@@ -80,7 +82,7 @@ class Local(nn.Module):
         """The pass with this q: K samples of each of the B examples."""
         nothing = [None] * len(self.layers)
         return self._descend(
-            self._root(samples * len(self)), nothing, lambda site: pick(self.at(site, samples)), samples
+            self._root(samples * len(self), self.condition), nothing, lambda site: pick(self.at(site, samples)), samples
         )
 
     def numbers(self) -> list[Tensor]:
@@ -105,10 +107,10 @@ class Bending(Local):
     """
 
     def __init__(self, vae: VAE, plain: Local, couplings: int = 4, hidden: int = 32) -> None:
-        super().__init__(vae, plain.evidence)
+        super().__init__(vae, plain.evidence, plain.condition)
         with torch.no_grad():
             trace = plain(samples=JUDGED)
-        h, bends = vae.root(JUDGED * len(plain)), []
+        h, bends = vae.root(JUDGED * len(plain), plain.condition), []
         for layer, step in zip(vae.layers, trace.steps, strict=True):
             h = layer.enter(h)
             (centre, spread), above = (_moments(values, JUDGED) for values in (step.z, h))
@@ -256,7 +258,7 @@ def _walk(vae: VAE, locals: Sequence[Local], j: int, batch: Batch, samples: int)
         densities.append(torch.stack([log_q if i == j else each.log_prob(z) for i, each in enumerate(q)]).double())
         return Step(q[j], site.p, z, log_q)
 
-    trace = vae.descend(vae.root(samples * len(batch.x)), [None] * len(vae.layers), pick, samples)
+    trace = vae.descend(vae.root(samples * len(batch.x), batch.condition), [None] * len(vae.layers), pick, samples)
     log_joint = trace.log_likelihood(batch).double() + trace.log_prior().double()
     return log_joint, sum(densities).view(len(locals), samples, -1)
 

@@ -25,10 +25,12 @@ class Space:
     Attributes:
         reading: how the data were read.
         scale: (D,) what each raw column is divided by; None where nothing is.
+        middle: (D,) what stands for cells that are missing.
     """
 
     reading: Reading
     scale: np.ndarray | None = None
+    middle: np.ndarray | None = None
 
     @classmethod
     def of(cls, data: Dataset) -> Space:
@@ -38,8 +40,9 @@ class Space:
             return cls(reading)
         scale = np.ones(reading.raw_shape)
         kept = np.setdiff1d(np.arange(reading.raw_shape[0]), [i for i, _ in reading.dropped])
-        scale[kept] = data.statistics().std.numpy()
-        return cls(reading, scale)
+        middle, statistics = np.zeros(reading.raw_shape), data.statistics()
+        scale[kept], middle[kept] = statistics.std.numpy(), statistics.mean.numpy()
+        return cls(reading, scale, middle)
 
     @property
     def unit(self) -> str:
@@ -54,4 +57,6 @@ class Space:
     def points(self, raw: ArrayLike) -> Tensor:
         """Examples as the user stores them (N, *raw shape), as points (N, D) of this space."""
         flat = torch.as_tensor(np.asarray(raw, dtype=np.float32)).flatten(1)
+        if self.middle is not None:
+            flat = torch.where(flat.isnan(), torch.as_tensor(self.middle, dtype=torch.float32), flat)
         return flat if self.scale is None else flat / torch.as_tensor(self.scale, dtype=torch.float32)

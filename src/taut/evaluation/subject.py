@@ -69,7 +69,8 @@ class Subject:
         return {
             "data": self.reading.name,
             "split": self.name,
-            "examples": digest_of({"x": self.split.x}),
+            "examples": digest_of({"x": self.split.x} | {name: part for name in ("condition", "offset")
+                                                 if (part := getattr(self.split, name)) is not None}),  # fmt: skip
             "support": str(self.reading.support),
             "binarisation": self.reading.binarize,
             "density": self.vae.decoder.head.spec.density(self.reading.support),
@@ -110,9 +111,10 @@ class Subject:
         for block in torch.unique_consecutive(index // BLOCK).tolist():
             start = block * BLOCK
             with seeded(seed_of(self.seed, "data", block), device):
-                drawn = self.feed.batch(torch.arange(start, min(start + BLOCK, len(self)), device=device)).x
-            rows.append(drawn[(index[index // BLOCK == block] - start).to(device)])
-        return Batch(torch.cat(rows))
+                drawn = self.feed.batch(torch.arange(start, min(start + BLOCK, len(self)), device=device))
+            own = (index[index // BLOCK == block] - start).to(device)
+            rows.append([None if part is None else part[own] for part in drawn])
+        return Batch(*(None if parts[0] is None else torch.cat(parts) for parts in zip(*rows, strict=True)))
 
     def measure(
         self,

@@ -1,7 +1,8 @@
 """Likelihoods p(x|z): what an element of x is, and so what the loss is."""
 
 from taut.likelihoods.base import Likelihood
-from taut.likelihoods.continuous import ContinuousBernoulli, Gaussian, Laplace
+from taut.likelihoods.columns import Columns, LogNormal, Rounded
+from taut.likelihoods.continuous import ContinuousBernoulli, Gaussian, Laplace, Student
 from taut.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from taut.likelihoods.diffusion import Diffusion
 from taut.likelihoods.discrete import (
@@ -20,6 +21,7 @@ __all__ = [
     "BetaBinomial",
     "Binomial",
     "Categorical",
+    "Columns",
     "ContinuousBernoulli",
     "Diffusion",
     "DiscretisedLogistic",
@@ -27,9 +29,12 @@ __all__ = [
     "Gaussian",
     "Laplace",
     "Likelihood",
+    "LogNormal",
     "NegativeBinomial",
     "PixelCNN",
     "Poisson",
+    "Rounded",
+    "Student",
     "ZeroInflatedNegativeBinomial",
     "default_likelihood",
     "require_fit",

@@ -27,7 +27,7 @@ LARGEST = math.log(100.0)
 """The largest log-scale, in the units in which data are about one wide: beyond it only an overflow is to be had."""
 
 
-def bounded(raw: Tensor, low: float, high: float) -> Tensor:
+def bounded(raw: Tensor, low: float | Tensor, high: float) -> Tensor:
     """A number kept smoothly between two bounds; well between them it is hardly changed."""
     below = high - softplus(high - raw)
     return low + softplus(below - low)

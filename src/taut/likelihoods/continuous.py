@@ -16,7 +16,7 @@ from taut.distributions import Affine, Factorised, fold
 from taut.errors import InputError
 from taut.likelihoods.base import LARGEST, Head, Likelihood, bounded
 
-__all__ = ["ContinuousBernoulli", "Gaussian", "Laplace"]
+__all__ = ["ContinuousBernoulli", "Gaussian", "Laplace", "Student"]
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,32 @@ class Laplace(_LocationScale):
 
     def about(self, location: Tensor, scale: Tensor) -> td.Distribution:
         return td.Laplace(location, scale, validate_args=False)
+
+
+@dataclass(frozen=True)
+class Student(_LocationScale):
+    """Student's t with ν degrees of freedom about μ, for each element: single cells far out cost log x and not x².
+
+    Args:
+        spread: whether the scale is learned for each element and example, one number shared by all, or constant.
+        scale: the constant scale, in units of the data's standard deviation.
+        floor: the smallest scale that is not constant, in the same units.
+        freedom: ν, above 2, so that it has a variance; ∞ is the Gaussian.
+    """
+
+    order: ClassVar[int] = 2
+
+    freedom: float = 5.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 2 < self.freedom < math.inf:
+            raise InputError("freedom", f"is {self.freedom:g}", "give a number above 2")
+        if self.spread == "optimal":
+            raise InputError("spread", "is optimal, and the best scale of Student's t has no closed form", "say shared")
+
+    def about(self, location: Tensor, scale: Tensor) -> td.Distribution:
+        return td.StudentT(self.freedom, location, scale, validate_args=False)
 
 
 @dataclass(frozen=True)

@@ -105,12 +105,14 @@ class Categorical(Likelihood):
     codable: ClassVar[bool] = True
 
     def fits(self, support: Support) -> bool:
-        return support.kind in ("binary", "integers")
+        return support.kind in ("binary", "integers", "categories")
 
     def outputs(self, support: Support) -> int:
         return support.levels
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
+        if support.kind == "categories":
+            return _Names(params.movedim(1, -1))
         return _Levels(params.movedim(1, -1))
 
     def start(self, support: Support, statistics: Statistics) -> Tensor:
@@ -138,6 +140,14 @@ class _Levels(td.Categorical):
 
     def level_log_probs(self) -> Tensor:
         return self.logits
+
+
+class _Names(_Levels):
+    """A categorical whose categories have no order, so that only the likeliest stands for it."""
+
+    @property
+    def likeliest(self) -> Tensor:
+        return self.logits.argmax(-1).to(self.logits.dtype)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from taut.data import Support
 from taut.errors import InputError
 from taut.likelihoods.base import Likelihood
+from taut.likelihoods.columns import Columns, LogNormal
 from taut.likelihoods.continuous import ContinuousBernoulli, Gaussian
 from taut.likelihoods.counts import NegativeBinomial
 from taut.likelihoods.discrete import Bernoulli, Binomial, DiscretisedLogistic
@@ -16,7 +17,7 @@ def default_likelihood(support: Support) -> Likelihood:
     """The likelihood that a support asks for when the user names none.
 
     {0, 1}: Bernoulli. Few levels: binomial (categorical is the freer choice). Many levels, as in pictures: discretised
-    logistic. Counts: negative binomial. [0, 1]: continuous Bernoulli. Any other numbers: Gaussian with learned
+    logistic. Counts: negative binomial. Above 0: log-normal. Columns: each its own. [0, 1]: continuous Bernoulli. Any other numbers: Gaussian with learned
     variance, standardised.
     """
     if support.kind == "binary":
@@ -25,6 +26,10 @@ def default_likelihood(support: Support) -> Likelihood:
         return Binomial() if support.levels <= 32 else DiscretisedLogistic()
     if support.kind == "counts":
         return NegativeBinomial()
+    if support.kind == "positive":
+        return LogNormal()
+    if support.columns:
+        return Columns()
     return ContinuousBernoulli() if support.kind == "unit" else Gaussian()
 
 

@@ -5,6 +5,7 @@ from taut.networks.bend import Bend
 from taut.networks.cells import BottleneckCell, Cell, GatedCell, SeparableCell, by_depth
 from taut.networks.convolutional import Conv, ResNet
 from taut.networks.denoisers import Denoiser, DenoisingMLP, UNet, default_denoiser
+from taut.networks.entry import entry
 from taut.networks.gated import Gated
 from taut.networks.masked import Masked
 from taut.networks.noising import Noise
@@ -36,4 +37,5 @@ __all__ = [
     "activation",
     "by_depth",
     "default_denoiser",
+    "entry",
 ]

@@ -148,8 +148,7 @@ class _Book:
 
     def test(self, count: int) -> Split:
         """So many test examples, or all there are."""
-        index = self.shown[:count]
-        return Split(self.data.test.x[index], None if self.data.test.labels is None else self.data.test.labels[index])
+        return self.data.test.take(torch.as_tensor(self.shown[:count]))
 
 
 def standard(run: Run) -> bool:
@@ -160,11 +159,11 @@ def standard(run: Run) -> bool:
 def on_the_map(data: Dataset) -> tuple[Split, str]:
     """The examples whose codes are drawn on a map, none of them trained on, and which they are in words."""
     test, valid, words = data.test, data.valid, "test"
-    x, labels = test.x, test.labels
     if len(test) < FEW:
-        x, words = torch.cat([valid.x, x]), "validation and test"
-        labels = None if labels is None or valid.labels is None else torch.cat([valid.labels, labels])
-    return Split(x[:CODES], None if labels is None else labels[:CODES]), words
+        both = zip(valid.parts, test.parts, strict=True)
+        test = Split(*(None if a is None or b is None else torch.cat([a, b]) for a, b in both))
+        words = "validation and test"
+    return test.take(slice(CODES)), words
 
 
 def _samples(book: _Book, metrics: Sequence[dict]) -> None:
@@ -174,11 +173,11 @@ def _samples(book: _Book, metrics: Sequence[dict]) -> None:
     pool = np.sort(np.random.default_rng(1).permutation(len(book.data.train))[:COMPARED])
     training = book.space.still(book.data.train, pool)
     if not canvas.image and not canvas.signal:
-        drawn = run.sample(max(1000, min(len(training), CODES)), seed=0)
+        drawn = run.sample(max(1000, min(len(training), CODES)), seed=0, condition=run.usual)
         picture = figures.samples(canvas.draw(drawn), None, None, "vector", data=training[:CODES], names=book.names)
         caption = "Each column of the training data, and of draws: z from the prior p(z), then x from p(x|z)."
         return book.add("samples", picture, "New data from the prior", caption)
-    drawn = run.sample(3 * canvas.across(120) if canvas.image else 9, seed=0, means=bool(book.latents))
+    drawn = run.sample(3 * canvas.across(120) if canvas.image else 9, seed=0, means=bool(book.latents), condition=run.usual)
     where, distances = nearest(book.space.points(drawn), book.space.points(training))
     picture = figures.samples(
         canvas.draw(drawn), canvas.draw(training[where.numpy()]), distances.numpy(), **canvas.style, names=book.names
@@ -248,7 +247,7 @@ def _interpolations(book: _Book, metrics: Sequence[dict]) -> None:
     canvas, some = book.canvas, book.test(200)
     pairs = np.array(_pairs(some, PATHS))
     codes = book.run.encode(some)
-    rows = np.stack([canvas.draw(book.run.decode(interpolate(codes[i], codes[j], STEPS))) for i, j in pairs])
+    rows = np.stack([canvas.draw(book.run.decode(interpolate(codes[i], codes[j], STEPS), _told(some, i))) for i, j in pairs])
     ends = canvas.draw(book.space.still(some, pairs.ravel()))
     ends = ends.reshape(len(pairs), 2, *ends.shape[1:])
     caption = (
@@ -257,6 +256,11 @@ def _interpolations(book: _Book, metrics: Sequence[dict]) -> None:
     caption += "" if book.run.real else f" Codes are {BROUGHT}."
     picture = figures.interpolations(rows, **canvas.style, ends=ends, names=book.names)
     book.add("interpolations", picture, "Between two examples", caption)
+
+
+def _told(split: Split, i: int) -> torch.Tensor | None:
+    """What an example is conditioned on."""
+    return None if split.condition is None else split.condition[i : i + 1]
 
 
 def _pairs(split: Split, count: int) -> list[tuple[int, int]]:
@@ -282,9 +286,11 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
     if not chosen:
         book.notes.append("No latent dimension says anything about x, so none is traversed")
         return
-    codes = book.run.encode(book.test(201))
+    some = book.test(201)
+    codes = book.run.encode(some)
     # a code of middling length: neither the blandest nor the oddest of examples
-    center = codes[np.argsort(np.linalg.norm(codes, axis=1), kind="stable")[len(codes) // 2]]
+    middling = int(np.argsort(np.linalg.norm(codes, axis=1), kind="stable")[len(codes) // 2])
+    center = codes[middling]
     moved = [book.variables[i] for i in chosen]
     places = min(variable.places(PLACES) for variable in moved)
     courses = [variable.course(book.run.reach, places) for variable in moved]
@@ -300,7 +306,7 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
         where = [means[i] + spread[i] * values for i in chosen]
         words = "goes from −3 to 3 standard deviations of the codes about their mean"
     ways = [traverse(center, variable.start, way) for variable, way in zip(moved, where, strict=True)]
-    rows = np.stack([canvas.draw(book.run.decode(way)) for way in ways])
+    rows = np.stack([canvas.draw(book.run.decode(way, _told(some, middling))) for way in ways])
     kl = book.kl[chosen].tolist() if book.kl is not None else None
     picture = figures.traversals(rows, values, chosen, kl=kl, **canvas.style, names=book.names)
     order = "the most informative by KL(q‖p)" if kl is not None else "those along which the codes vary most"
@@ -382,7 +388,7 @@ def _aggregate(book: _Book, metrics: Sequence[dict]) -> None:
         return
     chosen = np.argsort(-book.kl, kind="stable")[:MOVED]
     drawn = book.run.encode(book.split, sample=True)[:, chosen]
-    prior = book.run.draw_codes(4 * CODES)[:, chosen]
+    prior = book.run.draw_codes(4 * CODES, condition=book.run.usual)[:, chosen]
     names = [f"z{i}" for i in chosen]
     picture = figures.vector_marginals(prior, drawn, names, ("prior", "aggregate posterior"))
     caption = (

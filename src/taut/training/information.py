@@ -56,7 +56,8 @@ class Information:
 
 
 @torch.no_grad()
-def information(vae: VAE, evidence: Sequence[Tensor], rate: float, pairs: int = PAIRS) -> Information:
+def information(vae: VAE, evidence: Sequence[Tensor], rate: float, pairs: int = PAIRS,
+                condition: Tensor | None = None) -> Information:  # fmt: skip
     """I_q(x; z) of all latents together, from what the encoder says of N examples.
 
     Draws come from the default generator.
@@ -66,12 +67,13 @@ def information(vae: VAE, evidence: Sequence[Tensor], rate: float, pairs: int = 
         evidence: one (N, …) a layer.
         rate: the mean rate of these examples, nats.
         pairs: how many pairs of a draw and an example to weigh, about: fewer draws are taken where there are many examples.
+        condition: what each example is conditioned on, (N, C).
     """
     n = len(evidence[0])
     draws = max(1, min(n, pairs // n))
     own = torch.linspace(0, n - 1, draws, device=evidence[0].device).round().long()
-    steps, _ = vae.walk(vae.root(draws), [e[own] for e in evidence], draw)
-    log_q = log_posteriors(vae, evidence, [step.z for step in steps]).double()
+    steps, _ = vae.walk(vae.root(draws, None if condition is None else condition[own]), [e[own] for e in evidence], draw)
+    log_q = log_posteriors(vae, evidence, [step.z for step in steps], condition).double()
     log_own = sum(step.log_q for step in steps).double()
     log_q[torch.arange(draws), own] = log_own  # as it was drawn: where a flow is inverted, it is so only nearly
     log_p = sum(step.log_p for step in steps).double()
@@ -90,7 +92,7 @@ def information(vae: VAE, evidence: Sequence[Tensor], rate: float, pairs: int = 
 
 
 @torch.no_grad()
-def log_posteriors(vae: VAE, evidence: Sequence[Tensor], z: Sequence[Tensor]) -> Tensor:
+def log_posteriors(vae: VAE, evidence: Sequence[Tensor], z: Sequence[Tensor], condition: Tensor | None = None) -> Tensor:
     """log q(z_m|x_n) of M draws under the posteriors of N examples, (M, N) nats.
 
     Args:
@@ -104,7 +106,7 @@ def log_posteriors(vae: VAE, evidence: Sequence[Tensor], z: Sequence[Tensor]) ->
     for some in zip(*(part.split(at_once) for part in z), strict=True):
         m = len(some[0])
         values = [part.repeat_interleave(n, 0) for part in some]
-        steps, _ = vae.walk(vae.root(m * n), [fold(e, m) for e in evidence], follow(values))
+        steps, _ = vae.walk(vae.root(m * n, condition), [fold(e, m) for e in evidence], follow(values))
         rows.append(sum(step.log_q for step in steps).view(m, n))
     return torch.cat(rows)
 

@@ -48,7 +48,7 @@ def examine(vae: VAE, feed: Feed, batch: int = 1024, seed: int = 0, limit: int |
         for index in torch.arange(n, device=feed.x.device).split(batch):
             data = feed.batch(index)
             evidence = vae.evidence(data)
-            trace = vae.descend(vae.root(len(index)), evidence, draw)
+            trace = vae.descend(vae.root(len(index), data.condition), evidence, draw)
             distortion += trace.distortion(data).double().sum()
             rate += trace.rate().double().sum()
             for column, step, told in zip(columns, trace.steps, evidence, strict=True):
@@ -58,7 +58,8 @@ def examine(vae: VAE, feed: Feed, batch: int = 1024, seed: int = 0, limit: int |
         told = None
         if layers and proper:
             some = float(sum(parts[:TOLD].double().sum(1).mean() for _, parts, _ in layers))
-            told = information(vae, [evidence[:TOLD] for _, _, evidence in layers], some, TOLD_PAIRS).low
+            told = information(vae, [evidence[:TOLD] for _, _, evidence in layers], some, TOLD_PAIRS,
+                               None if feed.condition is None else feed.condition[:n][:TOLD]).low  # fmt: skip
     distortion, rate = float(distortion) / n, float(rate) / n
     return {
         "elbo": -distortion - rate if proper else None,

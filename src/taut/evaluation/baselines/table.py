@@ -209,7 +209,7 @@ def _climbed(vae: VAE, estimator: Estimator, batch: Batch, tick: Tick) -> dict[s
     with still(vae):
         with torch.no_grad():
             silent = [torch.zeros_like(e) for e in vae.evidence(batch)]
-        local = Local(vae, silent)
+        local = Local(vae, silent, batch.condition)
         gradient = (estimator,) * len(vae.layers)
         climbed = climb(local, batch, gradient, RATE, SAMPLES, STEPS, ROUNDS, enough=0.0, tick=tick)
         elbo = weigh(vae, [local], batch, WEIGHED).elbo[0]

@@ -1,0 +1,27 @@
+"""taut score: anomalies."""
+
+from __future__ import annotations
+
+import argparse
+
+from taut.commands.shared import Parser, output, run_arguments, say
+
+__all__ = ["arguments", "run"]
+
+
+def arguments(parser: Parser) -> None:
+    parser.description = (
+        "How odd each example is under the model: −ELBO in nats, an upper bound of −log p(x), as `score`; its share that is\n"
+        "the rate; and of a table the columns to blame, with the nats that each costs more than it would on average."
+    )
+    run_arguments(parser)
+    parser.add_argument("data", metavar="DATA", help="data, read as the run's were")
+    parser.add_argument("--samples", type=int, default=32, metavar="K", help="draws of z for each row [32]")
+    output(parser, ".csv, .parquet or .npz", required=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    from taut.outputs import write_scores
+    from taut.runs import load
+
+    return say(write_scores(load(args.run, args.trust), args), args)

@@ -1,0 +1,314 @@
+"""Columns of a table, each of its own kind: what its values are, how they become numbers, and how numbers become cells.
+
+    kind         taken for                                                          support
+    binary       0 and 1, false and true                                            {0, 1}
+    ordinal      whole numbers from 0 to at most 20                                 integers 0 to levels − 1
+    counts       whole numbers from 0, and more than 20 of them                     counts
+    whole        all other whole numbers                                            whole numbers
+    positive     numbers above 0 to which a log-normal density fits better          numbers above 0
+    real         all other numbers                                                  real numbers
+    categories   texts                                                              names without an order
+    none         is left out: nothing is learned of it
+
+A cell that is missing is NaN. Between a normal density of x and one of log x the likelihood decides: at their best the mean
+log-densities are −log σ and −log τ − mean log x but for a common constant, σ and τ the deviations of x and of log x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from taut.data.support import Support
+from taut.errors import InputError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Field", "as_column", "cells", "codes", "field_of", "fields_of", "fields_of_array", "fill", "frame_of", "table_names", "to_frame"]
+
+ORDINAL = 20  # the largest of whole numbers that are each a level of their own
+NAMES = 1000  # categories of one column, at most
+UNLIKE = 0.5  # the share of different texts from which on a column of many is no category
+FEW = 50
+WORTH = 0.05  # nats a cell by which a log-normal density must fit better: no number below 0 is possible under it
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column.
+
+    Args:
+        kind: see the table above.
+        dtype: polars' name of the type that it has in the user's table.
+        categories: their names, in order, of ``categories`` alone.
+        levels: how many there are, of ``ordinal`` alone.
+    """
+
+    kind: str
+    dtype: str = "Float64"
+    categories: tuple[str, ...] = ()
+    levels: int | None = None
+
+    @property
+    def support(self) -> Support:
+        """What values it can take."""
+        kind = {"ordinal": "integers", "whole": "real"}.get(self.kind, self.kind)
+        return Support(kind, len(self.categories) or self.levels, whole=self.kind == "whole")
+
+
+def field_of(name: str, values: np.ndarray, kind: str | None, dtype: str = "Float64") -> Field:
+    """The field of a column of numbers (N,), NaN where missing: of the kind that is asked for, or that the values look like.
+
+    >>> field_of("age", np.array([17.0, 90.0, np.nan]), None)
+    Field(kind='whole', dtype='Float64', categories=(), levels=None)
+    """
+    seen = values[~np.isnan(values)]
+    kind = kind or _kind(seen)
+    if kind == "categories":
+        return Field(kind, dtype, tuple(_texts(np.unique(seen))))
+    field = Field(kind, dtype, levels=max(2, int(seen.max()) + 1) if kind == "ordinal" and len(seen) else None)
+    if kind == "ordinal" and len(seen) and seen.max() > 10_000:
+        raise InputError("data.kinds", f"{name} has the value {seen.max():g}, too many levels", "say whole or counts")
+    if kind == "whole" and (fraction := seen[seen != np.floor(seen)]).size:
+        raise InputError("data.kinds", f"{name} has the value {fraction[0]:g}, which is not whole", "say real")
+    if kind != "none":
+        field.support.check(seen, f"data.kinds: {name}")
+    return field
+
+
+def _kind(seen: np.ndarray) -> str:
+    seen = seen[np.isfinite(seen)]  # what is infinite is refused where the values are read
+    if not len(seen):
+        return "none"
+    low, high = float(seen.min()), float(seen.max())
+    if (seen == np.floor(seen)).all():
+        if low >= 0 and high <= 1:
+            return "binary"
+        if low >= 0 and high <= ORDINAL:
+            return "ordinal"
+        return "counts" if low == 0 else "whole"
+    if low <= 0:
+        return "real"
+    logs = np.log(seen)
+    gain = np.log(seen.std()) - np.log(logs.std()) - logs.mean()  # nats a cell
+    return "positive" if gain > WORTH else "real"
+
+
+def _texts(values: np.ndarray) -> list[str]:
+    return [str(int(v)) if v == np.floor(v) else str(v) for v in values.tolist()]
+
+
+def fields_of_array(x: np.ndarray, kinds: dict[str, str]) -> tuple[Field, ...]:
+    """The fields of an array (N, D), its columns called 0, 1, 2 …"""
+    dtype = "Int64" if x.dtype.kind in "iub" else "Float64"
+    return tuple(
+        field_of(f"column {i}", x[:, i].astype(np.float64), kinds.get(str(i)), dtype) for i in range(x.shape[1])
+    )
+
+
+def fields_of(frame: pl.DataFrame, kinds: dict[str, str], notes: list[str]) -> tuple[Field, ...]:
+    """The fields of a table, as asked for or as they look; what was decided goes to the notes."""
+    import polars as pl
+
+    fields = []
+    for column in frame:
+        kind = kinds.get(column.name)
+        if kind == "none" or column.dtype == pl.Null:
+            fields.append(Field("none", str(column.dtype)))
+        elif column.dtype == pl.String:
+            fields.append(_of_texts(column, kind, notes))
+        elif column.dtype.is_numeric() or column.dtype == pl.Boolean:
+            values = _numbers(column)
+            fields.append(field_of(column.name, values, kind, str(column.dtype)))
+            if kind is None and fields[-1].kind == "whole" and len(np.unique(values)) == len(values) > FEW:
+                notes.append(
+                    f"column {column.name!r} has another whole number in each row: if it is a row's name, leave it out with "
+                    f"data.kinds {column.name}=none"
+                )
+        else:
+            example = str(column.drop_nulls()[0])[:30]
+            problem = f"column {column.name!r} is no numbers and no text ({example!r}, type {column.dtype})"
+            raise InputError("data", problem, f"code it in numbers, or leave it out with data.kinds {column.name}=none")
+    return tuple(fields)
+
+
+def _of_texts(column: pl.Series, kind: str | None, notes: list[str]) -> Field:
+    import polars as pl
+
+    name, seen = column.name, column.drop_nulls()
+    if not len(seen):
+        return Field("none", "String")
+    numbers = seen.cast(pl.Float64, strict=False)
+    odd = numbers.null_count()
+    if kind not in (None, "categories") or (kind is None and len(seen) >= 10 and odd <= 0.1 * len(seen)):
+        if odd:
+            strange = seen.filter(numbers.is_null())[0]
+            problem = f"column {name!r} is numbers but for {odd:,} cell{'s'[: odd != 1]} such as {strange[:30]!r}"
+            raise InputError("data", problem, f"leave those cells empty, or say data.kinds {name}=categories")
+        return field_of(name, numbers.to_numpy(), kind, "Float64")
+    names = seen.unique().sort()
+    if kind is None and (len(names) > NAMES or (len(names) > FEW and len(names) > UNLIKE * len(seen))):
+        notes.append(
+            f"column {name!r} has {len(names):,} different texts in {len(seen):,} rows, so it looks like names of rows and is "
+            f"left out (keep it with data.kinds {name}=categories)"
+        )
+        return Field("none", "String")
+    return Field("categories", "String", tuple(names.to_list()))
+
+
+def codes(frame: pl.DataFrame, fields: Sequence[Field], notes: list[str]) -> np.ndarray:
+    """A table as numbers (N, D) float64, NaN where a cell is missing: of categories, the place of each in its names.
+
+    A category that the fields do not have is as good as missing, and the notes say so.
+    """
+    columns = [_codes(column, field, notes) for column, field in zip(frame, fields, strict=True)]
+    return np.column_stack(columns) if columns else np.empty((frame.height, 0))
+
+
+def _codes(column: pl.Series, field: Field, notes: list[str]) -> np.ndarray:
+    import polars as pl
+
+    if field.kind == "none":
+        return np.full(len(column), np.nan)
+    if field.kind != "categories":
+        numbers = column if column.dtype != pl.String else column.cast(pl.Float64, strict=False)
+        if (odd := numbers.null_count() - column.null_count()) > 0:
+            strange = column.filter(numbers.is_null() & column.is_not_null())[0]
+            problem = f"column {column.name!r} has {odd:,} cell{'s'[: odd != 1]} that are no numbers, such as {strange!r}"
+            raise InputError("data", problem, "leave them empty, or correct them")
+        if not (numbers.dtype.is_numeric() or numbers.dtype in (pl.Boolean, pl.Null)):
+            problem = f"column {column.name!r} is of type {column.dtype}, and was numbers"
+            raise InputError("data", problem, "give it as it was in training")
+        return _numbers(numbers)
+    if column.dtype.is_float():
+        column = pl.Series(column.name, [None if v is None or v != v else _texts(np.array([v]))[0] for v in column])
+    elif column.dtype == pl.Boolean:
+        column = column.cast(pl.Int64)
+    texts = column.cast(pl.String)
+    places = {name: float(i) for i, name in enumerate(field.categories)}
+    found = texts.replace_strict(list(places), list(places.values()), default=None, return_dtype=pl.Float64)
+    if unseen := found.null_count() - texts.null_count():
+        strange = texts.filter(found.is_null() & texts.is_not_null())[0]
+        notes.append(
+            f"column {column.name!r} has {unseen:,} cell{'s'[: unseen != 1]} of categories that the model never saw, such as "
+            f"{strange[:30]!r}: taken as missing"
+        )
+    return found.to_numpy().astype(np.float64)
+
+
+def _numbers(column: pl.Series) -> np.ndarray:
+    import polars as pl
+
+    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)
+
+
+def frame_of(raw: np.ndarray, names: Sequence[str], fields: Sequence[Field]) -> pl.DataFrame:
+    """The inverse of :func:`codes`: numbers (N, D) as a table of the user's types; of a mean of whole numbers the nearest."""
+    import polars as pl
+
+    return pl.DataFrame([pl.Series(name, *cells(raw[:, i], fields[i])) for i, name in enumerate(names)])
+
+
+def cells(values: np.ndarray, field: Field) -> tuple[list[Any], Any]:
+    """The cells of numbers (N,), and their polars type."""
+    import polars as pl
+
+    kind = getattr(pl, field.dtype.split("(")[0], pl.String)
+    kind = pl.String if field.dtype.startswith(("Categorical", "Enum")) else kind
+    if field.kind in ("real", "positive"):
+        kind = kind if kind.is_float() else pl.Float64
+        # the model's numbers are of 24 bits: the shortest that is one of them, so that 40.3 comes back as 40.3
+        return [None if v != v else float(str(v)) for v in values.astype(np.float32)], kind
+    places = [None if v != v else round(v) for v in values.tolist()]
+    if field.categories:
+        texts = [None if i is None else field.categories[i] for i in places]
+        series = pl.Series(texts, dtype=pl.String)
+        if kind == pl.Boolean:
+            return [None if i is None else field.categories[i] == "1" for i in places], kind
+        return series.cast(kind).to_list(), kind
+    if kind == pl.Boolean:
+        return [None if i is None else bool(i) for i in places], kind
+    wide = pl.Int64 if kind.is_integer() else kind  # a draw may be larger than any that was read
+    return [i if wide.is_integer() or i is None else float(i) for i in places], wide
+
+
+def to_frame(table: Any) -> pl.DataFrame:
+    """A polars or pandas table, or one that can be asked for its columns as pandas' is, as one of polars.
+
+    Raises:
+        InputError: where names occur twice, or a column mixes types.
+    """
+    import polars as pl
+
+    if isinstance(table, pl.DataFrame):
+        return _plain(table)
+    names = [str(name) for name in table.columns]
+    if twice := [name for name in names if names.count(name) > 1]:
+        problem = f"the table has {names.count(twice[0])} columns named {twice[0]!r}"
+        raise InputError("data", problem, "give each its own name")
+    return pl.DataFrame([_series(name, table[key]) for name, key in zip(names, table.columns, strict=True)])
+
+
+def _plain(frame: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    for column in frame:
+        if column.dtype == pl.Object:
+            _series(column.name, np.array(column.to_list(), dtype=object))
+    enums = [column.name for column in frame if column.dtype in (pl.Categorical, pl.Enum)]
+    return frame.with_columns(pl.col(enums).cast(pl.String)) if enums else frame
+
+
+def _series(name: str, column: Any) -> pl.Series:
+    import polars as pl
+
+    values = np.asarray(column)
+    if values.dtype.kind in "fiub":
+        return pl.Series(name, values)
+    if values.dtype.kind == "M":
+        return pl.Series(name, values.astype("datetime64[us]"))
+    cells = [None if v is None or v != v or str(v) in ("<NA>", "NaT") else v for v in values.tolist()]
+    kinds = {bool if isinstance(v, bool) else float if isinstance(v, int | float) else type(v) for v in cells} - {
+        type(None)
+    }
+    if len(kinds) > 1:
+        examples = " and ".join(
+            repr(next(v for v in cells if isinstance(v, int | float if kind is float else kind))) for kind in kinds
+        )
+        raise InputError("data", f"column {name!r} mixes types, such as {examples}", "make them all numbers or all texts")
+    if kinds == {float} or kinds == {bool} or not kinds:
+        return pl.Series(name, cells, strict=False)
+    return pl.Series(name, [None if v is None else str(v) for v in cells], dtype=pl.String)
+
+
+def table_names(reading: Any) -> list[str]:
+    """What the raw columns are called."""
+    return list(reading.columns or (f"x{i}" for i in range(reading.raw_shape[0])))
+
+
+def as_column(name: str, values: Any) -> pl.Series:
+    """Values (N,) as a column."""
+    import polars as pl
+
+    return pl.Series(name, values)
+
+
+def fill(frame: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+    """A table whose missing cells are those of another; what is known stays to the last digit, columns that are of the first
+    alone too."""
+    import polars as pl
+
+    columns = []
+    for column in frame:
+        if column.name in other.columns:
+            given = column.fill_nan(None) if column.dtype.is_float() else column
+            guess = other[column.name]
+            kind = pl.Float64 if guess.dtype.is_float() and not given.dtype == pl.String else given.dtype
+            kind = guess.dtype if given.dtype == pl.Null else kind
+            column = given.cast(kind).fill_null(guess.cast(kind)).rename(column.name)
+        columns.append(column)
+    return pl.DataFrame(columns)

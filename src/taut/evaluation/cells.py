@@ -1,0 +1,112 @@
+"""Single cells of a row: what the missing ones may have been, and which of the known ones are odd.
+
+With z_1 … z_K ~ q(z|x_o), of a row of which the cells o are known, and w_k ∝ p(x_o, z_k)/q(z_k|x_o), Σ w_k = 1,
+
+    p(x_d | x_o)  ≈  Σ_k w_k p(x_d | z_k)        of a missing cell d: exact as K → ∞, whatever q is (Rezende et al. 2014,
+                                                Mattei and Frellsen 2019)
+
+What is odd is judged by the model itself: under a z that the row asks for, cell d costs −log p(x_d|z), and were x_d a draw
+from p(x_d|z), it would cost the entropy of that. A cell is to blame for the difference.
+
+    blame_d = E_w[ −log p(x_d|z) ] − E_w[ H(x_d|z) ]                                                           nats
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from taut.data import Batch, Feed
+from taut.distributions import central
+from taut.model import VAE, Trace
+from taut.training import seeded
+
+__all__ = ["Scores", "impute", "score"]
+
+ROWS = 8192  # of samples at once
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of each row, the higher the odder.
+
+    Attributes:
+        score: (N,) −ELBO, nats; where there is no such bound, the distortion.
+        rate: (N,) what of it is the rate.
+        blame: (N, D) nats of each element over and above what it would cost were it a draw; none where the likelihood is one
+            of all elements together.
+    """
+
+    score: np.ndarray
+    rate: np.ndarray
+    blame: np.ndarray | None
+
+    def because(self, names: Sequence[str], most: int = 3, least: float = 1.0) -> list[str]:
+        """For each row the columns (D,) that are most to blame, such as ``age 4.1, sex 1.2``; those of a nat or more."""
+        order = np.argsort(-self.blame, 1)[:, :most]
+        return [
+            ", ".join(f"{names[i]} {row[i]:.1f}" for i in first if row[i] >= least)
+            for first, row in zip(order, self.blame, strict=True)
+        ]
+
+
+@torch.no_grad()
+def score(vae: VAE, feed: Feed, samples: int, seed: int) -> Scores:
+    """The scores of examples by K draws of z each."""
+    found: list[tuple[Tensor, Tensor, Tensor | None]] = []
+    with seeded(seed, feed.x.device):
+        for index in torch.arange(len(feed), device=feed.x.device).split(max(1, ROWS // samples)):
+            batch = feed.batch(index)
+            trace = vae(batch, samples)
+            distortion, rate = trace.distortion(batch), trace.rate()
+            blame = None
+            if hasattr(trace.likelihood, "elements"):
+                drawn = trace.likelihood.sample()
+                mask = None if batch.mask is None else batch.mask.repeat(samples, *[1] * (drawn.dim() - 1))
+                known = trace.likelihood.elements(batch.x, batch.mask)
+                typical = trace.likelihood.elements(drawn, mask)
+                blame = trace.unfold(typical - known).mean(0).flatten(1)
+            found.append((((distortion + rate) if trace.proper else distortion).mean(0), rate.mean(0), blame))
+    scores, rates, blames = zip(*found, strict=True)
+    blame = None if blames[0] is None else torch.cat(blames).cpu().numpy()
+    return Scores(torch.cat(scores).cpu().numpy(), torch.cat(rates).cpu().numpy(), blame)
+
+
+def _weights(trace: Trace, batch: Batch) -> Tensor:
+    """w (K, B); equal where the model's weights cannot be had."""
+    if not trace.proper or trace.exactness != "exact":
+        like = trace.log_likelihood(batch)
+        return torch.full_like(like, 1 / len(like))
+    return trace.log_weight(batch).softmax(0)
+
+
+@torch.no_grad()
+def impute(vae: VAE, feed: Feed, samples: int, seed: int, draw: bool) -> tuple[Tensor, Tensor]:
+    """Missing cells filled, and their spread, (N, D) each; see :meth:`taut.runs.Run.impute`."""
+    filled, spreads = [], []
+    with seeded(seed, feed.x.device):
+        for index in torch.arange(len(feed), device=feed.x.device).split(max(1, ROWS // samples)):
+            batch = feed.batch(index)
+            known = torch.ones_like(batch.x, dtype=torch.bool) if batch.mask is None else batch.mask
+            trace = vae(batch, samples)
+            weights = _weights(trace, batch)
+            chosen = torch.multinomial(weights.T, samples, replacement=True).T  # (K, B)
+            draws = trace.unfold(trace.likelihood.sample()).gather(0, chosen.unsqueeze(-1).expand(-1, -1, batch.x.shape[1]))
+            means = (weights.unsqueeze(-1) * trace.unfold(central(trace.likelihood))).sum(0)
+            named = torch.tensor([c.kind in ("categories", "binary") for c in feed.reading.support.columns])
+            mode, doubt = _modes(draws)
+            guess = draws[0] if draw else torch.where(named.to(mode.device), mode, means)
+            spread = torch.where(named.to(mode.device), doubt, draws.std(0, correction=0))
+            filled.append(torch.where(known, batch.x, guess))
+            spreads.append(torch.where(known, 0.0, spread))
+    return torch.cat(filled), torch.cat(spreads).cpu().numpy()
+
+
+def _modes(draws: Tensor) -> tuple[Tensor, Tensor]:
+    """The commonest of draws (K, B, D), and the share of the others, (B, D) each."""
+    mode = draws.mode(0).values
+    return mode, (draws != mode).to(draws.dtype).mean(0)

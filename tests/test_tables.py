@@ -1,0 +1,344 @@
+"""Tables of mixed types with missing cells: what columns are taken for, exact bounds, and the way there and back."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import taut
+from taut.cli import main
+from taut.data import Batch, Data, Reading, Statistics, Support, open_array, open_data, read_like
+from taut.data.columns import fill, to_frame
+from taut.errors import InputError
+from taut.likelihoods import Columns, Gaussian, LogNormal, NegativeBinomial, Rounded, Student
+from taut.model import Model
+from taut.networks import MLP
+
+torch.set_num_threads(1)
+
+KINDS = ("real", "positive", "integers", "counts", "binary", "categories")
+
+
+def people(n: int = 400, seed: int = 0) -> pl.DataFrame:
+    """A table with a column of every kind, which one number ties together, and gaps."""
+    random = np.random.RandomState(seed)
+    t = random.randn(n)
+    kinds = np.where(t > 0.5, "late", np.where(t < -0.5, "early", "noon"))
+    frame = pl.DataFrame({
+        "height": np.round(170 + 8 * t + 3 * random.randn(n), 2),
+        "income": np.round(np.exp(3 + t + 0.2 * random.randn(n)), 3),
+        "year": (1990 + np.round(6 * t)).astype(int),
+        "visits": random.poisson(np.exp(2 + t)),
+        "grade": np.clip(np.round(2 + t), 0, 4).astype(int),
+        "member": t > 0,
+        "time": kinds,
+        "always": ["yes"] * n,
+    })  # fmt: skip
+    gaps = random.rand(n, 7) < 0.1
+    return frame.with_columns(
+        pl.when(pl.Series(gaps[:, i])).then(None).otherwise(pl.col(name)).alias(name)
+        for i, name in enumerate(frame.columns[:7])
+    )
+
+
+@pytest.fixture(scope="module")
+def run() -> taut.runs.Run:
+    return taut.train(people(), epochs=150, seed=0, training={"optimiser": {"part": "Adam", "lr": 3e-3}})
+
+
+def line(call, *words: str) -> str:
+    with pytest.raises(InputError) as caught:
+        call()
+    text = str(caught.value)
+    assert "\n" not in text
+    for word in words:
+        assert word in text, text
+    return text
+
+
+def linear(columns: int, latents: int = 2, seed: int = 0, keep: list[int] | None = None) -> torch.nn.Module:
+    """A table of real columns x = b + Wz + σε, the mask an input; ``keep``: the model that never had the others."""
+    keep = list(range(columns)) if keep is None else keep
+    support = Support("columns", columns=tuple(Support("real") for _ in keep))
+    generator = torch.Generator().manual_seed(seed)
+    shift, scale = torch.randn(columns, generator=generator), torch.rand(columns, generator=generator) + 0.5
+    weights = torch.randn(columns, latents, generator=generator)
+    told = torch.randn(2 * latents, columns, generator=generator) / 5
+    spec = Model(latents=latents, network=MLP(hidden=()), likelihood=Columns(real=Gaussian("constant", scale=0.7)))
+    vae = spec.build((len(keep),), support, Statistics(shift[keep], scale[keep])).double().eval()
+    vae.shift, vae.scale = vae.shift.double(), vae.scale.double()
+    with torch.no_grad():
+        write = vae.decoder.body[0][0].weight
+        write.copy_(weights[keep])
+        evidence = vae.layers[0].evidence
+        evidence.weight.zero_()
+        evidence.weight[:, : len(keep)] = told[:, keep]
+    return vae
+
+
+def covariance(vae: torch.nn.Module, seen: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and covariance of the columns in the data's units, from the weights alone."""
+    weights = vae.scale[:, None] * vae.decoder.body[0][0].weight
+    noise = torch.diag((0.7 * vae.scale) ** 2)
+    return vae.shift[seen], (weights @ weights.T + noise)[seen][:, seen]
+
+
+@torch.no_grad()
+def test_a_missing_cell_is_as_if_the_model_never_had_the_column():
+    keep = [0, 2, 3]
+    whole, part = linear(5), linear(5, keep=keep)
+    x = torch.randn(4, 5, dtype=torch.float64)
+    mask = torch.zeros(4, 5, dtype=torch.bool)
+    mask[:, keep] = True
+    bounds = []
+    for vae, batch in ((whole, Batch(x.where(mask, 99.0), mask)), (part, Batch(x[:, keep]))):
+        torch.manual_seed(1)
+        trace = vae(batch, 7)
+        bounds.append(trace.log_likelihood(batch) - trace.rate())
+    torch.testing.assert_close(*bounds, rtol=1e-12, atol=1e-12)
+
+
+@torch.no_grad()
+def test_the_bound_of_what_is_known_is_exact_where_the_posterior_is():
+    """log p(x_o) of a linear model with missing cells is a normal density; q made the true posterior, each weight is it."""
+    vae = linear(4)
+    x = vae.shift + 0.5 * torch.randn(1, 4, dtype=torch.float64)
+    for seen in ([0, 1, 2, 3], [1, 3], [2]):
+        mask = torch.zeros(1, 4, dtype=torch.bool)
+        mask[:, seen] = True
+        batch = Batch(x.where(mask, math.nan).nan_to_num(), mask)
+        mean, cov = covariance(vae, seen)
+        truth = torch.distributions.MultivariateNormal(mean, cov).log_prob(x[:, seen])
+        torch.manual_seed(0)
+        trace = vae(batch, 200_000)
+        weights = trace.log_weight(batch)
+        estimate = weights.logsumexp(0) - math.log(len(weights))
+        assert abs(float(estimate - truth)) < 0.05, seen
+        assert float(weights.mean()) < float(truth)
+        # and as a weight does not depend on z where q is the posterior, hold it there: log p(x|z) p(z) / p(z|x)
+        z = trace.steps[0].z[:3]
+        loads = (vae.scale[:, None] * vae.decoder.body[0][0].weight)[seen]
+        noise = (0.7 * vae.scale[seen]) ** 2
+        precision = torch.eye(2, dtype=torch.float64) + loads.T @ (loads / noise[:, None])
+        at = torch.linalg.solve(precision, loads.T @ ((x[0, seen] - mean) / noise))
+        posterior = torch.distributions.MultivariateNormal(at, precision_matrix=precision)
+        direct = trace.log_likelihood(batch)[:3, 0] + trace.log_prior()[:3, 0] - posterior.log_prob(z)
+        torch.testing.assert_close(direct, truth.expand(3), rtol=1e-10, atol=1e-10)
+
+
+@torch.no_grad()
+def test_imputation_finds_the_conditional_mean_and_deviation():
+    from taut.data import Feed, Split
+    from taut.evaluation import impute
+
+    vae = linear(4)
+    support = Support("columns", columns=(Support("real"),) * 4)
+    reading = Reading("t", "vector", (4,), (4,), "float64", support)
+    x = torch.tensor([[0.3, -1.0, math.nan, math.nan]]).double()
+    filled, spread = impute(vae, Feed(Split(x), reading), 40_000, 0, False)
+    mean, cov = covariance(vae, [0, 1, 2, 3])
+    gain = cov[2:, :2] @ torch.linalg.inv(cov[:2, :2])
+    expected = mean[2:] + gain @ (x[0, :2] - mean[:2])
+    deviation = (cov[2:, 2:] - gain @ cov[:2, 2:]).diagonal().sqrt()
+    torch.testing.assert_close(filled[0, :2], x[0, :2].float(), check_dtype=False)
+    torch.testing.assert_close(filled[0, 2:], expected, rtol=0, atol=0.05, check_dtype=False)
+    np.testing.assert_allclose(spread[0], [0, 0, *deviation], atol=0.05)
+
+
+@torch.no_grad()
+def test_densities_of_columns_are_in_the_data_s_units():
+    """Each sums or integrates to one over raw values: the Jacobian of units and logarithms is there."""
+    statistics = Statistics(torch.tensor([3.0]).double(), torch.tensor([2.0]).double())
+    logs = torch.tensor([[1.0], [0.5]]).double()
+    grid = torch.linspace(1e-4, 60, 400_001).double()
+    for part, support, x, width in (
+        (LogNormal(), Support("positive"), grid, grid[1] - grid[0]),
+        (Student(), Support("real"), torch.linspace(-3000, 3000, 400_001).double(), 6000 / 400_000),
+        (Rounded(), Support("real", whole=True), torch.arange(-2000.0, 2000).double(), 1.0),
+    ):
+        head = part.build((1,), support, Statistics(statistics.mean, statistics.std, logs)).double()
+        density = head(torch.tensor([[[0.3], [-0.7]]]).double())
+        total = density.base.log_prob(x.view(-1, 1)).exp().sum() * width
+        assert float(total) == pytest.approx(1, abs=2e-3), part
+        draws = density.sample((20_000,))
+        assert float(draws.mean()) == pytest.approx(float(density.mean), rel=0.1)
+
+
+def test_what_columns_are_taken_for():
+    data = open_array(people())
+    kinds = dict(zip(data.reading.columns, (field.kind for field in data.reading.fields), strict=True))
+    assert kinds == {"height": "real", "income": "positive", "year": "whole", "visits": "counts", "grade": "ordinal",
+                     "member": "binary", "time": "categories", "always": "categories"}  # fmt: skip
+    assert "cells are missing" in data.notes()[0]
+    assert "always" in data.notes()[1]
+    assert Reading.from_dict(data.reading.to_dict()) == data.reading
+    other = open_array(people(), spec=Data("array", kinds=("year=real", "grade=categories", "visits=none")))
+    named = {name: field.kind for name, field in zip(other.reading.columns, other.reading.fields, strict=True)}
+    assert (named["year"], named["grade"], named["visits"]) == ("real", "categories", "none")
+    assert other.reading.shape == (6,)
+
+
+def test_a_table_comes_back_with_its_types_and_names(run):
+    given, drawn = people(), run.frame(run.sample(200, seed=0))
+    assert drawn.columns == given.columns
+    assert drawn.dtypes == given.dtypes
+    assert set(drawn["time"]) == {"early", "noon", "late"}
+    assert set(drawn["always"]) == {"yes"}
+    assert drawn.null_count().sum_horizontal().item() == 0
+    same = run.frame(run.reading.restore(read_like(run.reading, given).x))
+    assert same.equals(given)
+
+
+def test_what_is_filled_is_nearer_than_the_mean_and_knows_how_near(run):
+    truth, n = people(600, seed=7), 600
+    hidden = truth.with_columns(pl.lit(None, truth["height"].dtype).alias("height"))
+    filled, spread = run.impute(hidden, samples=50)
+    height, known = truth["height"].to_numpy(), ~np.isnan(truth["height"].to_numpy())
+    error = (filled[:, 0] - height)[known]
+    assert np.sqrt((error**2).mean()) < 0.7 * height[known].std()
+    assert 0.7 < np.std(error / spread[known, 0]) < 1.4
+    assert (spread[:, 1:][~np.isnan(hidden.drop("height").to_dummies().to_numpy()[:, :1]).ravel()] >= 0).all()
+    assert len(filled) == n
+    several = np.stack([run.impute(hidden[:50], seed=seed, draw=True)[0][:, 0] for seed in range(20)])
+    assert several.std(0).mean() == pytest.approx(spread[:50, 0].mean(), rel=0.4)
+
+
+def test_odd_rows_score_high_and_the_column_is_named(run):
+    rows = people(100, seed=3).drop_nulls()
+    plain = run.score(rows)
+    odd = rows.with_columns(pl.lit(230.0).alias("height"))
+    found = run.score(odd)
+    assert (found.score > plain.score).mean() > 0.95
+    because = found.because(run.reading.kept_columns)
+    assert np.mean([text.startswith("height") for text in because]) > 0.9
+    assert np.abs(plain.blame.mean()) < 0.5
+
+
+def test_the_commands(tmp_path: Path, capsys):
+    table = people(200)
+    source = tmp_path / "people.csv"
+    table.write_csv(source)
+    folder = tmp_path / "run"
+    assert main(["train", str(source), "--epochs", "2", "--out", str(folder)]) == 0
+    for command in (["sample", str(folder), "-n", "5"], ["impute", str(folder), str(source)],
+                    ["score", str(folder), str(source)], ["encode", str(folder), str(source)],
+                    ["reconstruct", str(folder), str(source)]):  # fmt: skip
+        for suffix in ("csv", "parquet"):
+            out = tmp_path / f"{command[0]}.{suffix}"
+            assert main([*command, "-o", str(out)]) == 0
+    drawn = pl.read_parquet(tmp_path / "sample.parquet")
+    assert drawn.schema == pl.read_csv(source).schema
+    filled = pl.read_parquet(tmp_path / "impute.parquet")
+    assert filled.select(table.columns).null_count().sum_horizontal().item() == 0
+    known = table["height"].is_not_null()
+    assert filled["height"].filter(known).to_list() == table["height"].filter(known).to_list()
+    assert (filled["height.spread"].filter(~known) > 0).all()
+    scores = pl.read_csv(tmp_path / "score.csv")
+    assert scores.columns == ["score", "rate", "because"] and scores.height == 200
+    loaded = taut.load(folder)
+    assert loaded.reading.fields == open_data(Data(str(source))).reading.fields
+    capsys.readouterr()
+    assert main(["evaluate", str(folder), "--samples", "5"]) == 0
+
+
+def test_unseen_categories_are_as_good_as_missing_and_said(run):
+    rows = people(20, seed=1).with_columns(pl.lit("midnight").alias("time"))
+    split = read_like(run.reading, rows)
+    assert "20 cells" in split.notes[0] and "midnight" in split.notes[0]
+    assert split.x[:, run.reading.kept_columns.index("time")].isnan().all()
+    assert np.isfinite(run.score(rows).score).all()
+    nothing = rows[:2].with_columns(pl.lit(None).alias(name) for name in rows.columns)
+    assert np.isfinite(run.score(nothing).score).all()
+    assert set(run.frame(run.impute(nothing)[0])["time"]) <= {"early", "noon", "late"}
+
+
+def test_bad_tables(run):
+    good = people()
+    mixed = good["year"].cast(pl.String).fill_null("2000").to_list()
+    mixed[3] = "about 1990"
+    line(lambda: open_array(good.with_columns(pl.Series("year", mixed))), "'year'", "1 cell", "about 1990", "kinds")
+    texts = open_array(good.with_columns(pl.col("year").cast(pl.String)))
+    assert texts.reading.fields[2].kind == "whole"
+    assert texts.reading.fields[2].dtype == "Float64"
+    empty = open_array(good.with_columns(pl.lit(None).alias("visits")))
+    assert any("left out" in note and "visits" in note for note in empty.notes())
+    assert run.frame(run.sample(3)).width == 8
+    rows = open_array(pl.concat([good, pl.DataFrame({name: [None] for name in good.columns}, schema=good.schema)]))
+    assert any("1 row without a known cell is left out" in note for note in rows.notes())
+    ids = good.with_columns(pl.Series("id", [f"person {i}" for i in range(400)]))
+    assert any("'id'" in note and "left out" in note for note in open_array(ids).notes())
+    numbers = good.with_columns(pl.Series("id", range(1000, 1400)))
+    assert any("'id'" in note and "id=none" in note for note in open_array(numbers).notes())
+    line(lambda: run.score(good.drop("income")), "no column 'income'")
+    line(lambda: run.score(good.with_columns(more=1)), "'more'", "does not know")
+    line(lambda: run.score(good.with_columns(pl.lit(-3.0).alias("income"))), "'income'", "above 0")
+    assert "'always'" in read_like(run.reading, good.with_columns(pl.lit("no").alias("always"))).notes[0]
+    line(lambda: run.score(good.with_columns(pl.lit("tall").alias("height"))), "'height'", "no numbers", "tall")
+    line(lambda: run.score(good.with_columns(pl.lit(math.inf).alias("height"))), "'height'", "infinite")
+    line(lambda: open_array(good, spec=Data("array", kinds=("wages=real",))), "data.kinds", "'wages'")
+    line(lambda: Data("array", kinds=("time=colour",)), "data.kinds", "colour")
+    line(lambda: open_array(good, spec=Data("array", kinds=("height=counts",))), "height", "counts")
+    line(lambda: taut.train(good, epochs=1, model={"likelihood": {"part": "Columns", "whole": "Gaussian"}}),
+         "model.likelihood.whole", "Gaussian")  # fmt: skip
+    line(lambda: taut.train("digits", epochs=1).impute(np.zeros((2, 8, 8))), "data.support columns")
+
+
+class Pandas:
+    """As much of a pandas table as is asked for."""
+
+    def __init__(self, columns: dict[str, list], twice: bool = False) -> None:
+        self.columns, self.data = [*columns] * (1 + twice), columns
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return np.array(self.data[name], dtype=object)
+
+
+def test_tables_of_pandas():
+    frame = to_frame(Pandas({"a": [1.5, math.nan, 2], "b": ["x", None, "y"], "c": [True, False, None]}))
+    assert frame.schema == {"a": pl.Float64, "b": pl.String, "c": pl.Boolean}
+    assert frame.null_count().row(0) == (1, 1, 1)
+    line(lambda: to_frame(Pandas({"a": [1, "x", 2.5]})), "'a'", "mixes types", "'x'")
+    line(lambda: to_frame(Pandas({"a": [1]}, twice=True)), "2 columns named 'a'")
+
+
+def test_filling_keeps_what_is_known_to_the_last_digit():
+    given = pl.DataFrame({"a": [2**53 + 1, None], "note": ["x", None], "b": [0.1234567891234, math.nan]})
+    other = pl.DataFrame({"a": [1, 7], "b": [9.0, 2.5]})
+    assert fill(given, other).rows() == [(2**53 + 1, "x", 0.1234567891234), (7, None, 2.5)]
+
+
+def test_arrays_by_columns(tmp_path: Path):
+    x = np.column_stack([np.random.RandomState(0).randn(60), np.arange(60) % 3, np.full(60, 7.0)])
+    x[5, 0] = np.nan
+    np.save(tmp_path / "x.npy", x)
+    np.savez(tmp_path / "x.npz", x=x)
+    for source in ("x.npy", "x.npz"):
+        data = open_data(Data(str(tmp_path / source), support="columns"))
+        assert str(data.reading.support) == "1 real, 1 ordinal"
+    run = taut.train(x, epochs=1, data={"support": "columns"})
+    assert run.impute(x)[0][5, 2] == 7
+    assert not np.isnan(run.impute(x)[0]).any()
+    line(lambda: open_array(np.zeros((9, 8, 8)), spec=Data("array", support="columns")), "rows (N, D)")
+
+
+def test_adult_as_it_is_published(data_root: Path, tmp_path: Path):
+    """The census table: spaces, question marks, no line of names, counts of dollars that are nearly all 0."""
+    text = gzip.decompress((data_root / "tabular/adult.data.gz").read_bytes())
+    path = tmp_path / "adult.csv"
+    path.write_bytes(b"\n".join(text.splitlines()[:3000]))
+    data = open_data(Data(str(path)))
+    kinds = [field.kind for field in data.reading.fields]
+    assert kinds[:5] == ["whole", "categories", "whole", "categories", "ordinal"]
+    assert kinds[10] == "counts" and kinds[-1] == "categories"
+    assert any("cells are missing" in note for note in data.notes())
+
+
+def test_counts_of_overdispersed_columns_have_their_own_likelihood():
+    head = Columns().build((1,), Support("columns", columns=(Support("counts"),)), Statistics(torch.ones(1), torch.ones(1)))
+    assert isinstance(head.heads[0].spec, NegativeBinomial)
