@@ -11,7 +11,18 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Data", "Experiment", "InputError", "Model", "Run", "Training", "__version__", "load", "train"]
+__all__ = [
+    "Data",
+    "Experiment",
+    "InputError",
+    "Model",
+    "Run",
+    "Training",
+    "VAEEstimator",
+    "__version__",
+    "load",
+    "train",
+]
 
 _HOMES = {
     "Data": "taut.data",
@@ -20,6 +31,7 @@ _HOMES = {
     "Model": "taut.model",
     "Run": "taut.runs",
     "Training": "taut.training",
+    "VAEEstimator": "taut.estimator",
     "load": "taut.runs",
     "train": "taut.api",
 }

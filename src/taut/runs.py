@@ -230,7 +230,7 @@ class Run:
 
     def _codes(self, z: ArrayLike) -> Tensor:
         self._require_latents()
-        codes, width = torch.as_tensor(np.asarray(z), dtype=torch.float32), sum(self._sizes)
+        codes, width = torch.as_tensor(np.asarray(z), dtype=self.vae.shift.dtype), sum(self._sizes)
         if codes.ndim != 2 or codes.shape[1] != width:
             raise InputError("z", f"has shape {tuple(codes.shape)}", f"give codes of shape (N, {width})")
         return codes
@@ -531,6 +531,7 @@ def load(folder: str | Path, trust: Iterable[str] = ()) -> Run:
     if not isinstance(summary, dict):
         raise InputError(str(folder / SUMMARY), "is damaged", "restore it from a copy")
     weights, _ = read_tensors(folder / WEIGHTS)
+    weights = {name: weight.float() if weight.is_floating_point() else weight for name, weight in weights.items()}
     blank = Statistics(
         weights.get("shift", torch.zeros(reading.shape)), weights.get("scale", torch.ones(reading.shape))
     )
