@@ -26,6 +26,7 @@ from taut.folders import alone, claimed, sweep_up
 from taut.runs import METRICS, SUMMARY, WEIGHTS, Run, facts_of, load, read_head, same_data, write_head
 from taut.training import CHECKPOINT, Event
 from taut.training.checkpoint import read_tensors, write_atomically
+from taut.training.company import leads
 
 __all__ = ["carry_out", "finished", "load", "reopen", "train"]
 
@@ -96,6 +97,9 @@ def carry_out(
         listen: called at each log line.
         stage: called with the name of each stage as it begins.
     """
+    if not leads():  # one process of several writes the run and tells of it, the others only train with it
+        vae, facts = train_model(experiment, data, folder, resume=resume and (folder / CHECKPOINT).exists())
+        return Run(vae, experiment, data.reading, facts_of(data), {}, None, data)
     if folder is None:
         vae, facts = train_model(experiment, data, listen=listen)
         run = Run(vae, experiment, data.reading, facts_of(data), {}, None, data)

@@ -64,6 +64,7 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     for layer in experiment.model.layers:
         layer.prior.check(len(data.train))
     training = replace(training, batch=min(training.batch, len(data.train)))
+    training.require_company()
     if training.aggressive and not experiment.model.layers:
         raise InputError(
             "training.aggressive", f"is {training.aggressive}, and the model has no latents to infer", "leave it out"

@@ -126,6 +126,8 @@ def training_arguments(parser: Parser) -> None:
     parser.add_argument("--epochs", metavar="N", help="passes over the training data")
     parser.add_argument("--minutes", metavar="N", help="train for about so long (the pace is measured, then frozen)")
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or mps")
+    parser.add_argument("--devices", metavar="N", help="train on so many of them together, a process each [1]")
+    parser.add_argument("--nodes", metavar="M", help="machines that do so; torchrun or SLURM starts them [1]")
     parser.add_argument("--precision", metavar="NAME", help="32-true, bf16-mixed, 16-mixed or 64-true")
     parser.add_argument("--out", metavar="DIR", help="the run folder; a fresh numbered one under runs/ otherwise")
 
@@ -154,6 +156,7 @@ def settings_of(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str
     flags = {
         "seed": args.seed, "training.epochs": args.epochs, "training.minutes": args.minutes,
         "training.device": args.device, "training.precision": args.precision,
+        "training.devices": args.devices, "training.nodes": args.nodes,
     }  # fmt: skip
     given = {name: value for name, value in flags.items() if value is not None} | args.overrides
     lengths = ("training.epochs", "training.minutes", "training.steps")

@@ -31,9 +31,10 @@ def run(args: argparse.Namespace) -> int:
     from taut.data import open_data
     from taut.experiment import resolve
     from taut.folders import new_folder, refuse_foreign
-    from taut.training import Stopped
+    from taut.training import Stopped, leads
 
     out = console()
+    quiet = args.quiet or not leads()
     if args.resume:
         if args.data or args.recipe or args.config or args.overrides or args.epochs or args.minutes or args.out:
             raise InputError("--resume", "goes on with the run as it was, so it takes no DATA and no options",
@@ -46,23 +47,23 @@ def run(args: argparse.Namespace) -> int:
     else:
         experiment, folder = experiment_of(args), None
         data = open_data(experiment.data)
-        if args.out and Path(args.out).exists() and not args.print_config:
+        if leads() and args.out and Path(args.out).exists() and not args.print_config:
             refuse_foreign(Path(args.out), args.force)
         experiment = resolve(experiment, data)
     if args.print_config:
         print(write_yaml(to_tree(experiment)), end="")
         return 0
     folder = folder or (Path(args.out) if args.out else new_folder(data.reading.name))
-    if not args.quiet:
+    if not quiet:
         for line in what(experiment, data):
             out.print(line)
-    watch = Watch(out, args.quiet, Advice(experiment))
+    watch = Watch(out, quiet, Advice(experiment))
     stages = {"evaluating": "evaluating on the test split …", "reporting": "drawing the report …"}
 
     def stage(name: str) -> None:
         if name in stages:
             watch.close()
-            if not args.quiet:
+            if not quiet:
                 out.print(stages[name], style="dim")
 
     try:
@@ -79,7 +80,9 @@ def run(args: argparse.Namespace) -> int:
         return stop(f"stopped{at}; everything is saved. Go on with: {go_on}", stopped)
     finally:
         watch.close()
-    if not args.quiet:
+    if not leads():
+        return 0
+    if not quiet:
         out.print()
         out.print(f"test split, {trained.summary['n']:,} examples", style="dim")
     for line in result_lines(trained.summary):

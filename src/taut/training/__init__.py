@@ -1,5 +1,6 @@
 """Training: one loop, its checkpoints and its validation."""
 
+from taut.training.company import leads
 from taut.training.information import Information, information, standard_error
 from taut.training.loop import CHECKPOINT, Diverged, Event, Stopped, fit, measure_pace, steps_per_epoch
 from taut.training.spec import SGD, Adam, Adamax, AdamW, Optimiser, Stage, Training
@@ -24,6 +25,7 @@ __all__ = [
     "examine",
     "fit",
     "information",
+    "leads",
     "measure_pace",
     "seeded",
     "standard_error",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import math
 import signal
 import threading
@@ -28,6 +29,7 @@ from taut.errors import InputError, Mishap, lost_device, out_of_memory
 from taut.model import VAE
 from taut.objectives import Learner, Objective
 from taut.training.average import Average
+from taut.training.company import Company
 from taut.training.checkpoint import (
     flatten,
     generator_state,
@@ -98,7 +100,8 @@ class _State:
     optimiser: torch.optim.Optimizer
     average: Average
     meter: Meter
-    device: torch.device
+    company: Company
+    seed: int
     step: int = 0
     seconds: float = 0.0
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -110,6 +113,10 @@ class _State:
     good: tuple[dict[str, Tensor], dict[str, Any]] = field(default_factory=tuple)  # as it was at the last validation
     saved: int = 0  # the step of the checkpoint
 
+    @property
+    def device(self) -> torch.device:
+        return self.company.fabric.device
+
     NUMBERS = ("step", "seconds", "best_score", "best_step", "stale", "rate", "lagging")
 
     def capture(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -120,7 +127,7 @@ class _State:
             "best": self.best,
             "optimiser": self.optimiser.state_dict(),
             "meter": self.meter.state_dict(),
-            "generators": generator_state(self.device),
+            "generators": {name: self.company.gathered(state) for name, state in generator_state(self.device).items()},
         }
         tensors, form = flatten(tree)
         facts = {"form": form, "numbers": {name: getattr(self, name) for name in self.NUMBERS}}
@@ -137,21 +144,28 @@ class _State:
             self.best = tree["best"]
             for name in self.NUMBERS:
                 setattr(self, name, facts["numbers"][name])
-            set_generator_state(tree["generators"], self.device)
+            states = tree["generators"]
+            if len(states["cpu"]) == self.company.size:
+                set_generator_state({name: each[self.company.rank] for name, each in states.items()}, self.device)
+            else:  # more processes than before, or fewer: on they go, but not bit for bit
+                torch.manual_seed(self.seed + self.step)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError):
             raise InputError("resume", "finds the checkpoint of another model", "give the run's own folder") from None
         self.saved = self.step
 
     def save(self, folder: Path) -> None:
         """Write it as the folder's checkpoint."""
-        write_tensors(folder / CHECKPOINT, *self.capture())
+        state = self.capture()
+        if self.company.lead:
+            write_tensors(folder / CHECKPOINT, *state)
         self.saved = self.step
 
     def save_good(self, folder: Path) -> int:
         """See that the checkpoint is at least as far as the last validation; the step that it is at, 0 for none."""
         reached = self.good[1]["numbers"]["step"]
         if reached > self.saved:
-            write_tensors(folder / CHECKPOINT, *self.good)
+            if self.company.lead:
+                write_tensors(folder / CHECKPOINT, *self.good)
             self.saved = reached
         return self.saved
 
@@ -189,18 +203,20 @@ def fit(
         Mishap: where memory, the device or the disk fails; what is worth keeping is saved.
         InputError: when the schedule does not fit the length of the run.
     """
-    fabric = _fabric(spec)
-    device = fabric.device
+    fabric = _fabric(spec, spec.devices, spec.nodes)
+    company = Company(fabric)
+    steps = company.told(steps)
     learner = Learner(vae, objective)
     optimiser = spec.optimiser.build(learner.parameters())
     learner, optimiser = fabric.setup(learner, optimiser)
-    train, valid = _feeds(vae, data, device)
+    train, valid = _feeds(vae, data, fabric.device)
     batch, per_epoch = min(spec.batch, len(train)), steps_per_epoch(data, spec)
     objective.schedule.check(steps, per_epoch)
-    state = _State(learner, optimiser, Average(vae, spec.average), Meter(device), device)
+    own_seed = seed + 1 + 1_000_003 * company.rank  # one for each process: they draw different noise
+    state = _State(learner, optimiser, Average(vae, spec.average), Meter(fabric.device), company, own_seed)
     validate_every = max(per_epoch, math.ceil(steps / spec.validations))
     log_every = min(LOG_EVERY, validate_every)
-    torch.manual_seed(seed + 1)
+    torch.manual_seed(own_seed)
     if resume:
         if folder is None:
             raise InputError("resume", "needs the folder with the checkpoint", "give one")
@@ -216,7 +232,7 @@ def fit(
             epoch, place = divmod(state.step, per_epoch)
             if order is None or place == 0:
                 shuffle = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-                order = torch.randperm(len(train), generator=shuffle).to(device)
+                order = torch.randperm(len(train), generator=shuffle).to(fabric.device)
             stage, begun, _ = spec.stage(state.step, steps)
             if (which := spec.learns(state.step, steps, state.lagging)) != learning:
                 learning = which
@@ -230,7 +246,8 @@ def fit(
             for group in optimiser.param_groups:
                 group["lr"] = spec.lr(state.step, steps)
 
-            outcome = learner(train.batch(order[place * batch : (place + 1) * batch]), beta, state.step / steps)
+            index = company.part(order[place * batch : (place + 1) * batch])
+            outcome = learner(train.batch(index), beta, state.step / steps)
             optimiser.zero_grad()
             fabric.backward(outcome.loss)
             if _small(parameters, spec):
@@ -240,36 +257,41 @@ def fit(
             state.meter.add(state.step, outcome)
 
             validating = state.step % validate_every == 0 or state.step == steps
-            if validating or state.step % log_every == 0:
-                if broken := state.meter.first_broken():
+            looking = validating or state.step % log_every == 0
+            if looking:
+                if broken := state.meter.first_broken(company):
                     _give_up(*broken, state, spec, folder)
                 now = time.monotonic()
                 state.seconds = earlier + now - started
                 speed = (state.step - looked_at) * batch / max(now - last_look, 1e-9)
                 numbers, better = None, False
                 if validating:
-                    numbers = examine(state.average.module, valid)
+                    numbers = examine(state.average.module, valid, company=company)
                     if broken := _broken_weights(state, numbers):
                         _give_up(*broken, state, spec, folder)
                     better = _keep_best(state, numbers, target, beta)
                     state.lagging = state.lagging and numbers["rate"] > state.rate
                     state.rate = numbers["rate"]
                 listen(
-                    Event(state.step, steps, state.step / per_epoch, state.seconds, speed, beta, state.meter.read(),
-                          numbers, better)
+                    Event(state.step, steps, state.step / per_epoch, state.seconds, speed, beta,
+                          state.meter.read(company), numbers, better)
                 )  # fmt: skip
                 if validating:
                     state.meter.reset()
                     state.good = state.capture()
                 last_look, looked_at = time.monotonic(), state.step
-            if folder is not None and (signals.stop or time.monotonic() - last_save > 60 * spec.checkpoint):
-                state.seconds = earlier + time.monotonic() - started
-                if broken := state.meter.first_broken() or _broken_weights(state):
-                    _give_up(*broken, state, spec, folder)
-                state.save(folder)
-                last_save = time.monotonic()
-                if signals.stop:
-                    raise Stopped(f"step {state.step:,} of {steps:,}", signals.stop)
+            if folder is not None and (
+                looking or company.alone
+            ):  # what several do together they agree on when they look
+                stop = company.most(signals.stop)
+                if stop or company.told(time.monotonic() - last_save > 60 * spec.checkpoint):
+                    state.seconds = earlier + time.monotonic() - started
+                    if broken := state.meter.first_broken(company) or _broken_weights(state):
+                        _give_up(*broken, state, spec, folder)
+                    state.save(folder)
+                    last_save = time.monotonic()
+                    if stop:
+                        raise Stopped(f"step {state.step:,} of {steps:,}", stop)
 
     if folder is not None:
         state.seconds = earlier + time.monotonic() - started
@@ -389,6 +411,7 @@ def measure_pace(vae: VAE, objective: Objective, data: Dataset, spec: Training, 
         seconds: about how long to measure.
     """
     fabric = _fabric(spec)
+    batch = min(spec.batch, len(data.train)) // spec.processes
     with seeded(0, fabric.device):
         learner = Learner(copy.deepcopy(vae), objective)
         average = Average(learner.vae, spec.average)
@@ -399,7 +422,7 @@ def measure_pace(vae: VAE, objective: Objective, data: Dataset, spec: Training, 
         begin = time.monotonic()
         while len(times) < 5 or time.monotonic() - begin < seconds:
             tick = time.monotonic()
-            outcome = learner(train.batch(torch.randint(len(train), (min(spec.batch, len(train)),))), objective.beta)
+            outcome = learner(train.batch(torch.randint(len(train), (batch,))), objective.beta)
             optimiser.zero_grad()
             fabric.backward(outcome.loss)
             optimiser.step()
@@ -419,11 +442,16 @@ def _feeds(vae: VAE, data: Dataset, device: torch.device) -> tuple[Feed, Feed]:
     return tuple(Feed(split, data.reading, dequantise, device) for split in (data.train, data.valid))
 
 
-def _fabric(spec: Training) -> Any:
+def _fabric(spec: Training, devices: int = 1, nodes: int = 1) -> Any:
     from lightning_fabric import Fabric
 
+    many = {"devices": devices, "num_nodes": nodes, "strategy": "ddp"} if devices * nodes > 1 else {"devices": 1}
     try:
-        return Fabric(accelerator=spec.device, devices=1, precision=spec.precision)
+        fabric = Fabric(accelerator=spec.device, precision=spec.precision, **many)
+        if devices * nodes > 1:
+            logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # who met whom is no news to a user
+            fabric.launch()
+        return fabric
     except Exception as error:  # fabric raises many kinds where a device is absent
         reason = str(error).splitlines()[0]
         raise InputError("training.device", f"{spec.device!r} cannot be used ({reason})", "say cpu") from None

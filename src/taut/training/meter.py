@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from taut.objectives.base import Outcome
+from taut.training.company import Company
 
 __all__ = ["Meter"]
 
@@ -32,15 +33,19 @@ class Meter:
         self._steps.append(step)
         self._rows.append(torch.stack(outcome).detach())
 
-    def read(self) -> dict[str, float]:
-        """The means since the last reset, in nats per example."""
+    def read(self, company: Company | None = None) -> dict[str, float]:
+        """The means since the last reset, in nats per example, over all processes."""
         self._count()
-        values = (self.sums / max(1, self.count)).tolist()
+        means = self.sums / max(1, self.count)
+        values = (means if company is None else company.mean(means)).tolist()
         return dict(zip(Outcome._fields, values, strict=True))
 
-    def first_broken(self) -> tuple[int, str] | None:
+    def first_broken(self, company: Company | None = None) -> tuple[int, str] | None:
         """The first step at which a term was not finite, and the term that broke first; the loss only if no other did."""
-        steps = {name: step for name, step in zip(Outcome._fields, self._broken().tolist(), strict=True) if step}
+        broken = self._broken().tolist()
+        if company is not None:
+            broken = [company.most(step) for step in broken]
+        steps = {name: step for name, step in zip(Outcome._fields, broken, strict=True) if step}
         if not steps:
             return None
         earliest = min(steps.values())

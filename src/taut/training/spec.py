@@ -149,6 +149,8 @@ class Training:
         validations: how often to validate in a run, at most once an epoch; the best weights are kept.
         precision: of the arithmetic, as lightning-fabric names it.
         device: where to train.
+        devices: how many of them on each machine, each with a process of its own and its part of every batch.
+        nodes: how many machines; torchrun or SLURM starts the processes there.
         checkpoint: minutes between checkpoints.
         stages: stretches of the run, one after the other; a single one in which everything learns if left open.
         aggressive: so many updates of q alone before each of the whole model, as long as the rate on validation data rises from
@@ -170,6 +172,8 @@ class Training:
     validations: int = 100
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int = 1
+    nodes: int = 1
     checkpoint: float = 2.0
     stages: tuple[Stage, ...] = (Stage(),)
     aggressive: int = 0
@@ -189,7 +193,7 @@ class Training:
         for name, value in given.items():
             if not 0 < value < math.inf:
                 raise InputError(name, f"is {value:g}", "give a number above 0")
-        for name in ("batch", "validations", "patience"):
+        for name in ("batch", "validations", "patience", "devices", "nodes"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(name, f"is {value}", "give 1 or more")
@@ -207,6 +211,27 @@ class Training:
             )
         if not self.checkpoint > 0:
             raise InputError("checkpoint", f"is {self.checkpoint:g}", "give minutes above 0")
+
+    @property
+    def processes(self) -> int:
+        """How many train together."""
+        return self.devices * self.nodes
+
+    def require_company(self) -> None:
+        """Refuse what several processes cannot do together.
+
+        Raises:
+            InputError: naming it.
+        """
+        if self.processes == 1:
+            return
+        if self.batch % self.processes:
+            raise InputError("training.batch", f"is {self.batch}, which {self.processes} processes cannot share evenly",
+                             f"give {max(1, round(self.batch / self.processes)) * self.processes}")  # fmt: skip
+        if len(self.stages) > 1 or self.aggressive:
+            name = "stages" if len(self.stages) > 1 else "aggressive"
+            raise InputError(f"training.{name}", "lets parts of the model learn in turns, which several processes do not do "
+                             "together", "train on one device, or leave it out")  # fmt: skip
 
     def require_device(self) -> None:
         """Refuse a device that this machine does not have.

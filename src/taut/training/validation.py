@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from taut.data import Feed
 from taut.model import VAE, draw
+from taut.training.company import Company
 from taut.training.information import information
 
 __all__ = ["active_units", "examine", "seeded"]
@@ -32,8 +33,18 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
 
 
 @torch.no_grad()
-def examine(vae: VAE, feed: Feed, batch: int = 1024, seed: int = 0, limit: int | None = None) -> dict[str, Any]:
+def examine(
+    vae: VAE, feed: Feed, batch: int = 1024, seed: int = 0, limit: int | None = None, company: Company | None = None
+) -> dict[str, Any]:
     """One sample per example: mean distortion, rate and ELBO in nats, and where the rate goes.
+
+    Args:
+        vae: the model.
+        feed: the examples.
+        batch: how many at once.
+        seed: of all draws.
+        limit: the first so many only.
+        company: the processes that do it together, each with its part; each is told the same.
 
     Returns:
         ``elbo`` (None for a point posterior), ``distortion``, ``rate``; ``active_units``; ``kl``, for each layer the mean
@@ -41,16 +52,20 @@ def examine(vae: VAE, feed: Feed, batch: int = 1024, seed: int = 0, limit: int |
         bound of what z tells of x (:mod:`taut.training.information`), None where posteriors have no density.
     """
     n = min(len(feed), limit or len(feed))
-    distortion = rate = 0.0
+    mine = torch.arange(n, device=feed.x.device)
+    total = (lambda values: values) if company is None else company.total
+    if company is not None:
+        mine, seed = company.part(mine), seed + company.rank
+    distortion = rate = torch.zeros((), device=feed.x.device, dtype=torch.float64)
     columns: list[list[tuple[Tensor, Tensor, Tensor]]] = [[] for _ in vae.layers]
     proper = True
     with seeded(seed, feed.x.device):
-        for index in torch.arange(n, device=feed.x.device).split(batch):
+        for index in mine.split(batch):
             data = feed.batch(index)
             evidence = vae.evidence(data)
             trace = vae.descend(vae.root(len(index), data.condition), evidence, draw)
-            distortion += trace.distortion(data).double().sum()
-            rate += trace.rate().double().sum()
+            distortion = distortion + trace.distortion(data).double().sum()
+            rate = rate + trace.rate().double().sum()
             for column, step, told in zip(columns, trace.steps, evidence, strict=True):
                 column.append((step.q.mean.flatten(1), step.kl.parts, told))
             proper = proper and trace.proper
@@ -59,16 +74,23 @@ def examine(vae: VAE, feed: Feed, batch: int = 1024, seed: int = 0, limit: int |
         if layers and proper:
             some = float(sum(parts[:TOLD].double().sum(1).mean() for _, parts, _ in layers))
             told = information(vae, [evidence[:TOLD] for _, _, evidence in layers], some, TOLD_PAIRS,
-                               None if feed.condition is None else feed.condition[:n][:TOLD]).low  # fmt: skip
-    distortion, rate = float(distortion) / n, float(rate) / n
+                               None if feed.condition is None else feed.condition[mine[:TOLD]]).low  # fmt: skip
+            told = told if company is None else float(company.mean(torch.tensor(told, device=feed.x.device)))
+    distortion, rate = float(total(distortion)) / n, float(total(rate)) / n
     return {
         "elbo": -distortion - rate if proper else None,
         "distortion": distortion,
         "rate": rate,
-        "active_units": active_units(vae, [means.var(0, correction=min(1, n - 1)) for means, _, _ in layers]),
+        "active_units": active_units(vae, [_variance(means.double(), n, total) for means, _, _ in layers]),
         "information": told,
-        "kl": [parts.double().mean(0).tolist() for _, parts, _ in layers],
+        "kl": [(total(parts.double().sum(0)) / n).tolist() for _, parts, _ in layers],
     }
+
+
+def _variance(values: Tensor, n: int, total: Callable[[Tensor], Tensor]) -> Tensor:
+    """Of n values of each column in all, (M, D) of them here: (D,)."""
+    centred = values - total(values.sum(0)) / n
+    return total(centred.square().sum(0)) / max(1, n - 1)
 
 
 def active_units(vae: VAE, variances: Sequence[Tensor]) -> int:
