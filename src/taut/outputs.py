@@ -14,10 +14,11 @@ import torch
 from taut.codec import Archive
 from taut.data import Split, read_like
 from taut.data.columns import as_column, fill, table_names
+from taut.data.counts import OBSM, with_codes
 from taut.data.tables import given_frame
 from taut.errors import InputError
 from taut.explore import interpolate, traverse
-from taut.files import ARRAYS, PICTURES, TABLES, check_target, fresh, write_array, write_table
+from taut.files import ARRAYS, PICTURES, TABLES, check_target, fresh, write_annotated, write_array, write_table
 from taut.runs import Run
 from taut.training.checkpoint import write_atomically
 
@@ -79,9 +80,15 @@ def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str
 
 def write_codes(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     """Posterior means, or draws, a row an example."""
-    path = check_target(args.output, ARRAYS, args.force)
-    split = read_like(run.reading, args.data, args.data_root)
+    path = check_target(args.output, (*ARRAYS, ".h5ad"), args.force)
+    annotated = path.suffix.lower() == ".h5ad"
+    if annotated and not args.data.lower().endswith(".h5ad"):
+        raise InputError("-o", f"{path} is to hold the data too, and {args.data} is no .h5ad", f"end it in {', '.join(ARRAYS)}")
+    split = _told(read_like(run.reading, args.data, args.data_root), args)
     codes = run.encode(split, sample=args.draw, seed=args.seed)
+    if annotated:
+        write_annotated(path, with_codes(Path(args.data).expanduser(), codes))
+        return path, f"obsm[{OBSM!r}] has the {run.centre}s of {len(codes):,} examples, {codes.shape[1]} latents"
     write_array(path, codes, [f"z{i}" for i in range(codes.shape[1])], _labels(run, split))
     return (
         path,

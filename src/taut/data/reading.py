@@ -18,7 +18,7 @@ from taut.errors import InputError
 
 __all__ = ["Reading"]
 
-Origin = Literal["named", "npy", "npz", "images", "table", "array"]
+Origin = Literal["named", "npy", "npz", "h5ad", "images", "sounds", "table", "array"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Reading:
         dropped: the constant columns, as (raw index, value).
         fields: how each of a table's columns is read, where they are of more than one kind.
         conditions: what the model is conditioned on.
+        library: of data whose examples' totals are known scales the mean of their logarithms.
         origin: where the data came from.
         options: what else is needed to read another file the same way.
 
@@ -64,6 +65,7 @@ class Reading:
     dropped: tuple[tuple[int, float], ...] = ()
     fields: tuple[Field, ...] | None = None
     conditions: tuple[Condition, ...] = ()
+    library: float | None = None
     origin: Origin = "array"
     options: dict[str, Any] = attribute(default_factory=dict)
 
@@ -155,6 +157,12 @@ class Reading:
             origin=origin,
             options=dict(options or {}),
         )
+
+    def offsets(self, raw: np.ndarray) -> torch.Tensor | None:
+        """The known log-scale of each raw example (N, 1): of its total, beside that of a typical one."""
+        if self.library is None:
+            return None
+        return torch.from_numpy(log_totals(raw) - self.library).float()[:, None]
 
     @property
     def conditioned(self) -> int:
@@ -282,6 +290,12 @@ class Reading:
 def _extreme(x: np.ndarray, which: np.ufunc) -> np.ndarray:
     """The least or the greatest of each column (D,), NaN where all are."""
     return which.reduce([which.reduce(part, axis=0) for _, part in chunks(x)])
+
+
+def log_totals(x: np.ndarray) -> np.ndarray:
+    """The logarithm of each example's total, (N,); of an empty one that of 1."""
+    totals = [part.reshape(len(part), -1).sum(1, dtype=np.float64) for _, part in chunks(x)]
+    return np.log(np.concatenate(totals).clip(1))
 
 
 def check_array(x: np.ndarray, field: str) -> None:

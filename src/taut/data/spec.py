@@ -12,6 +12,7 @@ __all__ = ["KINDS", "Data"]
 
 SupportName = Literal["auto", "binary", "bytes", "integers", "counts", "unit", "positive", "real", "columns"]
 KINDS = ("real", "positive", "whole", "counts", "ordinal", "binary", "categories", "none")
+Offset = Literal["auto", "library", "none"]
 Binarize = Literal["none", "threshold", "static", "dynamic"]
 
 
@@ -21,7 +22,7 @@ class Data:
 
     Args:
         source: ``digits``, ``shapes``, ``mnist``, ``fashion-mnist``, ``binarized-mnist``, or the path of a .npy, .npz,
-            .csv or .parquet file or of a folder of images.
+            .csv, .parquet or .h5ad file or of a folder of images or of .wav files.
         root: the folder with the named sets; the environment's TAUT_DATA if not given.
         array: the name of the array in a .npz.
         labels: the name of the label array in a .npz, or of the label column of a table.
@@ -36,6 +37,8 @@ class Data:
             table by its own values, as is done where these are of more than one kind or cells are missing.
         kinds: of columns that are not to be taken for what their values look like, as in ``zip=categories,id=none``: real,
             positive, whole, counts, ordinal, binary, categories; none leaves a column out.
+        offset: ``library``: each example's total is a known scale, and what is bounded is log p(x) given it; ``auto`` does
+            so for matrices of counts, .h5ad and sparse .npz; ``none``.
         binarize: ``threshold`` at half grey; ``static``: drawn once, with the grey as probability; ``dynamic``: anew
             each time an example is used.
         valid: the share of examples for validation, where the source brings no split of its own.
@@ -59,6 +62,7 @@ class Data:
     packed: bool = False
     support: SupportName = "auto"
     kinds: tuple[str, ...] = ()
+    offset: Offset = "auto"
     binarize: Binarize = "none"
     valid: float = 0.1
     test: float = 0.1
@@ -67,7 +71,7 @@ class Data:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", str(self.source))
-        for name, kind in (("support", SupportName), ("binarize", Binarize)):
+        for name, kind in (("support", SupportName), ("binarize", Binarize), ("offset", Offset)):
             if (value := getattr(self, name)) not in get_args(kind):
                 problem = f"{value!r} is not one of its values"
                 raise InputError(f"data.{name}", problem, nearest(str(value), get_args(kind)))
