@@ -20,6 +20,7 @@ Inside the walk the batch axis is K·B, sample-major; only the trace unfolds it.
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -527,6 +528,8 @@ def default_network(shape: tuple[int, ...], maps: bool = False) -> Network:
     """Bodies that do well without tuning: convolutions for images of 16 pixels a side or more, else perceptrons."""
     if maps:
         return Pyramid() if len(shape) == 3 and min(shape[1:]) >= 8 else Tower()
+    if len(shape) == 3 and shape[1] == 1 and shape[2] >= 16:  # a signal: halved until 32 places or fewer are left
+        return Conv(tuple([32, *[64] * max(1, math.ceil(math.log2(shape[2] / 32)) - 1)]))
     if len(shape) == 3 and min(shape[1:]) >= 16:
         return Conv()
     return MLP()

@@ -43,8 +43,8 @@ def write_samples(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     if run.reading.layout == "image":
         figures.save(figures.image_grid(_pictures(run, x), **_limits(run, x)), path)
     else:
-        data = run.reading.restore(run.dataset(args.data_root).train.x[:5000])
-        figures.save(figures.samples(x, None, None, "vector", data=data, names=run.reading.columns), path)
+        data = _rows(run.reading.restore(run.dataset(args.data_root).train.x[:5000]))
+        figures.save(figures.samples(_rows(x), None, None, "vector", data=data, names=run.reading.columns), path)
     return path, what
 
 
@@ -73,7 +73,7 @@ def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str
     if image:
         figure = figures.reconstructions(_pictures(run, x), _pictures(run, rebuilt), "image", **_limits(run, x))
     else:
-        figure = figures.reconstructions(x, rebuilt, "vector", names=run.reading.columns)
+        figure = figures.reconstructions(_rows(x), _rows(rebuilt), "vector", names=run.reading.columns)
     figures.save(figure, path)
     return path, f"{len(x)} examples and their reconstructions, {run.decodings} at the {run.centre}{told}"
 
@@ -223,10 +223,10 @@ def _write_rows(
     from taut.report import figures
 
     image = run.reading.layout == "image"
-    x = _pictures(run, decoded) if image else decoded
+    x = _pictures(run, decoded) if image else _rows(decoded)
     x = x.reshape(rows, -1, *x.shape[1:])
     limits = _limits(run, decoded) if image else {"names": run.reading.columns}
-    layout = run.reading.layout
+    layout = "image" if image else "vector"
     if kind == "traversals":
         figure = figures.traversals(x, extra["values"], extra["dimensions"], layout, kl=extra["kl"], **limits)
     else:
@@ -284,6 +284,11 @@ def _grey(run: Run, split: Split) -> Any:
     """x to look at: dynamic binarisation shows the grey it draws from, on the scale of what is drawn."""
     x = split.x.float()
     return x / run.reading.grey if run.reading.binarize == "dynamic" else x
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    """Examples as rows of numbers (N, D); the channels of a signal one after the other."""
+    return x.reshape(len(x), -1)
 
 
 def _pictures(run: Run, x: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from taut.data import arrays, conditions, counts, images, known, tables
+from taut.data import arrays, conditions, counts, images, known, sounds, tables
 from taut.data.named import NAMES, open_named
 from taut.data.reading import Reading, check_array, log_totals, times
 from taut.data.source import Source
@@ -116,6 +116,8 @@ class Dataset:
         if r.layout == "image":
             c, h, w = r.shape
             thing = f"images {times((h, w, c) if c > 1 else (h, w))}"
+        elif r.layout == "signal":
+            thing = f"signals of {r.raw_shape[-1]:,}" + (f" in {r.raw_shape[0]} channels" if len(r.raw_shape) > 1 else "")
         elif r.columns:
             thing = f"rows of {r.raw_shape[0]:,} column{'s'[: r.raw_shape[0] != 1]}"
         else:
@@ -183,7 +185,7 @@ class Dataset:
             return self._of_columns(x)
         mean = sum(part.sum(axis=0, dtype=np.float64) for _, part in chunks(x)) / scale / n
         variance = mean * (1 - mean) if dynamic else sum(np.square(p - mean).sum(axis=0) for _, p in chunks(x)) / n
-        if r.layout == "image":
+        if r.layout != "vector":
             variance = np.full_like(variance, variance.mean())
         logs = None
         if r.support.kind == "positive":
@@ -281,6 +283,8 @@ def _find(spec: Data, like: Reading | None = None) -> Source:
     if not name or not path.exists():
         raise InputError("data", f"{name!r} is no file or folder and no known set", nearest(name, NAMES))
     try:
+        if path.is_dir() and sounds.has_sounds(path):
+            return sounds.folder_of_sounds(path, spec.shape[-1] if spec.shape else like.shape[-1] if like else None)
         if path.is_dir():
             return images.folder_source(path, colour=like is not None and like.layout == "image" and like.shape[0] == 3)
         if not path.stat().st_size:
@@ -297,7 +301,7 @@ def _find(spec: Data, like: Reading | None = None) -> Source:
         raise InputError("data", f"{path} may not be read", "change its permissions") from None
     if kind.endswith(images.SUFFIXES):
         raise InputError("data", f"{path} is a single image", "give the folder that it is in")
-    mend = "give .npy, .npz, .csv, .csv.gz, .parquet or .h5ad, or a folder of images"
+    mend = "give .npy, .npz, .csv, .csv.gz, .parquet or .h5ad, or a folder of images or sounds"
     raise InputError("data", f"{path} is of no kind that is read here", mend)
 
 
@@ -339,7 +343,8 @@ def _dataset(source: Source, spec: Data) -> Dataset:
     if source.fields is not None:
         reading = Reading.of_table(arrays_of, fields=source.fields, **said)
     else:
-        reading = Reading.of(arrays_of, shape=spec.shape, support=_support(source, spec), binarize=spec.binarize, **said)
+        reading = Reading.of(arrays_of, shape=spec.shape, support=_support(source, spec), binarize=spec.binarize,
+                             signal=spec.layout == "signal" or source.origin == "sounds", **said)  # fmt: skip
     reading = replace(reading, conditions=conditions.conditions_of(source))
     if spec.offset == "library" or (spec.offset == "auto" and source.counts and reading.support.kind == "counts"):
         if reading.support.kind != "counts":

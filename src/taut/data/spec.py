@@ -12,6 +12,7 @@ __all__ = ["KINDS", "Data"]
 
 SupportName = Literal["auto", "binary", "bytes", "integers", "counts", "unit", "positive", "real", "columns"]
 KINDS = ("real", "positive", "whole", "counts", "ordinal", "binary", "categories", "none")
+Layout = Literal["auto", "signal"]
 Offset = Literal["auto", "library", "none"]
 Binarize = Literal["none", "threshold", "static", "dynamic"]
 
@@ -31,6 +32,7 @@ class Data:
         condition: what the model is conditioned on: ``labels``, or names of a table's columns or of arrays (N,) in a .npz;
             kinds and quantities, with commas between.
         shape: the shape of one example, such as 28,28 for flat rows; needed for packed bits.
+        layout: ``signal``: an example is a course in time, (length) or (channels, length); sounds are always so.
         packed: whether rows are bits packed along axis 1, as by ``np.packbits``.
         support: the values that an element can take; ``auto`` goes by the values themselves; ``counts``
             are whole numbers from 0 of which the largest seen is not the largest possible; ``columns``: each column of a
@@ -59,6 +61,7 @@ class Data:
     factors: str | None = None
     condition: tuple[str, ...] = ()
     shape: tuple[int, ...] | None = None
+    layout: Layout = "auto"
     packed: bool = False
     support: SupportName = "auto"
     kinds: tuple[str, ...] = ()
@@ -71,7 +74,7 @@ class Data:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", str(self.source))
-        for name, kind in (("support", SupportName), ("binarize", Binarize), ("offset", Offset)):
+        for name, kind in (("support", SupportName), ("binarize", Binarize), ("offset", Offset), ("layout", Layout)):
             if (value := getattr(self, name)) not in get_args(kind):
                 problem = f"{value!r} is not one of its values"
                 raise InputError(f"data.{name}", problem, nearest(str(value), get_args(kind)))
