@@ -30,7 +30,8 @@ SMALL = {"Vamp": {"components": 5}, "Mixture": {"components": 3}}
 
 @pytest.fixture(scope="module")
 def digits() -> taut.runs.Run:
-    return taut.train("digits", epochs=12, data={"condition": ["labels"]}, model={"latents": 8}, seed=0)
+    training = {"optimiser": {"part": "Adam", "lr": 3e-3}}
+    return taut.train("digits", epochs=40, data={"condition": ["labels"]}, model={"latents": 6}, training=training, seed=0)
 
 
 def line(call, *words: str) -> None:
@@ -109,7 +110,7 @@ def test_every_network_and_layer_tells_prior_encoder_and_decoder(network, layer)
     maps = Layer.members[layer].maps
     if maps and not Network.members[network].maps:
         return
-    spec = Model(latents=2, likelihood=Bernoulli(), network=Network.members[network](), layers=(Layer.members[layer](),))
+    spec = Model(likelihood=Bernoulli(), network=Network.members[network](), layers=(Layer.members[layer](),))
     build = lambda: spec.build(shape, Support("binary", 2), Statistics(torch.zeros(shape), torch.ones(shape)), 3)  # noqa: E731
     torch.manual_seed(0)
     if Layer.members[layer].upwards:

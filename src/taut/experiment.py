@@ -60,6 +60,9 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     training.require_device()
     experiment = replace(experiment, model=experiment.model.resolved(reading.shape, reading.support, reading.conditioned))
     model = experiment.model
+    if reading.library is not None and not model.likelihood.scales:
+        raise InputError("data.offset", f"is each row's total, and {model.likelihood.name} knows no scale",
+                         "choose NegativeBinomial, or say data.offset none")  # fmt: skip
     experiment = replace(experiment, objective=experiment.objective.resolved(model.layers, model.likelihood))
     for layer in experiment.model.layers:
         layer.prior.check(len(data.train))

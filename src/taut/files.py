@@ -12,7 +12,7 @@ import numpy as np
 from taut.errors import InputError
 from taut.training.checkpoint import write_atomically
 
-__all__ = ["ARRAYS", "PICTURES", "TABLES", "check_target", "fresh", "write_array", "write_table"]
+__all__ = ["ARRAYS", "PICTURES", "TABLES", "check_target", "fresh", "write_annotated", "write_array", "write_table"]
 
 ARRAYS = (".npy", ".npz", ".csv", ".parquet")
 TABLES = (".csv", ".parquet")
@@ -49,6 +49,16 @@ def write_table(path: Path, frame: Any) -> None:
     buffer = io.BytesIO()
     frame.write_csv(buffer) if path.suffix.lower() == ".csv" else frame.write_parquet(buffer)
     write_atomically(path, buffer.getvalue())
+
+
+def write_annotated(path: Path, table: Any) -> None:
+    """Write an annotated matrix as .h5ad, whole or not at all."""
+    aside = path.with_name(f".{path.stem}.part.h5ad")
+    try:
+        table.write_h5ad(aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def write_array(

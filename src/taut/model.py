@@ -20,6 +20,7 @@ Inside the walk the batch axis is K·B, sample-major; only the trace unfolds it.
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -160,10 +161,11 @@ class Trace:
 
     def log_likelihood(self, batch: Batch) -> Tensor:
         """log p(x|z) of the observed elements, (K, B) nats."""
-        likelihood = self.likelihood
-        if batch.offset is not None:
-            likelihood = likelihood.scaled(fold(batch.offset, self.samples))
-        return self.unfold(likelihood.log_prob(batch.x, batch.mask))
+        return self.unfold(self.given(batch).log_prob(batch.x, batch.mask))
+
+    def given(self, batch: Batch) -> Distribution:
+        """p(x|z) with what is known of the scale of each example."""
+        return self.likelihood if batch.offset is None else self.likelihood.scaled(fold(batch.offset, self.samples))
 
     def distortion(self, batch: Batch) -> Tensor:
         """−log p(x|z), (K, B) nats."""
@@ -277,7 +279,8 @@ class VAE(nn.Module):
         """What the encoder tells each layer; once per example, (B, …) each."""
         if not self.layers:
             return []
-        features = self.encoder(self.entry(batch.x, batch.mask, batch.condition, self.shift, self.scale))
+        condition = self.told(batch.condition)
+        features = self.encoder(self.entry(batch.x, batch.mask, condition, self.shift, self.scale))
         return [layer.evidence(features) for layer in self.layers]
 
     def infer(self, x: Tensor) -> Distribution:
@@ -325,12 +328,21 @@ class VAE(nn.Module):
         Raises:
             InputError: where the model is conditioned on something and is not told what.
         """
+        condition = self.told(condition)
+        return self.shift.new_zeros(n, 0) if condition is None else fold(condition, n // len(condition))
+
+    def told(self, condition: Tensor | None) -> Tensor | None:
+        """The condition in the model's own type; none of a model without one, whatever the data bring.
+
+        Raises:
+            InputError: where the model is conditioned on something and is not told what.
+        """
         if not self.conditioned:
-            return self.shift.new_zeros(n, 0)
+            return None
         if condition is None:
             raise InputError("condition", "is not given, and the model is conditioned on one", "say --condition VALUE, or "
                              "give data that have it")  # fmt: skip
-        return fold(condition.to(self.shift), n // len(condition))
+        return condition.to(self.shift)
 
     def descend(self, h: Tensor, evidence: Sequence[Tensor | None], pick: Pick, samples: int = 1) -> Trace:
         """Walk down the layers, threading h; where a layer has no evidence its posterior is its prior.
@@ -520,6 +532,8 @@ def default_network(shape: tuple[int, ...], maps: bool = False) -> Network:
     """Bodies that do well without tuning: convolutions for images of 16 pixels a side or more, else perceptrons."""
     if maps:
         return Pyramid() if len(shape) == 3 and min(shape[1:]) >= 8 else Tower()
+    if len(shape) == 3 and shape[1] == 1 and shape[2] >= 16:  # a signal: halved until 32 places or fewer are left
+        return Conv(tuple([32, *[64] * max(1, math.ceil(math.log2(shape[2] / 32)) - 1)]))
     if len(shape) == 3 and min(shape[1:]) >= 16:
         return Conv()
     return MLP()

@@ -14,10 +14,11 @@ import torch
 from taut.codec import Archive
 from taut.data import Split, read_like
 from taut.data.columns import as_column, fill, table_names
+from taut.data.counts import OBSM, with_codes
 from taut.data.tables import given_frame
 from taut.errors import InputError
 from taut.explore import interpolate, traverse
-from taut.files import ARRAYS, PICTURES, TABLES, check_target, fresh, write_array, write_table
+from taut.files import ARRAYS, PICTURES, TABLES, check_target, fresh, write_annotated, write_array, write_table
 from taut.runs import Run
 from taut.training.checkpoint import write_atomically
 
@@ -42,8 +43,8 @@ def write_samples(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     if run.reading.layout == "image":
         figures.save(figures.image_grid(_pictures(run, x), **_limits(run, x)), path)
     else:
-        data = run.reading.restore(run.dataset(args.data_root).train.x[:5000])
-        figures.save(figures.samples(x, None, None, "vector", data=data, names=run.reading.columns), path)
+        data = _rows(run.reading.restore(run.dataset(args.data_root).train.x[:5000]))
+        figures.save(figures.samples(_rows(x), None, None, "vector", data=data, names=run.reading.columns), path)
     return path, what
 
 
@@ -72,16 +73,22 @@ def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str
     if image:
         figure = figures.reconstructions(_pictures(run, x), _pictures(run, rebuilt), "image", **_limits(run, x))
     else:
-        figure = figures.reconstructions(x, rebuilt, "vector", names=run.reading.columns)
+        figure = figures.reconstructions(_rows(x), _rows(rebuilt), "vector", names=run.reading.columns)
     figures.save(figure, path)
     return path, f"{len(x)} examples and their reconstructions, {run.decodings} at the {run.centre}{told}"
 
 
 def write_codes(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     """Posterior means, or draws, a row an example."""
-    path = check_target(args.output, ARRAYS, args.force)
-    split = read_like(run.reading, args.data, args.data_root)
+    path = check_target(args.output, (*ARRAYS, ".h5ad"), args.force)
+    annotated = path.suffix.lower() == ".h5ad"
+    if annotated and not args.data.lower().endswith(".h5ad"):
+        raise InputError("-o", f"{path} is to hold the data too, and {args.data} is no .h5ad", f"end it in {', '.join(ARRAYS)}")
+    split = _told(read_like(run.reading, args.data, args.data_root), args)
     codes = run.encode(split, sample=args.draw, seed=args.seed)
+    if annotated:
+        write_annotated(path, with_codes(Path(args.data).expanduser(), codes))
+        return path, f"obsm[{OBSM!r}] has the {run.centre}s of {len(codes):,} examples, {codes.shape[1]} latents"
     write_array(path, codes, [f"z{i}" for i in range(codes.shape[1])], _labels(run, split))
     return (
         path,
@@ -216,10 +223,10 @@ def _write_rows(
     from taut.report import figures
 
     image = run.reading.layout == "image"
-    x = _pictures(run, decoded) if image else decoded
+    x = _pictures(run, decoded) if image else _rows(decoded)
     x = x.reshape(rows, -1, *x.shape[1:])
     limits = _limits(run, decoded) if image else {"names": run.reading.columns}
-    layout = run.reading.layout
+    layout = "image" if image else "vector"
     if kind == "traversals":
         figure = figures.traversals(x, extra["values"], extra["dimensions"], layout, kl=extra["kl"], **limits)
     else:
@@ -277,6 +284,11 @@ def _grey(run: Run, split: Split) -> Any:
     """x to look at: dynamic binarisation shows the grey it draws from, on the scale of what is drawn."""
     x = split.x.float()
     return x / run.reading.grey if run.reading.binarize == "dynamic" else x
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    """Examples as rows of numbers (N, D); the channels of a signal one after the other."""
+    return x.reshape(len(x), -1)
 
 
 def _pictures(run: Run, x: np.ndarray) -> np.ndarray:

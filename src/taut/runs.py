@@ -120,19 +120,22 @@ class Run:
                 codes.append(torch.cat([step.z.flatten(1) for step in trace.steps], 1))
         return torch.cat(codes).cpu().numpy()
 
-    def decode(self, z: ArrayLike, condition: Any = None) -> np.ndarray:
+    def decode(self, z: ArrayLike, condition: Any = None, offset: Tensor | None = None) -> np.ndarray:
         """E[x|z] for codes (N, latents) as :meth:`encode` gives them, in the user's layout; others are brought to their
         :meth:`place`.
 
         Where x|z has no mean that could be had, as when it is autoregressive, a draw stands for it, of the same random
-        numbers for every code and at each call. A model with a condition is told it as :meth:`sample` is.
+        numbers for every code and at each call. A model with a condition is told it as :meth:`sample` is;
+        counts are those of a typical total, or of log-scales ``offset`` (N, 1) beside that.
         """
         images, codes = [], self._codes(z)
         told = self._condition(condition, len(codes))
         with torch.no_grad():
             for index in torch.arange(len(codes)).split(1024):
                 pick = follow(self._placed(codes[index]))
-                images.append(self._centre_of(self.vae.generate(len(index), pick, told(index)).likelihood))
+                likelihood = self.vae.generate(len(index), pick, told(index)).likelihood
+                likelihood = likelihood if offset is None else likelihood.scaled(offset[index])
+                images.append(self._centre_of(likelihood))
         return self.reading.restore(torch.cat(images))
 
     def draw_codes(self, n: int, seed: int = 0, condition: Any = None) -> np.ndarray:
@@ -176,6 +179,13 @@ class Run:
             rows = value if isinstance(value, Tensor) else given(conditions, value, n)
         rows = rows.expand(n, -1).to(self.vae.shift.device)
         return lambda index: rows[index]
+
+    def _offsets(self, n: int, seed: int) -> Tensor | None:
+        """The known log-scales of n draws: those of training examples at random, as what is modelled is x given them."""
+        if self.reading.library is None:
+            return None
+        some = self.dataset().train.offset
+        return some[torch.randint(len(some), (n,), generator=torch.Generator().manual_seed(seed))]
 
     @property
     def proper(self) -> bool:
@@ -250,7 +260,7 @@ class Run:
         """
         if layers is None:
             split = self._split(x)
-            return self.decode(self.encode(split), split.condition)
+            return self.decode(self.encode(split), split.condition, split.offset)
         self._require_latents()
         if not 0 <= layers <= len(self.vae.layers):
             raise InputError("layers", f"is {layers}", f"the model has {len(self.vae.layers)}; give 0 to that")
@@ -260,7 +270,7 @@ class Run:
                 batch = feed.still(index)
                 told = [e if i < layers else None for i, e in enumerate(self.vae.evidence(batch))]
                 root = self.vae.root(len(index), batch.condition)
-                images.append(self._centre_of(self.vae.descend(root, told, centre).likelihood))
+                images.append(self._centre_of(self.vae.descend(root, told, centre).given(batch)))
         return self.reading.restore(torch.cat(images))
 
     def sample(
@@ -302,7 +312,7 @@ class Run:
         if not 0 <= keep <= count:
             raise InputError("keep", f"is {keep}", f"the model has {count} layer{'s'[: count != 1]}; give 0 to that")
         drawn, seed = [], secrets.randbits(62) if seed is None else seed
-        told = self._condition(condition, n, seed)
+        told, scales = self._condition(condition, n, seed), self._offsets(n, seed)
         with torch.no_grad(), seeded(seed):
             pick = pick_prior(each)
             first = torch.arange(1)
@@ -310,6 +320,7 @@ class Run:
             for chunk in torch.arange(n).split(1024):
                 top = [z.expand(len(chunk), *z.shape[1:]) for z in kept]
                 likelihood = self.vae.generate(len(chunk), follow(top, pick), told(chunk)).likelihood
+                likelihood = likelihood if scales is None else likelihood.scaled(scales[chunk])
                 drawn.append(self._centre_of(likelihood) if means and self.averaged else self._draw_of(likelihood))
         return self.reading.restore(torch.cat(drawn))
 
@@ -497,7 +508,10 @@ class Run:
     def _split(self, x: ArrayLike | Split) -> Split:
         if isinstance(x, Split):
             return x
-        return read_like(self.reading, x) if hasattr(x, "columns") else Split(self.reading.apply(np.asarray(x)))
+        if hasattr(x, "columns"):
+            return read_like(self.reading, x)
+        raw = np.asarray(x)
+        return Split(self.reading.apply(raw), offset=self.reading.offsets(raw))
 
     def _feed(self, x: ArrayLike | Split) -> Feed:
         return Feed(self._split(x), self.reading, self.vae.dequantise, self.vae.shift.device)

@@ -17,7 +17,7 @@ def arguments(parser: Parser) -> None:
     run_arguments(parser)
     parser.add_argument("data", metavar="DATA", help="data, read as the run's were")
     parser.add_argument("--draw", action="store_true", help="draw from the posterior instead of taking its mean")
-    output(parser, ".npy, .npz, .csv or .parquet", required=True)
+    output(parser, ".npy, .npz, .csv or .parquet; of .h5ad data also .h5ad, with the codes in obsm", required=True)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 
 from taut.data import tables
 from taut.data.columns import Field, fields_of_array, to_frame
+from taut.data.counts import is_sparse, sparse_source
 from taut.data.source import MOST_BYTES, Source, unpack
 from taut.data.spec import Data
 from taut.errors import InputError, nearest
@@ -88,16 +89,32 @@ def npz_source(path: Path, spec: Data, needed: bool = True) -> Source:
     """
     arrays = open_npz(path)
     notes: list[str] = []
-    if {"data", "indices", "indptr", "shape"} <= set(arrays) and not spec.array:
-        raise InputError("data", f"{path} is a sparse matrix, which is not read", "save it as a dense array")
+    if is_sparse(arrays) and not spec.array:
+        source = sparse_source(path, arrays)
+        _put_beside(source, arrays | {"data": source.parts["all"]}, {"all": "data"}, spec, path, notes, needed)
+        return source
     keys = {"all": _known(arrays, spec.array, "data.array", path)} if spec.array else _splits(arrays)
     if not keys:
         keys = {"all": _choose(arrays, spec, path, notes)}
     elif len(keys) > 1:
         notes.append("splits are the file's own: " + ", ".join(keys.values()))
     parts = {part: _unpacked(arrays[key], spec, f"{path}, array {key!r},") for part, key in keys.items()}
-    labels = _labels(arrays, keys, spec, path, notes, needed)
-    source = Source(path.stem, "npz", parts, labels, notes=notes, fields=by_columns(parts, spec))
+    source = Source(path.stem, "npz", parts, notes=notes, fields=by_columns(parts, spec))
+    _put_beside(source, arrays, keys, spec, path, notes, needed)
+    return source
+
+
+def _put_beside(
+    source: Source,
+    arrays: dict[str, np.ndarray],
+    keys: dict[str, str],
+    spec: Data,
+    path: Path,
+    notes: list[str],
+    needed: bool,
+) -> None:
+    """Labels, conditions and factors, which stand in arrays beside the data."""
+    source.labels = _labels(arrays, keys, spec, path, notes, needed)
     for name in spec.condition:
         if name != "labels":
             for part, values in _beside(arrays, keys, name, "data.condition", path, needed).items():
@@ -106,7 +123,6 @@ def npz_source(path: Path, spec: Data, needed: bool = True) -> Source:
         source.factors = _beside(arrays, keys, spec.factors, "data.factors", path, needed)
         if (names := arrays.get(f"{spec.factors}_names")) is not None:
             source.factor_names = tuple(map(str, names.ravel()))
-    return source
 
 
 def open_npy(path: Path) -> np.ndarray:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from taut.data import arrays, conditions, images, known, tables
+from taut.data import arrays, conditions, counts, images, known, sounds, tables
 from taut.data.named import NAMES, open_named
-from taut.data.reading import Reading, check_array, times
+from taut.data.reading import Reading, check_array, log_totals, times
 from taut.data.source import Source
 from taut.data.spec import Data
 from taut.data.splits import carve
@@ -116,6 +116,8 @@ class Dataset:
         if r.layout == "image":
             c, h, w = r.shape
             thing = f"images {times((h, w, c) if c > 1 else (h, w))}"
+        elif r.layout == "signal":
+            thing = f"signals of {r.raw_shape[-1]:,}" + (f" in {r.raw_shape[0]} channels" if len(r.raw_shape) > 1 else "")
         elif r.columns:
             thing = f"rows of {r.raw_shape[0]:,} column{'s'[: r.raw_shape[0] != 1]}"
         else:
@@ -160,6 +162,8 @@ class Dataset:
         if missing:
             cells = sum(self.record["counts"].values()) * reading.shape[0]
             notes.append(f"{missing:,} of {cells:,} cells are missing: they are left out of the likelihood")
+        if reading.library is not None:
+            notes.append(f"each row's total is a known scale ({np.exp(reading.library):,.0f} in the middle): log p(x) is given it")
         columns = self.reading.columns
         if empty := [columns[i] if columns else str(i) for i, value in reading.dropped if value != value]:
             notes.append(f"left out, without a known cell or by its kind: {', '.join(empty)}")
@@ -181,7 +185,7 @@ class Dataset:
             return self._of_columns(x)
         mean = sum(part.sum(axis=0, dtype=np.float64) for _, part in chunks(x)) / scale / n
         variance = mean * (1 - mean) if dynamic else sum(np.square(p - mean).sum(axis=0) for _, p in chunks(x)) / n
-        if r.layout == "image":
+        if r.layout != "vector":
             variance = np.full_like(variance, variance.mean())
         logs = None
         if r.support.kind == "positive":
@@ -260,6 +264,7 @@ def read_like(reading: Reading, source: Any, root: str | None = None) -> Split:
         known.labels_by(reading.options.get("label_names"), found, part),
         known.factors_by(reading.options.get("factor_names"), found, part),
         conditions.numbers_of(reading.conditions, found.given.get(part)),
+        reading.offsets(found.parts[part]),
         notes=tuple(found.notes),
     )
 
@@ -278,10 +283,14 @@ def _find(spec: Data, like: Reading | None = None) -> Source:
     if not name or not path.exists():
         raise InputError("data", f"{name!r} is no file or folder and no known set", nearest(name, NAMES))
     try:
+        if path.is_dir() and sounds.has_sounds(path):
+            return sounds.folder_of_sounds(path, spec.shape[-1] if spec.shape else like.shape[-1] if like else None)
         if path.is_dir():
             return images.folder_source(path, colour=like is not None and like.layout == "image" and like.shape[0] == 3)
         if not path.stat().st_size:
             raise InputError("data", f"{path} is an empty file", "give a file with data in it")
+        if kind.endswith(".h5ad"):
+            return counts.h5ad_source(path, spec, needed=like is None)
         if kind.endswith(".npy"):
             return arrays.npy_source(path, spec)
         if kind.endswith(".npz"):
@@ -292,7 +301,7 @@ def _find(spec: Data, like: Reading | None = None) -> Source:
         raise InputError("data", f"{path} may not be read", "change its permissions") from None
     if kind.endswith(images.SUFFIXES):
         raise InputError("data", f"{path} is a single image", "give the folder that it is in")
-    mend = "give .npy, .npz, .csv, .csv.gz or .parquet, or a folder of images"
+    mend = "give .npy, .npz, .csv, .csv.gz, .parquet or .h5ad, or a folder of images or sounds"
     raise InputError("data", f"{path} is of no kind that is read here", mend)
 
 
@@ -303,6 +312,8 @@ def _needless(spec: Data) -> tuple[str, ...]:
         return ()
     if kind.endswith(tables.SUFFIXES):
         return ("array", "factors", "packed")
+    if kind.endswith(".h5ad"):
+        return ("factors", "packed")
     if spec.condition == ("labels",):
         return ("array", "labels", "factors", *(() if kind.endswith(".npy") else ("packed",)))
     return ("array", "labels", "factors", "condition", *(() if kind.endswith(".npy") else ("packed",)))
@@ -332,8 +343,14 @@ def _dataset(source: Source, spec: Data) -> Dataset:
     if source.fields is not None:
         reading = Reading.of_table(arrays_of, fields=source.fields, **said)
     else:
-        reading = Reading.of(arrays_of, shape=spec.shape, support=spec.support, binarize=spec.binarize, **said)
+        reading = Reading.of(arrays_of, shape=spec.shape, support=_support(source, spec), binarize=spec.binarize,
+                             signal=spec.layout == "signal" or source.origin == "sounds", **said)  # fmt: skip
     reading = replace(reading, conditions=conditions.conditions_of(source))
+    if spec.offset == "library" or (spec.offset == "auto" and source.counts and reading.support.kind == "counts"):
+        if reading.support.kind != "counts":
+            raise InputError("data.offset", f"is library, and the data are {reading.support}", "say data.support counts")
+        logs = np.concatenate([log_totals(part) for part in arrays_of])
+        reading = replace(reading, library=float(logs.mean()))
     given = {part: conditions.numbers_of(reading.conditions, found) for part, found in source.given.items()}
     splits = {}
     for part in PARTS:
@@ -342,7 +359,7 @@ def _dataset(source: Source, spec: Data) -> Dataset:
             some if some is None or rows is None else some[rows]
             for some in (source.parts[home], codes.get(home), factors.get(home), given.get(home))
         )
-        splits[part] = Split(reading.apply(x), *rest)
+        splits[part] = Split(reading.apply(x), *rest, offset=reading.offsets(x))
     digest = _hash(source.parts)
     record = {
         "hash": digest,
@@ -358,6 +375,19 @@ def _dataset(source: Source, spec: Data) -> Dataset:
         remarks.append(f"the data are binary as they are: binarize {spec.binarize} changes nothing")
     return Dataset(reading, **splits, label_names=names, hash=digest, record=record, remarks=tuple(remarks),
                    factor_names=factor_names)  # fmt: skip
+
+
+def _support(source: Source, spec: Data) -> str:
+    """What is asked for, and of a matrix of counts that they are counts, however small."""
+    if not source.counts or spec.support != "auto":
+        return spec.support
+    for x in source.parts.values():
+        if x.dtype.kind == "f" and not (whole := x == np.floor(x)).all():
+            problem = f"{source.name} is no matrix of counts: {int((~whole).sum()):,} values are not whole, as {x[~whole][0]:g}"
+            raise InputError("data", problem, "name the layer of raw counts by data.array, or say data.support real")
+        if x.min() < 0:
+            raise InputError("data", f"{source.name} is no matrix of counts: {x.min():g} is below 0", "say data.support real")
+    return "counts"
 
 
 def _condition(source: Source, spec: Data) -> None:

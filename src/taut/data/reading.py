@@ -18,7 +18,7 @@ from taut.errors import InputError
 
 __all__ = ["Reading"]
 
-Origin = Literal["named", "npy", "npz", "images", "table", "array"]
+Origin = Literal["named", "npy", "npz", "h5ad", "images", "sounds", "table", "array"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Reading:
     Args:
         name: what the data are called: ``mnist``, or a file's stem.
         layout: what an example is, and so what picture to draw of it.
-        shape: one example as the model sees it: (C, H, W), or (D,) after constant columns are dropped.
-        raw_shape: one example as the user stores it: (H, W), (H, W, C), (C, H, W) or (D,).
+        shape: one example as the model sees it: (C, H, W), of signals (C, 1, length), or (D,) after constant columns are dropped.
+        raw_shape: one example as the user stores it: (H, W), (H, W, C), (C, H, W) (D,), (length,) or (C, length).
         raw_dtype: numpy's name for the stored type.
         support: the values of the model's x, after binarisation.
         binarize: ``none``, ``threshold``, ``static`` or ``dynamic``.
@@ -38,6 +38,7 @@ class Reading:
         dropped: the constant columns, as (raw index, value).
         fields: how each of a table's columns is read, where they are of more than one kind.
         conditions: what the model is conditioned on.
+        library: of data whose examples' totals are known scales the mean of their logarithms.
         origin: where the data came from.
         options: what else is needed to read another file the same way.
 
@@ -53,7 +54,7 @@ class Reading:
     """
 
     name: str
-    layout: Literal["image", "vector"]
+    layout: Literal["image", "vector", "signal"]
     shape: tuple[int, ...]
     raw_shape: tuple[int, ...]
     raw_dtype: str
@@ -64,6 +65,7 @@ class Reading:
     dropped: tuple[tuple[int, float], ...] = ()
     fields: tuple[Field, ...] | None = None
     conditions: tuple[Condition, ...] = ()
+    library: float | None = None
     origin: Origin = "array"
     options: dict[str, Any] = attribute(default_factory=dict)
 
@@ -79,6 +81,7 @@ class Reading:
         binarize: str = "none",
         options: dict[str, Any] | None = None,
         field: str = "data",
+        signal: bool = False,
     ) -> Reading:
         """Finds how to read raw arrays (N, ...) that are parts of one data set; looks at every value once."""
         for part in parts:
@@ -86,8 +89,9 @@ class Reading:
         if len({part.shape[1:] for part in parts}) > 1:
             found = ", ".join(times(part.shape[1:]) for part in parts)
             raise InputError(field, f"the splits have examples of different shapes ({found})", "give one shape")
-        raw_shape = example_shape(parts[0].shape[1:], shape, field)
-        image = len(raw_shape) > 1
+        raw_shape = signal_shape(parts[0].shape[1:], shape, field) if signal else None
+        raw_shape = raw_shape or example_shape(parts[0].shape[1:], shape, field)
+        image = len(raw_shape) > 1 or signal
         for part in parts:
             check_finite(part, field, columns)
         dropped = (
@@ -104,8 +108,8 @@ class Reading:
             binarize = "none"  # nothing to do; the data set's notes say so
         reading = cls(
             name=name,
-            layout="image" if image else "vector",
-            shape=channels_first(raw_shape) if image else (raw_shape[0] - len(dropped),),
+            layout="signal" if signal else "image" if image else "vector",
+            shape=one_high(raw_shape) if signal else channels_first(raw_shape) if image else (raw_shape[0] - len(dropped),),
             raw_shape=raw_shape,
             raw_dtype=np.result_type(*parts).name,
             support=values,
@@ -156,6 +160,12 @@ class Reading:
             options=dict(options or {}),
         )
 
+    def offsets(self, raw: np.ndarray) -> torch.Tensor | None:
+        """The known log-scale of each raw example (N, 1): of its total, beside that of a typical one."""
+        if self.library is None:
+            return None
+        return torch.from_numpy(log_totals(raw) - self.library).float()[:, None]
+
     @property
     def conditioned(self) -> int:
         """How many numbers each example is conditioned on."""
@@ -204,6 +214,8 @@ class Reading:
         self._check_support(x, field)
         if self.layout == "image":
             x = to_channels_first(x)
+        elif self.layout == "signal":
+            x = x.reshape(len(x), *self.shape)
         if self.binarize == "threshold":
             x = x > self.grey / 2
         elif self.binarize == "static":
@@ -223,6 +235,8 @@ class Reading:
         if self.layout == "image":
             stored_first = len(self.raw_shape) == 3 and channel_axis(self.raw_shape) == -3
             raw = x if stored_first else np.moveaxis(x, 1, -1).reshape(len(x), *self.raw_shape)
+        elif self.layout == "signal":
+            raw = x.reshape(len(x), *self.raw_shape)
         else:
             raw = np.empty((len(x), *self.raw_shape))  # float64: a constant may not fit the type of x
             index = [i for i, _ in self.dropped]
@@ -284,6 +298,12 @@ def _extreme(x: np.ndarray, which: np.ufunc) -> np.ndarray:
     return which.reduce([which.reduce(part, axis=0) for _, part in chunks(x)])
 
 
+def log_totals(x: np.ndarray) -> np.ndarray:
+    """The logarithm of each example's total, (N,); of an empty one that of 1."""
+    totals = [part.reshape(len(part), -1).sum(1, dtype=np.float64) for _, part in chunks(x)]
+    return np.log(np.concatenate(totals).clip(1))
+
+
 def check_array(x: np.ndarray, field: str) -> None:
     """Refuses what is no array (N, ...) of 2 to 4 dimensions, of real numbers, with at least one of everything."""
     if x.dtype.kind not in "fiub":
@@ -316,6 +336,19 @@ def example_shape(found: tuple[int, ...], wanted: tuple[int, ...] | None, field:
         f"images are H×W (4 or more each), H×W×C or C×H×W with 1, 3 or 4 channels; else data.shape {math.prod(found)}"
     )
     raise InputError("data.shape" if wanted else field, problem, mend)
+
+
+def signal_shape(found: tuple[int, ...], wanted: tuple[int, ...] | None, field: str) -> tuple[int, ...]:
+    """The raw shape of a signal, (length,) or (channels, length)."""
+    shape = wanted if wanted is not None and math.prod(wanted) == math.prod(found) else found
+    if len(shape) > 2 or shape[-1] < 4:
+        raise InputError("data.layout", f"is signal, and an example is {times(found)}", "give (length) or (channels, length)")
+    return shape
+
+
+def one_high(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """A signal as an image of one row, (C, 1, length)."""
+    return (shape[0] if len(shape) > 1 else 1, 1, shape[-1])
 
 
 def fits(n: int) -> str:

@@ -21,7 +21,7 @@ class Source:
 
     Args:
         name: what the data are called.
-        origin: named, npy, npz, images, table or array.
+        origin: named, npy, npz, h5ad, images, sounds, table or array.
         parts: raw arrays (N, ...), under ``all``, or under some of ``train``, ``valid``, ``test``.
         labels: arrays (N,) of any type, under the same names; may be empty.
         columns: the names of a table's columns.
@@ -30,7 +30,7 @@ class Source:
         factor_names: of the F factors; None if they have none.
         fields: how each column is read, where each is of its own kind; x is then float64, and NaN where a cell is missing.
         given: what examples are conditioned on: for each part the values (N,) by their names; may be empty.
-        offsets: known log-scales of the examples, arrays (N,), under the names of the parts; may be empty.
+        counts: whether they are a matrix of counts.
         notes: what was decided in reading them, in sentences without a full stop.
     """
 
@@ -44,7 +44,7 @@ class Source:
     factor_names: tuple[str, ...] | None = None
     fields: tuple[Field, ...] | None = None
     given: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
-    offsets: dict[str, np.ndarray] = field(default_factory=dict)
+    counts: bool = False
     notes: list[str] = field(default_factory=list)
 
 

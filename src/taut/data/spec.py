@@ -12,6 +12,8 @@ __all__ = ["KINDS", "Data"]
 
 SupportName = Literal["auto", "binary", "bytes", "integers", "counts", "unit", "positive", "real", "columns"]
 KINDS = ("real", "positive", "whole", "counts", "ordinal", "binary", "categories", "none")
+Layout = Literal["auto", "signal"]
+Offset = Literal["auto", "library", "none"]
 Binarize = Literal["none", "threshold", "static", "dynamic"]
 
 
@@ -21,7 +23,7 @@ class Data:
 
     Args:
         source: ``digits``, ``shapes``, ``mnist``, ``fashion-mnist``, ``binarized-mnist``, or the path of a .npy, .npz,
-            .csv or .parquet file or of a folder of images.
+            .csv, .parquet or .h5ad file or of a folder of images or of .wav files.
         root: the folder with the named sets; the environment's TAUT_DATA if not given.
         array: the name of the array in a .npz.
         labels: the name of the label array in a .npz, or of the label column of a table.
@@ -30,12 +32,15 @@ class Data:
         condition: what the model is conditioned on: ``labels``, or names of a table's columns or of arrays (N,) in a .npz;
             kinds and quantities, with commas between.
         shape: the shape of one example, such as 28,28 for flat rows; needed for packed bits.
+        layout: ``signal``: an example is a course in time, (length) or (channels, length); sounds are always so.
         packed: whether rows are bits packed along axis 1, as by ``np.packbits``.
         support: the values that an element can take; ``auto`` goes by the values themselves; ``counts``
             are whole numbers from 0 of which the largest seen is not the largest possible; ``columns``: each column of a
             table by its own values, as is done where these are of more than one kind or cells are missing.
         kinds: of columns that are not to be taken for what their values look like, as in ``zip=categories,id=none``: real,
             positive, whole, counts, ordinal, binary, categories; none leaves a column out.
+        offset: ``library``: each example's total is a known scale, and what is bounded is log p(x) given it; ``auto`` does
+            so for matrices of counts, .h5ad and sparse .npz; ``none``.
         binarize: ``threshold`` at half grey; ``static``: drawn once, with the grey as probability; ``dynamic``: anew
             each time an example is used.
         valid: the share of examples for validation, where the source brings no split of its own.
@@ -56,9 +61,11 @@ class Data:
     factors: str | None = None
     condition: tuple[str, ...] = ()
     shape: tuple[int, ...] | None = None
+    layout: Layout = "auto"
     packed: bool = False
     support: SupportName = "auto"
     kinds: tuple[str, ...] = ()
+    offset: Offset = "auto"
     binarize: Binarize = "none"
     valid: float = 0.1
     test: float = 0.1
@@ -67,7 +74,7 @@ class Data:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", str(self.source))
-        for name, kind in (("support", SupportName), ("binarize", Binarize)):
+        for name, kind in (("support", SupportName), ("binarize", Binarize), ("offset", Offset), ("layout", Layout)):
             if (value := getattr(self, name)) not in get_args(kind):
                 problem = f"{value!r} is not one of its values"
                 raise InputError(f"data.{name}", problem, nearest(str(value), get_args(kind)))

@@ -123,6 +123,10 @@ class Poisson(_Counts):
     def mean(self) -> Tensor:
         return self.log_mean.exp()
 
+    def scaled(self, offset: Tensor) -> Poisson:
+        """The same with a known log-scale added to the log-mean."""
+        return Poisson(self.log_mean + offset)
+
     def _log_prob(self, k: Tensor) -> Tensor:
         log_mean = wide(self.log_mean)
         return k * log_mean - log_mean.exp() - lgamma(k + 1)
@@ -152,6 +156,10 @@ class NegativeBinomial(_Counts):
     @property
     def mean(self) -> Tensor:
         return self.log_mean.exp()
+
+    def scaled(self, offset: Tensor) -> NegativeBinomial:
+        """The same with a known log-scale added to the log-mean."""
+        return NegativeBinomial(self.log_mean + offset, self.log_theta)
 
     def _log_prob(self, k: Tensor) -> Tensor:
         log_mean, log_theta = wide(self.log_mean), wide(self.log_theta).clamp(max=LIMIT)
@@ -185,6 +193,10 @@ class ZeroInflatedNegativeBinomial(_Counts):
     @property
     def mean(self) -> Tensor:
         return torch.sigmoid(-self.logits) * self.counts.mean
+
+    def scaled(self, offset: Tensor) -> ZeroInflatedNegativeBinomial:
+        """The same with a known log-scale added to the log-mean."""
+        return ZeroInflatedNegativeBinomial(self.counts.log_mean + offset, self.counts.log_theta, self.logits)
 
     def _log_prob(self, k: Tensor) -> Tensor:
         logits = wide(self.logits)

@@ -71,6 +71,10 @@ class Factorised(Course, Distribution):
         """E[x|z], shape (N, *shape), in the data's units."""
         return self.base.mean
 
+    def scaled(self, offset: Tensor) -> Factorised:
+        """The same with known log-scales (N, 1) added to the log-means, of counts alone."""
+        return Factorised(self.base.scaled(offset.view(-1, *[1] * len(self.event_shape))))
+
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         return self.base.sample(sample_shape)

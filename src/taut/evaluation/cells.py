@@ -64,11 +64,12 @@ def score(vae: VAE, feed: Feed, samples: int, seed: int) -> Scores:
             trace = vae(batch, samples)
             distortion, rate = trace.distortion(batch), trace.rate()
             blame = None
-            if hasattr(trace.likelihood, "elements"):
-                drawn = trace.likelihood.sample()
+            density = trace.given(batch)
+            if hasattr(density, "elements"):
+                drawn = density.sample()
                 mask = None if batch.mask is None else batch.mask.repeat(samples, *[1] * (drawn.dim() - 1))
-                known = trace.likelihood.elements(batch.x, batch.mask)
-                typical = trace.likelihood.elements(drawn, mask)
+                known = density.elements(batch.x, batch.mask)
+                typical = density.elements(drawn, mask)
                 blame = trace.unfold(typical - known).mean(0).flatten(1)
             found.append((((distortion + rate) if trace.proper else distortion).mean(0), rate.mean(0), blame))
     scores, rates, blames = zip(*found, strict=True)

@@ -36,7 +36,7 @@ class Space:
     def of(cls, data: Dataset) -> Space:
         """The space of a data set."""
         reading = data.reading
-        if reading.layout == "image" or reading.support.kind == "binary":
+        if reading.layout != "vector" or reading.support.kind == "binary":
             return cls(reading)
         scale = np.ones(reading.raw_shape)
         kept = np.setdiff1d(np.arange(reading.raw_shape[0]), [i for i, _ in reading.dropped])

@@ -54,6 +54,9 @@ class Likelihood(Part, family=True):
     codable: ClassVar[bool] = False
     """Whether x given z can be walked through, element by element, each one of finitely many levels."""
 
+    scales: ClassVar[bool] = False
+    """Whether a known log-scale of an example can be added to its log-mean."""
+
     shared: ClassVar[int] = 0
     """How many learned numbers there are that no example changes."""
 

@@ -9,6 +9,7 @@ knows that such numbers are counts, and 16 only the largest seen, says so with `
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ __all__ = ["NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial"]
 
 
 class _Counts(Likelihood):
+    scales: ClassVar[bool] = True
+
     def fits(self, support: Support) -> bool:
         return support.kind == "counts"
 

@@ -1,4 +1,4 @@
-"""Convolutional bodies for images of any height and width.
+"""Convolutional bodies for images of any height and width, and for signals, which are images of one row.
 
 Each scale halves the size, rounding up: 28×20 → 14×10 → 7×5. The way back doubles and crops, so every size returns to
 itself. Up-sampling is sub-pixel: a convolution at the small size writes four pixels for one, which costs a quarter of
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -44,8 +45,8 @@ class Conv(Network):
         body: list[nn.Module] = []
         for before, after in zip((shape[0], *self.channels), self.channels, strict=False):
             body += [
-                nn.Conv2d(before, after, 3, stride=2, padding=1),
-                *self._blocks(after),
+                nn.Conv2d(before, after, **_taps(shape, stride=2)),
+                *self._blocks(after, shape),
                 activation(self.activation),
             ]
         features = self.channels[-1] * math.prod(sizes[-1])
@@ -66,10 +67,10 @@ class Conv(Network):
         body += [nn.Linear(self.hidden or features, math.prod(start)), nn.Unflatten(1, start)]
         outwards = (*inwards[1:], channels * shape[0])
         for before, after, size in zip(inwards, outwards, sizes[-2::-1], strict=True):
-            body += [*self._blocks(before), activation(self.activation), Doubled(before, after, size)]
+            body += [*self._blocks(before, shape), activation(self.activation), Doubled(before, after, size)]
         return nn.Sequential(*body, nn.Unflatten(1, (channels, shape[0])))
 
-    def _blocks(self, channels: int) -> list[nn.Module]:
+    def _blocks(self, channels: int, shape: tuple[int, ...]) -> list[nn.Module]:
         return []  # plain convolutions: ResNet puts its blocks here
 
 
@@ -91,18 +92,18 @@ class ResNet(Conv):
         super().__post_init__()
         positive("blocks", self.blocks)
 
-    def _blocks(self, channels: int) -> list[nn.Module]:
-        return [_Block(channels, self.activation) for _ in range(self.blocks)]
+    def _blocks(self, channels: int, shape: tuple[int, ...]) -> list[nn.Module]:
+        return [_Block(channels, self.activation, shape) for _ in range(self.blocks)]
 
 
 class _Block(nn.Module):
-    def __init__(self, channels: int, name: str) -> None:
+    def __init__(self, channels: int, name: str, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.inner = nn.Sequential(
             activation(name),
-            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.Conv2d(channels, channels, **_taps(shape)),
             activation(name),
-            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.Conv2d(channels, channels, **_taps(shape)),
         )
         nn.init.zeros_(self.inner[-1].weight)
         nn.init.zeros_(self.inner[-1].bias)
@@ -117,10 +118,30 @@ class Doubled(nn.Module):
     def __init__(self, before: int, after: int, size: tuple[int, int]) -> None:
         super().__init__()
         self.size = size
-        self.write = nn.Sequential(nn.Conv2d(before, 4 * after, 3, padding=1), nn.PixelShuffle(2))
+        # of a signal, one pixel high, each place becomes two and not four
+        shuffle = nn.PixelShuffle(2) if size[0] > 1 else _Pairs()
+        many = 4 if size[0] > 1 else 2
+        self.write = nn.Sequential(nn.Conv2d(before, many * after, **_taps((0, *size))), shuffle)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.write(x)[..., : self.size[0], : self.size[1]]
+
+
+class _Pairs(nn.Module):
+    """(N, 2C, 1, L) → (N, C, 1, 2L): two neighbours from the channels of one place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(1, (-1, 2)).movedim(2, -1).flatten(-2)
+
+
+def _taps(shape: tuple[int, ...], stride: int = 1) -> dict[str, Any]:
+    """Three taps along each axis, and one along that of a signal which is one pixel high."""
+    long = [size > 1 for size in shape[1:]]
+    return {
+        "kernel_size": tuple(3 if each else 1 for each in long),
+        "stride": tuple(stride if each else 1 for each in long),
+        "padding": tuple(int(each) for each in long),
+    }
 
 
 def scales(shape: tuple[int, ...], count: int) -> list[tuple[int, int]]:
@@ -144,4 +165,4 @@ def scales(shape: tuple[int, ...], count: int) -> list[tuple[int, int]]:
 
 def most_halvings(shape: tuple[int, ...]) -> int:
     """How often an image of this shape can be halved, at least once."""
-    return int(math.log2(max(2, min(shape[1:]))))
+    return int(math.log2(max(2, min((size for size in shape[1:] if size > 1), default=2))))

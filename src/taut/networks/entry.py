@@ -30,7 +30,7 @@ def entry(shape: tuple[int, ...], support: Support, statistics: Statistics, cond
     """
     if support.columns:
         return Columns(support, statistics, condition)
-    return Standardised(shape, condition)
+    return (Counted if support.kind == "counts" else Standardised)(shape, condition)
 
 
 class Standardised(nn.Module):
@@ -47,6 +47,15 @@ class Standardised(nn.Module):
         if mask is not None:
             x = torch.where(mask, x, 0.0)  # what is not observed tells nothing: the mean stands in for it
         return x if condition is None else torch.cat([x, _spread(condition, x)], 1)
+
+
+class Counted(Standardised):
+    """The same of counts: log(1 + x) − log(1 + mean), as they range over orders of magnitude."""
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None, condition: Tensor | None, shift: Tensor, scale: Tensor
+    ) -> Tensor:
+        return super().forward(x.log1p(), mask, condition, shift.log1p(), torch.ones_like(scale))
 
 
 def _spread(condition: Tensor, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,16 +70,18 @@ class Canvas:
     @property
     def signal(self) -> bool:
         """Whether examples are drawn as lines over their columns."""
-        return not self.image and self.reading.raw_shape[0] > SIGNAL
+        return not self.image and math.prod(self.reading.raw_shape) > SIGNAL
 
     @property
     def style(self) -> dict[str, Any]:
         """What every picture of data is told."""
-        return {"layout": self.reading.layout, "vmin": float(self.vmin), "vmax": float(self.vmax)}
+        return {"layout": "image" if self.image else "vector", "vmin": float(self.vmin), "vmax": float(self.vmax)}
 
     def draw(self, raw: np.ndarray) -> np.ndarray:
         """Examples as the user stores them (N, *raw shape) as the pictures take them."""
         raw = np.asarray(raw, dtype=np.float64)
+        if not self.image:
+            return raw.reshape(len(raw), -1)
         if raw.ndim == 4 and channel_axis(self.reading.raw_shape) == -3:
             raw = np.moveaxis(raw, 1, -1)
         return raw[..., 0] if raw.ndim == 4 and raw.shape[-1] == 1 else raw
