@@ -93,11 +93,13 @@ def _take_away(folders: Iterable[Path]) -> None:
             folder.rmdir()
 
 
-def sweep_up(folder: Path) -> None:
-    """Take away files of ours that were being written when their process was killed."""
+def sweep_up(folder: Path, points: Iterable[str] = ()) -> None:
+    """Take away what was being made in a folder when its process was killed: files of ours, and a sweep's points."""
     for path in folder.iterdir():
         if path.is_file() and _left_over(path.name):
             path.unlink(missing_ok=True)
+        elif path.is_dir() and _left_over(path.name, points):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -439,8 +439,8 @@ def load(folder: str | Path, trust: Iterable[str] = ()) -> Run:
         InputError: where the folder is no run, or a file in it is missing, damaged or changed.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(str(folder), "is no folder", "give a run folder that `taut train` made")
+    if not os.path.isdir(folder):  # which answers for names that no folder can have, too
+        raise InputError(str(folder)[:200], "is no folder", "give a run folder that `taut train` made")
     experiment, reading, facts = read_head(folder, trust)
     if not (folder / WEIGHTS).exists() and (folder / "checkpoint.safetensors").exists():
         raise InputError(str(folder), "holds an unfinished run", f"finish it: taut train --resume {folder}")
