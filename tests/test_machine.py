@@ -244,6 +244,7 @@ def test_a_run_is_at_work_in_one_process_at_a_time(
         patch.setattr(training_loop.Average, "update", lambda *given: failing(*given))
         with pytest.raises(KeyboardInterrupt):
             carry_out(experiment, data, folder)
+    monkeypatch.setattr("taut.folders.PATIENCE", 0.1)
     with alone(folder):
         assert "is at work in another process" in said("train", "--resume", folder)
     assert main(["train", "--resume", str(folder), "--quiet"]) == 0

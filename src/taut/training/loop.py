@@ -99,6 +99,7 @@ class _State:
     average: Average
     meter: Meter
     device: torch.device
+    precision: Any  # of fabric; in 16 bits losses are scaled by a factor that has a course of its own
     step: int = 0
     seconds: float = 0.0
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -120,6 +121,7 @@ class _State:
             "best": self.best,
             "optimiser": self.optimiser.state_dict(),
             "meter": self.meter.state_dict(),
+            "precision": self.precision.state_dict(),
             "generators": generator_state(self.device),
         }
         tensors, form = flatten(tree)
@@ -134,6 +136,8 @@ class _State:
             self.average.module.load_state_dict(tree["average"])
             self.optimiser.load_state_dict(tree["optimiser"])
             self.meter.load_state_dict(tree["meter"])
+            if tree.get("precision"):
+                self.precision.load_state_dict(tree["precision"])
             self.best = tree["best"]
             for name in self.NUMBERS:
                 setattr(self, name, facts["numbers"][name])
@@ -197,7 +201,7 @@ def fit(
     train, valid = _feeds(vae, data, device)
     batch, per_epoch = min(spec.batch, len(train)), steps_per_epoch(data, spec)
     objective.schedule.check(steps, per_epoch)
-    state = _State(learner, optimiser, Average(vae, spec.average), Meter(device), device)
+    state = _State(learner, optimiser, Average(vae, spec.average), Meter(device), device, fabric.strategy.precision)
     validate_every = max(per_epoch, math.ceil(steps / spec.validations))
     log_every = min(LOG_EVERY, validate_every)
     torch.manual_seed(seed + 1)
