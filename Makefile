@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test check lint clean
+.PHONY: demo test check fuzz lint clean
 
 demo: $(READY)
 	@$(BIN)/taut train digits --out runs/demo --force
@@ -16,6 +16,10 @@ test: $(READY)
 # what is slow, or needs system packages
 check: $(READY) lint
 	$(BIN)/python -m pytest -m slow
+
+# fifty thousand spoiled files and options, where `make check` tries two thousand
+fuzz: $(READY)
+	TAUT_FUZZ=50000 $(BIN)/python -m pytest tests/test_fuzz.py
 
 lint: $(READY)
 	$(BIN)/ruff check src tests
