@@ -117,6 +117,7 @@ def run(folder: Path, bits: Path) -> Path:
     model = {"latents": 2, "network": {"part": "MLP", "hidden": [4]}}
     found = taut.train(bits, model=model, training={"steps": 4, "batch": 16})
     found.save(folder / "run")
+    found.evaluate(samples=2)
     (folder / "bits.taut").write_bytes(found.compress(found.dataset().test).content)
     return folder / "run"
 
@@ -371,7 +372,8 @@ def test_checkpoints(data: st.DataObject, say: Say, run: Path, folder: Path) -> 
     text = data.draw(st.sampled_from(("[" * 100_000, "3", "[]", "{}", '{"numbers": 1}')) | FACTS.map(json.dumps))
     pick = data.draw(st.sampled_from(("spoiled", "signed", "sized", "named")))
     size = data.draw(st.sampled_from((0, 7, 100, 2**31, 2**62)))
-    name = data.draw(st.sampled_from(("model.safetensors", "checkpoint.safetensors")))
+    kept = next((run / "evaluations").iterdir()).name
+    name = data.draw(st.sampled_from(("model.safetensors", "checkpoint.safetensors", f"evaluations/{kept}")))
     content = {
         "spoiled": lambda: data.draw(spoiled((run / "model.safetensors").read_bytes())),
         "signed": lambda: signed(weights, text),
@@ -385,6 +387,8 @@ def test_checkpoints(data: st.DataObject, say: Say, run: Path, folder: Path) -> 
     (place / name).write_bytes(content)
     if name == "checkpoint.safetensors":
         assert not say("train", "--resume", place)
+    elif name != "model.safetensors":
+        assert say("evaluate", place, "--samples", 2, "--json")  # what was measured is measured again
     else:
         say("sample", place, "-n", 2, "-o", folder / "x.npy", "--force", "--seed", 1)
 

@@ -272,7 +272,7 @@ def test_the_scale_of_losses_in_16_bits_goes_on_too(data):
         optimiser = spec().optimiser.build(vae.parameters())
         device = torch.device("cpu")
         return loop._State(
-            Learner(vae, ELBO()), optimiser, loop.Average(vae, 0.9), loop.Meter(device), device, precision
+            loop.Learner(vae, ELBO()), optimiser, loop.Average(vae, 0.9), loop.Meter(device), device, precision
         )
 
     ahead, fresh = state(1024.0), state(2.0)

@@ -175,7 +175,7 @@ def _foreign(folder: Path) -> list[str]:
 
 def _points(folder: Path) -> set[str]:
     """The folders that a sweep's record names."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         return {point["folder"] for point in json.loads((folder / SWEEP).read_bytes())["points"]}
     return set()
 

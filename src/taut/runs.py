@@ -544,7 +544,7 @@ def read_json(path: Path) -> Any:
         raise InputError(
             str(path), "is missing", "give a finished run, or finish it with taut train --resume"
         ) from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise InputError(str(path), "is damaged", "restore it from a copy") from None
 
 
