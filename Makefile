@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PEER := .bench/bin/python
 
-.PHONY: demo test check bench lint clean
+.PHONY: demo test check bench fuzz lint clean
 
 demo: $(READY)
 	@$(BIN)/taut train digits --out runs/demo --force
@@ -27,6 +27,10 @@ $(PEER): constraints.txt
 	.bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	.bench/bin/pip install --quiet --disable-pip-version-check --no-deps pythae==0.1.2
 	.bench/bin/pip install --quiet --disable-pip-version-check pydantic cloudpickle imageio scipy tqdm typing_extensions scikit-learn "numpy<2"
+
+# fifty thousand spoiled files and options, where `make check` tries two thousand
+fuzz: $(READY)
+	TAUT_FUZZ=50000 $(BIN)/python -m pytest tests/test_fuzz.py
 
 lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks

@@ -201,7 +201,7 @@ MISTAKES = [
     (["train", "digits", "--model.latents", "0"], "model.latents: is 0"),
     (["train", "digits", "--model.latents", "4" + 18 * "0"], "memory: not enough"),
     (["train", "digits", "--model.latents", "4" + 30 * "0"], "memory: not enough"),
-    (["train", "digits", "--objective.samples", "4" + 18 * "0"], "memory: not enough"),
+    (["train", "digits", "--objective.samples", "4" + 18 * "0"], "fewer --objective.samples"),
     (["train", "digits", "--model.latent", "3"], "did you mean latents"),
     (["train", "digits", "--objective.beta", "-1"], "objective.beta: is -1"),
     (["train", "digits", "--objective.beta", "nan"], "objective.beta"),

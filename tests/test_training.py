@@ -260,6 +260,26 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(data, tmp_path, optimiser, 
     assert again["seconds"] > 0
 
 
+def test_the_scale_of_losses_in_16_bits_goes_on_too(data):
+    """Fabric refuses 16 bits on a processor, so the state is asked itself."""
+    from lightning_fabric.plugins.precision import MixedPrecision
+
+    from taut.training import loop
+
+    def state(scale: float):
+        vae = build(data)
+        precision = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=scale))
+        optimiser = spec().optimiser.build(vae.parameters())
+        device = torch.device("cpu")
+        return loop._State(
+            loop.Learner(vae, ELBO()), optimiser, loop.Average(vae, 0.9), loop.Meter(device), device, precision
+        )
+
+    ahead, fresh = state(1024.0), state(2.0)
+    fresh.restore(*ahead.capture())
+    assert fresh.precision.scaler.get_scale() == 1024
+
+
 @pytest.fixture
 def interruptible():
     """Ctrl-C as Python has it, which a job in the background starts without."""

@@ -200,7 +200,7 @@ class _Journal:
         for line in self.path.read_bytes().splitlines():
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 break  # a line that a kill cut short
             if not (isinstance(row, dict) and isinstance(row.get("step"), int)):
                 break

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ except ImportError:  # not a Unix
 
 __all__ = ["SWEEP", "alone", "claimed", "new_folder", "sweep_up"]
 
+PATIENCE = 15.0  # seconds for another process to let go of a folder
 SWEEP = "sweep.json"  # says that a folder is a sweep, and which of its folders are points
 
 OURS = ("config.yaml", "data.json", "model.safetensors", "metrics.jsonl", "summary.json", "checkpoint.safetensors",
@@ -93,11 +95,13 @@ def _take_away(folders: Iterable[Path]) -> None:
             folder.rmdir()
 
 
-def sweep_up(folder: Path) -> None:
-    """Take away files of ours that were being written when their process was killed."""
+def sweep_up(folder: Path, points: Iterable[str] = ()) -> None:
+    """Take away what was being made in a folder when its process was killed: files of ours, and a sweep's points."""
     for path in folder.iterdir():
         if path.is_file() and _left_over(path.name):
             path.unlink(missing_ok=True)
+        elif path.is_dir() and _left_over(path.name, points):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -107,23 +111,31 @@ def alone(folder: Path) -> Iterator[None]:
     The system lets go of it however a process ends. Where it knows no such locks, as on some networks, none is held.
 
     Raises:
-        InputError: where another process holds it.
+        InputError: where another process still holds it after a while, in which one that was told to end may save.
     """
     if fcntl is None:
         yield
         return
     opened = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(opened)
-        raise InputError(str(folder), "is at work in another process", "wait for it, or stop it first") from None
-    except OSError:
-        pass
-    try:
+        _lock(opened, folder)
         yield
     finally:
         os.close(opened)
+
+
+def _lock(opened: int, folder: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                mend = "wait for it, or stop it first"
+                raise InputError(str(folder), "is at work in another process", mend) from None
+            time.sleep(0.05)
+        except OSError:
+            return None
 
 
 def refuse_foreign(folder: Path, force: bool) -> None:
@@ -163,7 +175,7 @@ def _foreign(folder: Path) -> list[str]:
 
 def _points(folder: Path) -> set[str]:
     """The folders that a sweep's record names."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         return {point["folder"] for point in json.loads((folder / SWEEP).read_bytes())["points"]}
     return set()
 

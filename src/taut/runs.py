@@ -536,8 +536,8 @@ def load(folder: str | Path, trust: Iterable[str] = ()) -> Run:
         InputError: where the folder is no run, or a file in it is missing, damaged or changed.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(str(folder), "is no folder", "give a run folder that `taut train` made")
+    if not os.path.isdir(folder):  # which answers for names that no folder can have, too
+        raise InputError(str(folder)[:200], "is no folder", "give a run folder that `taut train` made")
     experiment, reading, facts = read_head(folder, trust)
     if not (folder / WEIGHTS).exists() and (folder / "checkpoint.safetensors").exists():
         raise InputError(str(folder), "holds an unfinished run", f"finish it: taut train --resume {folder}")
@@ -642,7 +642,7 @@ def read_json(path: Path) -> Any:
         raise InputError(
             str(path), "is missing", "give a finished run, or finish it with taut train --resume"
         ) from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise InputError(str(path), "is damaged", "restore it from a copy") from None
 
 

@@ -27,7 +27,8 @@ TINY = ("--model.latents", 2, "--model.network", "MLP", "--model.network.hidden"
         "--training.batch", 16, "--training.device", "cpu")  # fmt: skip
 KINDS = {
     "plain": ("--training.average", 0.9, "--training.clip", 1, "--objective.schedule", "{part: Linear, epochs: 3}"),
-    "stages": ("--training.stages", "[{learn: codes}, {learn: prior, share: 2}]", "--model.prior", "Vamp", "--model.prior.components", 5,
+    "stages": ("--training.stages", "[{learn: codes}, {learn: prior, share: 2}]", "--model.prior", "Vamp",
+               "--model.prior.components", 5,
                "--training.aggressive", 2),
     "start": ("--training.start.run", "START", "--training.optimiser", "SGD"),
 }  # fmt: skip

@@ -118,7 +118,7 @@ def unpack(content: bytes, name: str) -> tuple[Header, np.ndarray]:
         raise InputError(name, "is damaged: its checksum is wrong", mend)
     try:
         return Header(**json.loads(rest[:length])), np.frombuffer(rest[length:], "<u4").astype(np.uint32)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise InputError(name, f"is of another format than {FORMAT}", "use the version of taut that made it") from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -28,7 +29,7 @@ MOST_CLASSES = 1000
 # What numpy and zipfile raise on damaged files.
 DAMAGE = (
     *(ValueError, TypeError, EOFError, OSError, SyntaxError, KeyError, AttributeError, NotImplementedError),
-    *(RuntimeError, OverflowError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(RuntimeError, OverflowError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError),
 )
 SPLITS = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -278,10 +279,11 @@ def _find(spec: Data, like: Reading | None = None) -> Source:
             raise InputError(f"data.{option}", problem, "leave it out")
     if name in NAMES:
         return open_named(spec)
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     kind = path.name.lower()
-    if not name or not path.exists():
-        raise InputError("data", f"{name!r} is no file or folder and no known set", nearest(name, NAMES))
+    if not name or not os.path.exists(path):  # which answers for names that no file can have, too
+        shown = f"{name[:80]!r}" + "…" * (len(name) > 80)
+        raise InputError("data", f"{shown} is no file or folder and no known set", nearest(name[:80], NAMES))
     try:
         if path.is_dir() and sounds.has_sounds(path):
             return sounds.folder_of_sounds(path, spec.shape[-1] if spec.shape else like.shape[-1] if like else None)

@@ -98,7 +98,7 @@ class Ledger:
         """What was measured to the end under a name: for each time its settings and its results."""
         found = []
         for path in sorted(self.folder.glob(f"{name}-*.safetensors")) if self.folder else []:
-            with contextlib.suppress(InputError):  # a damaged file is no result
+            with contextlib.suppress(InputError, KeyError, TypeError):  # a damaged file is no result
                 tensors, facts = read_tensors(path)
                 if facts["done"] == facts["parts"]:
                     found.append((facts["settings"], tensors))
@@ -115,9 +115,9 @@ class Ledger:
             return 0, {}
         try:
             found, facts = read_tensors(path)
-        except InputError:  # a damaged file is no result, and can be made again
+            return (facts["done"], found) if facts["settings"] == json.loads(json.dumps(settings)) else (0, {})
+        except (InputError, KeyError, TypeError):  # a damaged file is no result, and can be made again
             return 0, {}
-        return (facts["done"], found) if facts["settings"] == json.loads(json.dumps(settings)) else (0, {})
 
     def _write(
         self, path: Path | None, settings: dict[str, Any], done: int, parts: int, found: dict[str, Tensor]

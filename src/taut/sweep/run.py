@@ -83,7 +83,7 @@ def sweep(
     """
     if resume:
         with alone(folder):
-            sweep_up(folder)
+            sweep_up(folder, [point.name for point in plan.points])
             return _Sweep(plan, folder, jobs, trust, listener).run()
 
     def worth() -> bool:

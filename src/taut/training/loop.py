@@ -117,6 +117,11 @@ class _State:
     def device(self) -> torch.device:
         return self.company.fabric.device
 
+    @property
+    def precision(self) -> Any:
+        """Of fabric: in 16 bits losses are scaled by a factor that has a course of its own."""
+        return self.company.fabric.strategy.precision
+
     NUMBERS = ("step", "seconds", "best_score", "best_step", "stale", "rate", "lagging")
 
     def capture(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -128,6 +133,7 @@ class _State:
             "optimiser": self.optimiser.state_dict(),
             "meter": self.meter.state_dict(),
             "generators": {name: self.company.gathered(state) for name, state in generator_state(self.device).items()},
+            "precision": self.precision.state_dict(),
         }
         tensors, form = flatten(tree)
         facts = {"form": form, "numbers": {name: getattr(self, name) for name in self.NUMBERS}}
@@ -141,6 +147,8 @@ class _State:
             self.average.module.load_state_dict(tree["average"])
             self.optimiser.load_state_dict(tree["optimiser"])
             self.meter.load_state_dict(tree["meter"])
+            if tree.get("precision"):
+                self.precision.load_state_dict(tree["precision"])
             self.best = tree["best"]
             for name in self.NUMBERS:
                 setattr(self, name, facts["numbers"][name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class Start:
 
     def resolved(self) -> Start:
         """The same with the folder's whole path, and with the digest of what is there."""
-        return replace(self, run=str(Path(self.run).expanduser().resolve()), digest=_short(self._read()))
+        return replace(self, run=str(Path(os.path.expanduser(self.run)).resolve()), digest=_short(self._read()))
 
     def give(self, module: nn.Module) -> None:
         """Put the weights into a module.
@@ -42,8 +43,8 @@ class Start:
                              "start from a run with the same model section and data of the same shape") from None  # fmt: skip
 
     def _read(self) -> dict[str, Tensor]:
-        path = Path(self.run).expanduser() / WEIGHTS
-        if not path.exists():
+        path = Path(os.path.expanduser(self.run)) / WEIGHTS
+        if not os.path.exists(path):
             raise InputError("training.start.run", f"{self.run} holds no trained model", "give a finished run")
         weights, _ = read_tensors(path)
         if self.digest not in (None, _short(weights)):
