@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "taut"
 ROOMS = [
     "errors", "config", "data", "distributions", "networks", "priors", "posteriors", "likelihoods", "layers", "model",
     "objectives", "training", "evaluation", "codec", "experiment", "advice", "runs", "diff", "comparison", "recipes",
-    "explore", "report", "folders", "api", "estimator", "sweep", "parts",
+    "explore", "report", "folders", "api", "estimator", "sweep", "parts", "export",
     "files", "outputs", "console", "commands", "cli", "__main__",
 ]  # fmt: skip
 
