@@ -197,6 +197,11 @@ const OPS = {
   ReduceMean: (node, xs) => reduce(node, xs, (a, b) => a + b, 0, (v, n) => v / n),
   ReduceMax: (node, xs) => reduce(node, xs, Math.max, -Infinity),
   ReduceL2: (node, xs) => reduce(node, xs, (a, b) => a + b * b, 0, Math.sqrt),
+  ReduceLogSumExp: (node, [x, axes]) => {
+    const most = OPS.ReduceMax({ attrs: { ...node.attrs, keepdims: 1 } }, [x, axes]);
+    const sum = OPS.ReduceSum(node, [OPS.Exp(node, [OPS.Sub(node, [x, most])]), axes]);
+    return tensor(sum.dims, sum.data.map((v, i) => Math.log(v) + most.data[i]));
+  },
   Softmax: (node, [x]) => {
     const axes = tensor([1], [node.attrs.axis ?? -1]), flat = { attrs: {} };
     const e = OPS.Exp(flat, [OPS.Sub(flat, [x, OPS.ReduceMax(flat, [x, axes])])]);
