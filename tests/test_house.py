@@ -13,8 +13,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "taut"
 
 ROOMS = [
     "errors", "config", "data", "distributions", "networks", "priors", "posteriors", "likelihoods", "layers", "model",
-    "objectives", "training", "evaluation", "codec", "experiment", "advice", "runs", "diff", "comparison", "recipes",
-    "explore", "report", "folders", "api", "estimator", "sweep", "parts",
+    "objectives", "training", "evaluation", "codec", "experiment", "tracking", "advice", "runs", "diff",
+    "comparison", "recipes", "explore", "report", "folders", "api", "estimator", "sweep", "tune", "parts", "export", "sharing",
     "files", "outputs", "console", "commands", "cli", "__main__",
 ]  # fmt: skip
 

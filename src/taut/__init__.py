@@ -32,7 +32,10 @@ _HOMES = {
     "Run": "taut.runs",
     "Training": "taut.training",
     "VAEEstimator": "taut.estimator",
+    "from_pretrained": "taut.sharing",
     "load": "taut.runs",
+    "push_to_hub": "taut.sharing",
+    "save_pretrained": "taut.sharing",
     "train": "taut.api",
 }
 

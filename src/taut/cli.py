@@ -39,6 +39,9 @@ taut: variational autoencoders with the bound pulled tight
   taut compare DATA              a plain autoencoder and a VAE on the same data
   taut diff RUN1 RUN2            is one better than the other? In pairs, or not at all
   taut sweep DATA                the same model at several values of an option
+  taut tune DATA                 search for options by the bound on validation data
+  taut export RUN                encoder and decoder as ONNX, or a page that decodes
+  taut share RUN                 a folder with a model card, to pass on or to put on a hub
   taut recipes                   published models, ready to train
 
 Sets by name: digits and shapes; mnist, fashion-mnist and binarized-mnist under --data-root or TAUT_DATA.
@@ -50,8 +53,8 @@ all that is worth it saved (--resume goes on).
 
 
 COMMANDS = (
-    "train", "evaluate", "sample", "reconstruct", "encode", "impute", "score", "compress", "decompress", "interpolate", "traverse", "compare",
-    "diff", "sweep", "recipes",
+    "train", "evaluate", "sample", "reconstruct", "encode", "impute", "score", "compress", "decompress", "interpolate",
+    "traverse", "compare", "diff", "sweep", "tune", "export", "share", "recipes",
 )  # fmt: skip
 
 OUT_OF_MEMORY = (

@@ -18,13 +18,16 @@ try:
 except ImportError:  # not a Unix
     fcntl = None
 
-__all__ = ["SWEEP", "alone", "claimed", "new_folder", "sweep_up"]
+__all__ = ["SWEEP", "TUNE", "alone", "claimed", "new_folder", "sweep_up"]
 
 PATIENCE = 15.0  # seconds for another process to let go of a folder
 SWEEP = "sweep.json"  # says that a folder is a sweep, and which of its folders are points
 
+TUNE = "tune.json"  # likewise, of a search
+
 OURS = ("config.yaml", "data.json", "model.safetensors", "metrics.jsonl", "summary.json", "checkpoint.safetensors",
-        "comparison.json", "report.html", "figures", "evaluations", SWEEP)  # fmt: skip
+        "comparison.json", "report.html", "figures", "evaluations", "export", "web", "tensorboard", SWEEP, TUNE,
+        "study.log")  # fmt: skip
 
 
 def new_folder(name: str, root: Path = Path("runs")) -> Path:
@@ -147,7 +150,7 @@ def refuse_foreign(folder: Path, force: bool) -> None:
     if not folder.is_dir() or folder.is_symlink():
         raise InputError("--out", f"{folder} exists and is no folder of ours", "name another folder")
     names = {path.name for path in folder.iterdir() if not _left_over(path.name)}
-    if names and not ({"data.json", "config.yaml"} <= names or names & {"comparison.json", SWEEP}):
+    if names and not ({"data.json", "config.yaml"} <= names or names & {"comparison.json", SWEEP, TUNE}):
         raise InputError("--out", f"{folder} exists and is no run", "name another folder")
     if not force:
         raise InputError("--out", f"{folder} exists", "name another folder, or say --force to replace it")
@@ -174,9 +177,10 @@ def _foreign(folder: Path) -> list[str]:
 
 
 def _points(folder: Path) -> set[str]:
-    """The folders that a sweep's record names."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {point["folder"] for point in json.loads((folder / SWEEP).read_bytes())["points"]}
+    """The folders that the record of a sweep or a search names."""
+    for record in (SWEEP, TUNE):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            return {point["folder"] for point in json.loads((folder / record).read_bytes())["points"]}
     return set()
 
 

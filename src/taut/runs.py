@@ -222,14 +222,15 @@ class Run:
         """The latents one by one, in the order of a code's columns; the summary's KL is of each where posterior and prior
         factorise."""
         found, start = [], 0
-        for layer, size in zip(self.vae.layers, self._sizes, strict=True):
+        for layer, size in zip(self.vae.layers, self.sizes, strict=True):
             values = None if layer.q.values is None else layer.q.values.detach().cpu().numpy()
             found += [Variable(start + place, values) for place in range(0, size, layer.q.block)]
             start += size
         return found
 
     @property
-    def _sizes(self) -> list[int]:
+    def sizes(self) -> list[int]:
+        """How many columns of a code each layer has, top first."""
         return [torch.Size(layer.event).numel() for layer in self.vae.layers]
 
     def _require_latents(self) -> None:
@@ -240,14 +241,14 @@ class Run:
 
     def _codes(self, z: ArrayLike) -> Tensor:
         self._require_latents()
-        codes, width = torch.as_tensor(np.asarray(z), dtype=self.vae.shift.dtype), sum(self._sizes)
+        codes, width = torch.as_tensor(np.asarray(z), dtype=self.vae.shift.dtype), sum(self.sizes)
         if codes.ndim != 2 or codes.shape[1] != width:
             raise InputError("z", f"has shape {tuple(codes.shape)}", f"give codes of shape (N, {width})")
         return codes
 
     def _placed(self, codes: Tensor) -> list[Tensor]:
         """Codes (N, latents) as values that the latents can take, (N, *event) for each layer."""
-        parts = zip(codes.split(self._sizes, 1), self.vae.layers, strict=True)
+        parts = zip(codes.split(self.sizes, 1), self.vae.layers, strict=True)
         return [layer.q.place(part.view(-1, *layer.event)) for part, layer in parts]
 
     def reconstruct(self, x: ArrayLike | Split, layers: int | None = None) -> np.ndarray:

@@ -20,6 +20,8 @@ def arguments(parser: Parser) -> None:
     )
     training_arguments(parser)
     parser.add_argument("--resume", metavar="RUN", help="go on with a stopped run; nothing else need be given")
+    parser.add_argument("--tracker", action="append", default=[], metavar="NAME",
+                        help="tell numbers to tensorboard, mlflow, wandb or trackio too; may be repeated")  # fmt: skip
     parser.add_argument("--print_config", action="store_true", help="print the resolved configuration and stop")
 
 
@@ -31,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from taut.data import open_data
     from taut.experiment import resolve
     from taut.folders import new_folder, refuse_foreign
+    from taut.tracking import tracking
     from taut.training import Stopped, leads
 
     out = console()
@@ -67,7 +70,10 @@ def run(args: argparse.Namespace) -> int:
                 out.print(stages[name], style="dim")
 
     try:
-        trained = carry_out(experiment, data, folder, args.force, bool(args.resume), watch, stage)
+        with tracking(args.tracker, experiment, data.reading.name, folder) as tracked:
+            trained = carry_out(experiment, data, folder, args.force, bool(args.resume),
+                                lambda event: (watch(event), tracked(event)), stage)  # fmt: skip
+            tracked.finished(trained.summary)
     except (Stopped, KeyboardInterrupt, Mishap) as stopped:
         watch.close()
         saved = (folder / "checkpoint.safetensors").exists()

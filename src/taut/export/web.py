@@ -1,0 +1,108 @@
+"""A page that decodes in a browser: one folder, no network, nothing but a decoder's graph and a script that walks it.
+
+ONNX Runtime's own build for browsers would bring more than ten megabytes and must be served over HTTP; the decoders of this
+package come down to a few dozen kinds of operations, which ``walk.js`` has. So the page opens from a disk, and holds itself
+against the model when it does.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from taut.errors import InputError
+from taut.export.graphs import needed, require_free, traced
+from taut.runs import Run
+from taut.training.checkpoint import write_atomically
+
+__all__ = ["export_page"]
+
+CODES, SLIDERS = 64, 16
+
+
+def export_page(run: Run, folder: Path, force: bool = False) -> dict[str, Any]:
+    """Write ``index.html``, ``walk.js`` and ``model.js`` into a folder.
+
+    Args:
+        run: the trained model.
+        folder: made if need be.
+        force: overwrite files of these names.
+
+    Returns:
+        ``file``, the page; ``bytes``, of all three.
+
+    Raises:
+        InputError: where the decoder has no graph, or one with an operation that the page does not know.
+    """
+    names = ("index.html", "walk.js", "model.js")
+    require_free(folder, names, force)
+    walk = files("taut.export").joinpath("walk.js").read_text(encoding="utf-8")
+    page = files("taut.export").joinpath("page.html").read_text(encoding="utf-8")
+    model = f"const MODEL = {json.dumps(_model(run, walk), ensure_ascii=False)};\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in zip(names, (page, walk, model), strict=True):
+        write_atomically(folder / name, text.encode())
+    return {"file": folder / names[0], "bytes": sum((folder / name).stat().st_size for name in names)}
+
+
+def _model(run: Run, walk: str) -> dict[str, Any]:
+    """All that the page is told."""
+    content, compute, _ = traced(run, "decoder", many=False)
+    graph = needed("onnx").load_from_string(content).graph
+    codes = run.draw_codes(CODES).round(4)
+    expected = compute(codes[:1].astype(np.float32))[0]
+    order = np.argsort(run.summary.get("kl_per_dim") or [], kind="stable")[::-1]
+    if len(order) != codes.shape[1]:
+        order = np.arange(codes.shape[1])
+    low, high = run.reading.limits or (float(expected.min()), float(expected.max()))
+    kept = [i for i in range(run.reading.raw_shape[0]) if i not in dict(run.reading.dropped)]
+    names = run.reading.columns or [f"x{i}" for i in range(run.reading.raw_shape[0])]
+    elbo = run.summary.get("elbo")
+    bound = "" if elbo is None else f"; ELBO {elbo:.2f} ± {run.summary.get('elbo_stderr') or 0:.2f} nats on test data"
+    return {
+        "title": f"{run.reading.name}: a decoder of {codes.shape[1]} latents",
+        "lead": f"Shown is E[x|z] under {run.experiment.model.likelihood.name}; codes are draws from the prior{bound}.",
+        "codes": codes.tolist(),
+        "expected": expected.ravel().tolist(),
+        "order": order[:SLIDERS].tolist(),
+        "reach": run.reach,
+        "limits": [low, high if high > low else low + 1],
+        "columns": [names[i] for i in kept] if run.reading.layout == "vector" else [],
+        **_plain(graph, walk),
+    }
+
+
+def _plain(graph: Any, walk: str) -> dict[str, Any]:
+    """A graph as JSON: nodes in order, floating weights as the bytes of float32."""
+    onnx = needed("onnx")
+    array = onnx.numpy_helper.to_array
+    weights = {each.name: array(each) for each in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+        if node.op_type == "Constant":
+            weights[node.output[0]] = array(attributes["value"])
+            continue
+        if f"  {node.op_type}:" not in walk and f" {node.op_type}: " not in walk:
+            raise InputError("--web", f"the decoder has the operation {node.op_type}, which the page does not know",
+                             "export it as onnx, without --web")  # fmt: skip
+        plain = {name: value.decode() if isinstance(value, bytes) else value for name, value in attributes.items()}
+        nodes.append({"op": node.op_type, "inputs": list(node.input), "outputs": list(node.output), "attrs": plain})
+    return {
+        "nodes": nodes,
+        "weights": {name: _weight(value) for name, value in weights.items()},
+        "input": graph.input[0].name,
+        "output": graph.output[0].name,
+    }
+
+
+def _weight(value: np.ndarray) -> dict[str, Any]:
+    if value.dtype.kind != "f":
+        return {"dims": list(value.shape), "values": value.ravel().tolist()}
+    content = np.ascontiguousarray(value, dtype="<f4").tobytes()
+    return {"dims": list(value.shape), "base64": base64.b64encode(content).decode()}

@@ -1,0 +1,108 @@
+"""What is exported computes what the model computes, for any number of examples; what has no graph is refused by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import taut
+from taut.cli import main
+from taut.config import parse
+from taut.data import Data, open_data
+from taut.errors import InputError
+from taut.experiment import Experiment, build
+from taut.export import export
+from taut.runs import Run, facts_of
+
+pytest.importorskip("onnxscript")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+SHORT = ["--training.steps", "5", "--training.batch", "32", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export") / "run"
+    network = ["--model.network", "Conv", "--model.network.channels", "4,8", "--model.network.hidden", "16"]
+    assert main(["train", "digits", "--out", str(folder), "--model.latents", "3", *network, *SHORT]) == 0
+    return folder
+
+
+def test_onnx_gives_the_model_s_own_numbers(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["export", str(run)]) == 0
+    assert "differs from the model by at most" in capsys.readouterr().out
+    said = json.loads((run / "export" / "export.json").read_text())
+    assert said["encoder"]["input"] == ["n", 1, 8, 8] and said["decoder"]["outputs"] == {"x": ["n", 1, 8, 8]}
+    trained = taut.load(run)
+    raw = trained.sample(9, seed=3)
+    x = trained.reading.apply(raw).float().numpy()
+    encoder, decoder = (
+        onnxruntime.InferenceSession(run / "export" / f"{part}.onnx") for part in ("encoder", "decoder")
+    )
+    mean, scale = encoder.run(None, {"x": x})
+    np.testing.assert_allclose(mean, trained.encode(raw), atol=1e-4)
+    assert (scale > 0).all() and scale.shape == (9, 3)
+    (back,) = decoder.run(None, {"z": mean})
+    np.testing.assert_allclose(back[:, 0], trained.reconstruct(raw), atol=1e-3)
+
+
+def test_programs_for_torch(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "programs"
+    assert main(["export", str(run), "--format", "torch-export", "--only", "decoder", "-o", str(out), "--quiet"]) == 0
+    codes = taut.load(run).draw_codes(4)
+    decoder = torch.export.load(out / "decoder.pt2").module()
+    with torch.no_grad():
+        np.testing.assert_allclose(decoder(torch.from_numpy(codes))[:, 0], taut.load(run).decode(codes), atol=1e-4)
+    assert not (out / "encoder.pt2").exists()
+
+
+@pytest.mark.parametrize("network", ["run", "residual"])
+def test_the_page_decodes_as_the_model_does(run: Path, network: str, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    playwright = pytest.importorskip("playwright.sync_api")
+    if chromium is None:
+        pytest.skip("needs a browser")
+    if network == "residual":
+        run = tmp_path / "residual"
+        assert main(["train", "digits", "--out", str(run), "--model.network", "ResidualMLP", "--model.network.width", "16",
+                     "--model.network.activation", "gelu", "--model.likelihood", "Categorical", *SHORT]) == 0  # fmt: skip
+    assert main(["export", str(run), "--web", "-o", str(tmp_path / "page")]) == 0
+    assert {path.name for path in (tmp_path / "page").iterdir()} == {"index.html", "walk.js", "model.js"}
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto((tmp_path / "page" / "index.html").as_uri())
+        page.wait_for_selector("canvas")
+        assert 0 <= float(page.evaluate("document.body.dataset.difference")) < 1e-3
+        before = page.evaluate("document.querySelector('canvas').toDataURL()")
+        page.click("#next")
+        assert page.evaluate("document.querySelector('canvas').toDataURL()") != before
+        browser.close()
+
+
+def test_what_cannot_be_exported_is_said(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = open_data(Data("digits"))
+    experiment = parse(Experiment, {"data": {"source": "digits"}, "model": {"likelihood": "PixelCNN"}})
+    chain = Run(build(experiment, data).eval(), experiment, data.reading, facts_of(data), {})
+    with pytest.raises(InputError, match="no mean under PixelCNN"):
+        export(chain, tmp_path / "chain")
+    assert not (tmp_path / "chain").exists()
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "encoder.onnx").write_text("mine")
+    for arguments, word in (
+        (["--format", "tflite"], "--format"),
+        (["--only", "prior"], "--only"),
+        (["-o", str(full)], "exists"),
+    ):
+        capsys.readouterr()
+        assert main(["export", str(run), *arguments]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert word in line
+    assert (full / "encoder.onnx").read_text() == "mine"
