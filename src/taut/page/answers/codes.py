@@ -242,8 +242,7 @@ class Read(Question):
             content = base64.b64decode(self.file, validate=True)
         except (binascii.Error, ValueError):
             raise InputError("read.file", "is no base64", "drop a picture") from None
-        limits = desk.run.reading.limits or desk.limits
-        x = read_picture(content, desk.run.reading, limits)
+        x = read_picture(content, desk.run.reading, desk.limits)
         codes = desk.run.encode(x)
         return Reply({}, {"x": desk.pictures(x), "z": codes, "again": desk.pictures(desk.run.decode(codes))})
 
