@@ -56,6 +56,7 @@ function colours () {
   const read = name => style.getPropertyValue(`--${name}`).trim()
   const found = {}
   for (const name of ['paper', 'ink', 'quiet', 'hair', 'accent', 'over']) found[name] = read(name)
+  found.small = read('small')
   found.values = Array.from({ length: 9 }, (_, i) => read(`value-${i}`))
   found.classes = Array.from({ length: 10 }, (_, i) => read(`class-${i}`))
   return found

@@ -120,7 +120,7 @@ export function curve (canvas, rows, { width, height, colours, bars = false, lim
   const across = j => left + (bars ? (j + 0.5) / n : n > 1 ? j / (n - 1) : 0.5) * (width - left - 4)
   if (axis) {
     g.fillStyle = colours.quiet
-    g.font = '12px system-ui, sans-serif'
+    g.font = `${colours.small} system-ui, sans-serif`
     g.textAlign = 'right'
     g.textBaseline = 'middle'
     g.fillText(value(low), left - 6, bottom - 4)

@@ -212,7 +212,7 @@ export class Scatter {
     g.strokeStyle = colours.hair
     g.fillStyle = colours.quiet
     g.lineWidth = 1 / dense()
-    g.font = '12px system-ui, sans-serif'
+    g.font = `${colours.small} system-ui, sans-serif`
     const rough = 90 / this.scale
     const power = 10 ** Math.floor(Math.log10(rough))
     const step = [1, 2, 5, 10].map(k => k * power).find(k => k >= rough)
@@ -273,7 +273,7 @@ export class Scatter {
       g.stroke()
     }
     g.setLineDash([])
-    g.font = '12px system-ui, sans-serif'
+    g.font = `${colours.small} system-ui, sans-serif`
     g.textAlign = 'center'
     g.textBaseline = 'middle'
     for (const radius of this.circles) {

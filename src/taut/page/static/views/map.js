@@ -66,8 +66,10 @@ export async function mount (root, ctx) {
   }
 
   let frame = 0
-  async function onMove (at) {
-    state.set('at', at.map(v => v.toFixed(3)).join(','))
+  async function onMove (exact) {
+    const at = exact.map(v => Number(v.toPrecision(4))) // what the address says is what is shown
+    state.set('at', at.join(','))
+    root.dataset.asked = at.join(',')
     const found = await ctx.ask('look', { at, ...spec() }, 'look')
     cancelAnimationFrame(frame)
     frame = requestAnimationFrame(() => show(found, at))
