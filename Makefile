@@ -6,13 +6,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PEER := .bench/bin/python
 
-.PHONY: demo test check bench fuzz lint clean
+.PHONY: demo test check bench browser fuzz lint clean
 
 demo: $(READY)
 	@$(BIN)/taut train digits --out runs/demo --force
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto -m "not slow and not browser"
 
 # what is slow, or needs system packages
 check: $(READY) lint
@@ -31,6 +31,10 @@ $(PEER): constraints.txt
 # fifty thousand spoiled files and options, where `make check` tries two thousand
 fuzz: $(READY)
 	TAUT_FUZZ=50000 $(BIN)/python -m pytest tests/test_fuzz.py
+
+# the page in Chromium, which must be at /usr/bin/chromium
+browser: $(READY)
+	$(BIN)/python -m pytest -m browser tests/browser
 
 lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks

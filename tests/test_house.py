@@ -15,7 +15,7 @@ ROOMS = [
     "errors", "config", "data", "distributions", "networks", "priors", "posteriors", "likelihoods", "layers", "model",
     "objectives", "training", "evaluation", "codec", "experiment", "tracking", "advice", "runs", "diff",
     "comparison", "recipes", "explore", "report", "folders", "api", "estimator", "sweep", "tune", "parts", "export", "sharing",
-    "files", "outputs", "console", "commands", "cli", "__main__",
+    "files", "outputs", "console", "page", "commands", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -39,6 +39,7 @@ taut: variational autoencoders with the bound pulled tight
   taut compare DATA              a plain autoencoder and a VAE on the same data
   taut diff RUN1 RUN2            is one better than the other? In pairs, or not at all
   taut sweep DATA                the same model at several values of an option
+  taut explore [RUN...]          a page on runs: the map, every latent, the training, the bounds
   taut tune DATA                 search for options by the bound on validation data
   taut export RUN                encoder and decoder as ONNX, or a page that decodes
   taut share RUN                 a folder with a model card, to pass on or to put on a hub
@@ -54,7 +55,7 @@ all that is worth it saved (--resume goes on).
 
 COMMANDS = (
     "train", "evaluate", "sample", "reconstruct", "encode", "impute", "score", "compress", "decompress", "interpolate",
-    "traverse", "compare", "diff", "sweep", "tune", "export", "share", "recipes",
+    "traverse", "compare", "diff", "sweep", "tune", "explore", "export", "share", "recipes",
 )  # fmt: skip
 
 OUT_OF_MEMORY = (

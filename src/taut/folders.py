@@ -26,7 +26,7 @@ SWEEP = "sweep.json"  # says that a folder is a sweep, and which of its folders 
 TUNE = "tune.json"  # likewise, of a search
 
 OURS = ("config.yaml", "data.json", "model.safetensors", "metrics.jsonl", "summary.json", "checkpoint.safetensors",
-        "comparison.json", "report.html", "figures", "evaluations", "export", "web", "tensorboard", SWEEP, TUNE,
+        "comparison.json", "report.html", "figures", "evaluations", "explore", "export", "web", "tensorboard", SWEEP, TUNE,
         "study.log")  # fmt: skip
 
 

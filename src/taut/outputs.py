@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from taut.data.columns import as_column, fill, table_names
 from taut.data.counts import OBSM, with_codes
 from taut.data.tables import given_frame
 from taut.errors import InputError
-from taut.explore import interpolate, traverse
+from taut.explore import as_images, interpolate, shown, traverse
 from taut.files import ARRAYS, PICTURES, TABLES, check_target, fresh, write_annotated, write_array, write_table
 from taut.runs import Run
 from taut.training.checkpoint import write_atomically
@@ -41,7 +40,7 @@ def write_samples(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     from taut.report import figures
 
     if run.reading.layout == "image":
-        figures.save(figures.image_grid(_pictures(run, x), **_limits(run, x)), path)
+        figures.save(figures.image_grid(as_images(run.reading, x), **_limits(run, x)), path)
     else:
         data = _rows(run.reading.restore(run.dataset(args.data_root).train.x[:5000]))
         figures.save(figures.samples(_rows(x), None, None, "vector", data=data, names=run.reading.columns), path)
@@ -63,15 +62,17 @@ def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str
     from taut.report import figures
 
     some = split.take(slice((12 if args.progressive else 40) if image else 500))
-    x = run.reading.restore(_grey(run, some))
+    x = shown(run, some)
     if args.progressive:
-        steps = [_pictures(run, run.reconstruct(some, layers)) for layers in range(count + 1)]
+        steps = [as_images(run.reading, run.reconstruct(some, layers)) for layers in range(count + 1)]
         names = [f"{layers} of {count} layers" for layers in range(count + 1)] + ["data"]
-        figures.save(figures.progress([*steps, _pictures(run, x)], names, **_limits(run, x)), path)
+        figures.save(figures.progress([*steps, as_images(run.reading, x)], names, **_limits(run, x)), path)
         return path, f"{len(x)} examples as {count} layers are told of them one after the other"
     rebuilt = run.reconstruct(some, args.layers)
     if image:
-        figure = figures.reconstructions(_pictures(run, x), _pictures(run, rebuilt), "image", **_limits(run, x))
+        figure = figures.reconstructions(
+            as_images(run.reading, x), as_images(run.reading, rebuilt), "image", **_limits(run, x)
+        )
     else:
         figure = figures.reconstructions(_rows(x), _rows(rebuilt), "vector", names=run.reading.columns)
     figures.save(figure, path)
@@ -223,7 +224,7 @@ def _write_rows(
     from taut.report import figures
 
     image = run.reading.layout == "image"
-    x = _pictures(run, decoded) if image else _rows(decoded)
+    x = as_images(run.reading, decoded) if image else _rows(decoded)
     x = x.reshape(rows, -1, *x.shape[1:])
     limits = _limits(run, decoded) if image else {"names": run.reading.columns}
     layout = "image" if image else "vector"
@@ -280,22 +281,9 @@ def _in_range(field: str, index: int, n: int) -> None:
         raise InputError(field, f"is {index}", f"the test split has rows 0 to {n - 1:,}")
 
 
-def _grey(run: Run, split: Split) -> Any:
-    """x to look at: dynamic binarisation shows the grey it draws from, on the scale of what is drawn."""
-    x = split.x.float()
-    return x / run.reading.grey if run.reading.binarize == "dynamic" else x
-
-
 def _rows(x: np.ndarray) -> np.ndarray:
     """Examples as rows of numbers (N, D); the channels of a signal one after the other."""
     return x.reshape(len(x), -1)
-
-
-def _pictures(run: Run, x: np.ndarray) -> np.ndarray:
-    """Raw images as (N, H, W[, C]) to draw, whichever way round the user stores the channels."""
-    if x.ndim == 4 and x.shape[1] in (1, 3) and run.reading.shape[0] == x.shape[1] and x.shape[-1] not in (1, 3, 4):
-        x = np.moveaxis(x, 1, -1)
-    return x[..., 0] if x.ndim == 4 and x.shape[-1] == 1 else x
 
 
 def _limits(run: Run, x: np.ndarray) -> dict[str, float]:

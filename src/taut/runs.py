@@ -147,6 +147,27 @@ class Run:
                       for some in torch.arange(n).split(1024)]  # fmt: skip
         return torch.cat([torch.cat([step.z.flatten(1) for step in steps], 1) for steps in chunks]).numpy()
 
+    def complete(self, z: ArrayLike, layers: int, seed: int | None = None, temperature: float = 1.0) -> np.ndarray:
+        """Codes (N, latents) whose first layers, from the top, are kept, and whose others are what the model makes of these.
+
+        Args:
+            z: (N, latents); what it says of the other layers is not looked at.
+            layers: how many are kept.
+            seed: of the draws of the others; the centres of what is expected of them if left open.
+            temperature: of the draws.
+        """
+        codes, count = self._codes(z), len(self.vae.layers)
+        if not 0 <= layers <= count:
+            raise InputError("layers", f"is {layers}", f"the model has {count}; give 0 to that")
+        pick = centre if seed is None else pick_prior(temperature)
+        found = []
+        with torch.no_grad(), seeded(seed or 0):
+            for chunk in codes.split(1024):
+                kept = follow(self._placed(chunk)[:layers], pick)
+                steps, _ = self.vae.walk(self.vae.root(len(chunk)), [None] * count, kept)
+                found.append(torch.cat([step.z.flatten(1) for step in steps], 1))
+        return torch.cat(found).numpy()
+
     def place(self, z: ArrayLike) -> np.ndarray:
         """The nearest code that the latents can take to each of those made by hand, (N, latents).
 

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
                 out.print(stages[name], style="dim")
 
     try:
-        with tracking(args.tracker, experiment, data.reading.name, folder) as tracked:
+        with tracking(args.tracker if leads() else [], experiment, data.reading.name, folder) as tracked:
             trained = carry_out(experiment, data, folder, args.force, bool(args.resume),
                                 lambda event: (watch(event), tracked(event)), stage)  # fmt: skip
             tracked.finished(trained.summary)
