@@ -15,7 +15,7 @@ ROOMS = [
     "errors", "config", "data", "distributions", "networks", "priors", "posteriors", "likelihoods", "layers", "model",
     "objectives", "training", "evaluation", "codec", "experiment", "advice", "runs", "diff", "comparison", "recipes",
     "explore", "report", "folders", "api", "sweep", "parts",
-    "files", "outputs", "console", "commands", "cli", "__main__",
+    "files", "outputs", "console", "page", "commands", "cli", "__main__",
 ]  # fmt: skip
 
 

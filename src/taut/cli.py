@@ -37,6 +37,7 @@ taut: variational autoencoders with the bound pulled tight
   taut compare DATA              a plain autoencoder and a VAE on the same data
   taut diff RUN1 RUN2            is one better than the other? In pairs, or not at all
   taut sweep DATA                the same model at several values of an option
+  taut explore [RUN...]          a page on runs: the map, every latent, the training, the bounds
   taut recipes                   published models, ready to train
 
 Sets by name: digits and shapes; mnist, fashion-mnist and binarized-mnist under --data-root or TAUT_DATA.
@@ -46,7 +47,7 @@ Sets by name: digits and shapes; mnist, fashion-mnist and binarized-mnist under 
 
 COMMANDS = (
     "train", "evaluate", "sample", "reconstruct", "encode", "compress", "decompress", "interpolate", "traverse", "compare",
-    "diff", "sweep", "recipes",
+    "diff", "sweep", "explore", "recipes",
 )  # fmt: skip
 
 OUT_OF_MEMORY = (

@@ -16,7 +16,7 @@ __all__ = ["SWEEP", "claimed", "new_folder"]
 SWEEP = "sweep.json"  # says that a folder is a sweep, and which of its folders are points
 
 OURS = ("config.yaml", "data.json", "model.safetensors", "metrics.jsonl", "summary.json", "checkpoint.safetensors",
-        "comparison.json", "report.html", "figures", "evaluations", SWEEP)  # fmt: skip
+        "comparison.json", "report.html", "figures", "evaluations", "explore", SWEEP)  # fmt: skip
 
 
 def new_folder(name: str, root: Path = Path("runs")) -> Path:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from taut.codec import Archive
 from taut.data import Split, read_like
 from taut.errors import InputError
-from taut.explore import interpolate, traverse
+from taut.explore import as_images, interpolate, shown, traverse
 from taut.files import ARRAYS, PICTURES, check_target, fresh, write_array
 from taut.runs import Run
 from taut.training.checkpoint import write_atomically
@@ -35,7 +34,7 @@ def write_samples(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     from taut.report import figures
 
     if run.reading.layout == "image":
-        figures.save(figures.image_grid(_pictures(run, x), **_limits(run, x)), path)
+        figures.save(figures.image_grid(as_images(run.reading, x), **_limits(run, x)), path)
     else:
         data = run.reading.restore(run.dataset(args.data_root).train.x[:5000])
         figures.save(figures.samples(x, None, None, "vector", data=data, names=run.reading.columns), path)
@@ -57,15 +56,17 @@ def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str
     from taut.report import figures
 
     some = Split(split.x[: (12 if args.progressive else 40) if image else 500], None)
-    x = run.reading.restore(_grey(run, some))
+    x = shown(run, some)
     if args.progressive:
-        steps = [_pictures(run, run.reconstruct(some, layers)) for layers in range(count + 1)]
+        steps = [as_images(run.reading, run.reconstruct(some, layers)) for layers in range(count + 1)]
         names = [f"{layers} of {count} layers" for layers in range(count + 1)] + ["data"]
-        figures.save(figures.progress([*steps, _pictures(run, x)], names, **_limits(run, x)), path)
+        figures.save(figures.progress([*steps, as_images(run.reading, x)], names, **_limits(run, x)), path)
         return path, f"{len(x)} examples as {count} layers are told of them one after the other"
     rebuilt = run.reconstruct(some, args.layers)
     if image:
-        figure = figures.reconstructions(_pictures(run, x), _pictures(run, rebuilt), "image", **_limits(run, x))
+        figure = figures.reconstructions(
+            as_images(run.reading, x), as_images(run.reading, rebuilt), "image", **_limits(run, x)
+        )
     else:
         figure = figures.reconstructions(x, rebuilt, "vector", names=run.reading.columns)
     figures.save(figure, path)
@@ -159,7 +160,7 @@ def _write_rows(
     from taut.report import figures
 
     image = run.reading.layout == "image"
-    x = _pictures(run, decoded) if image else decoded
+    x = as_images(run.reading, decoded) if image else decoded
     x = x.reshape(rows, -1, *x.shape[1:])
     limits = _limits(run, decoded) if image else {"names": run.reading.columns}
     layout = run.reading.layout
@@ -214,19 +215,6 @@ def _pairs(given: Sequence[int], split: Split, seed: int) -> list[tuple[int, int
 def _in_range(field: str, index: int, n: int) -> None:
     if not 0 <= index < n:
         raise InputError(field, f"is {index}", f"the test split has rows 0 to {n - 1:,}")
-
-
-def _grey(run: Run, split: Split) -> Any:
-    """x to look at: dynamic binarisation shows the grey it draws from, on the scale of what is drawn."""
-    x = split.x.float()
-    return x / run.reading.grey if run.reading.binarize == "dynamic" else x
-
-
-def _pictures(run: Run, x: np.ndarray) -> np.ndarray:
-    """Raw images as (N, H, W[, C]) to draw, whichever way round the user stores the channels."""
-    if x.ndim == 4 and x.shape[1] in (1, 3) and run.reading.shape[0] == x.shape[1] and x.shape[-1] not in (1, 3, 4):
-        x = np.moveaxis(x, 1, -1)
-    return x[..., 0] if x.ndim == 4 and x.shape[-1] == 1 else x
 
 
 def _limits(run: Run, x: np.ndarray) -> dict[str, float]:

@@ -137,6 +137,27 @@ class Run:
                       for some in torch.arange(n).split(1024)]  # fmt: skip
         return torch.cat([torch.cat([step.z.flatten(1) for step in steps], 1) for steps in chunks]).numpy()
 
+    def complete(self, z: ArrayLike, layers: int, seed: int | None = None, temperature: float = 1.0) -> np.ndarray:
+        """Codes (N, latents) whose first layers, from the top, are kept, and whose others are what the model makes of these.
+
+        Args:
+            z: (N, latents); what it says of the other layers is not looked at.
+            layers: how many are kept.
+            seed: of the draws of the others; the centres of what is expected of them if left open.
+            temperature: of the draws.
+        """
+        codes, count = self._codes(z), len(self.vae.layers)
+        if not 0 <= layers <= count:
+            raise InputError("layers", f"is {layers}", f"the model has {count}; give 0 to that")
+        pick = centre if seed is None else pick_prior(temperature)
+        found = []
+        with torch.no_grad(), seeded(seed or 0):
+            for chunk in codes.split(1024):
+                kept = follow(self._placed(chunk)[:layers], pick)
+                steps, _ = self.vae.walk(self.vae.root(len(chunk)), [None] * count, kept)
+                found.append(torch.cat([step.z.flatten(1) for step in steps], 1))
+        return torch.cat(found).numpy()
+
     def place(self, z: ArrayLike) -> np.ndarray:
         """The nearest code that the latents can take to each of those made by hand, (N, latents).
 
@@ -174,14 +195,15 @@ class Run:
         """The latents one by one, in the order of a code's columns; the summary's KL is of each where posterior and prior
         factorise."""
         found, start = [], 0
-        for layer, size in zip(self.vae.layers, self._sizes, strict=True):
+        for layer, size in zip(self.vae.layers, self.sizes, strict=True):
             values = None if layer.q.values is None else layer.q.values.detach().cpu().numpy()
             found += [Variable(start + place, values) for place in range(0, size, layer.q.block)]
             start += size
         return found
 
     @property
-    def _sizes(self) -> list[int]:
+    def sizes(self) -> list[int]:
+        """How many columns of a code each layer has, top first."""
         return [torch.Size(layer.event).numel() for layer in self.vae.layers]
 
     def _require_latents(self) -> None:
@@ -192,14 +214,14 @@ class Run:
 
     def _codes(self, z: ArrayLike) -> Tensor:
         self._require_latents()
-        codes, width = torch.as_tensor(np.asarray(z), dtype=torch.float32), sum(self._sizes)
+        codes, width = torch.as_tensor(np.asarray(z), dtype=torch.float32), sum(self.sizes)
         if codes.ndim != 2 or codes.shape[1] != width:
             raise InputError("z", f"has shape {tuple(codes.shape)}", f"give codes of shape (N, {width})")
         return codes
 
     def _placed(self, codes: Tensor) -> list[Tensor]:
         """Codes (N, latents) as values that the latents can take, (N, *event) for each layer."""
-        parts = zip(codes.split(self._sizes, 1), self.vae.layers, strict=True)
+        parts = zip(codes.split(self.sizes, 1), self.vae.layers, strict=True)
         return [layer.q.place(part.view(-1, *layer.event)) for part, layer in parts]
 
     def reconstruct(self, x: ArrayLike | Split, layers: int | None = None) -> np.ndarray:

@@ -1,8 +1,13 @@
-"""Ways through a latent space, as pure functions on arrays: paths between codes, traversals, the plane of a map."""
+"""Ways through a latent space, as pure functions: paths between codes, traversals, the plane of a map, what is drawn."""
 
 from __future__ import annotations
 
+from taut.explore.codes import nearest, standard_prior
 from taut.explore.maps import Plane, plane
 from taut.explore.paths import interpolate, traverse
+from taut.explore.pictures import as_images, pictures, read_picture, shown
 
-__all__ = ["Plane", "interpolate", "plane", "traverse"]
+__all__ = [
+    "Plane", "as_images", "interpolate", "nearest", "pictures", "plane", "read_picture", "shown", "standard_prior",
+    "traverse",
+]  # fmt: skip

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+
+from taut.errors import InputError
 
 __all__ = ["Plane", "plane"]
 
@@ -39,7 +42,11 @@ class Plane:
         return self.rest + np.asarray(coordinates) @ self.basis.T
 
 
-def plane(means: np.ndarray, kl_per_dim: np.ndarray | None = None) -> Plane:
+def plane(
+    means: np.ndarray,
+    kl_per_dim: np.ndarray | None = None,
+    choice: tuple[int, int] | Literal["principal"] | None = None,
+) -> Plane:
     """Choose the plane in which to draw codes.
 
     Two dimensions are drawn as they are, and one as a line. Of more, the two with the greatest KL are taken if they
@@ -48,6 +55,10 @@ def plane(means: np.ndarray, kl_per_dim: np.ndarray | None = None) -> Plane:
     Args:
         means: (N, D), posterior means.
         kl_per_dim: (D,) mean KL(q‖p) of each dimension in nats; None where there is none (a point posterior).
+        choice: two dimensions, or the principal axes, where the user has chosen.
+
+    Raises:
+        InputError: where the chosen dimensions are not two of those that there are.
 
     >>> rng = np.random.default_rng(0)
     >>> plane(rng.normal(size=(9, 5)), np.array([0.1, 3.0, 0.0, 2.0, 0.1])).description
@@ -60,7 +71,13 @@ def plane(means: np.ndarray, kl_per_dim: np.ndarray | None = None) -> Plane:
         return _seen(means, np.array([[1.0, 0.0]]), "the one latent dimension", ("z0", ""))
     if size == 2:
         return _seen(means, np.eye(2), "both latent dimensions", ("z0", "z1"))
-    if kl_per_dim is not None:
+    if choice is not None and choice != "principal":
+        first, second = choice
+        if first == second or not all(0 <= i < size for i in choice):
+            raise InputError("plane", f"is of dimensions {first} and {second}", f"give two from 0 to {size - 1}")
+        words = f"dimensions {first} and {second} of {size}, as chosen"
+        return _seen(means, np.eye(size)[:, [first, second]], words, (f"z{first}", f"z{second}"))
+    if choice is None and kl_per_dim is not None:
         kl = np.nan_to_num(np.asarray(kl_per_dim, dtype=np.float64).ravel())
         first, second = sorted(np.argsort(-kl, kind="stable")[:2].tolist())
         share = (kl[first] + kl[second]) / kl.sum() if len(kl) == size and kl.sum() > 0 else 0.0

@@ -1,0 +1,398 @@
+// Many points in a plane, one of which can be dragged. Points are drawn once to a canvas of their own, which is moved and
+// stretched while the view moves and drawn anew when it rests; so a map of 70,000 stays smooth.
+import { h, plain } from './controls.js'
+import { dense } from './picture.js'
+
+const CELLS = 96 // along each side of the index of points
+
+export class Scatter {
+  // options: label; onMove([x, y]) as the point is dragged or moved by keys; onHover(index or null, x, y) in CSS pixels
+  constructor ({ label, colours, onMove, onHover, onView = () => {} }) {
+    this.back = h('canvas', { 'aria-hidden': 'true' })
+    this.front = h('canvas', { class: 'front', tabIndex: 0, role: 'application', 'aria-label': label })
+    this.element = h('div', { class: 'plot' }, this.back, this.front)
+    this.cache = document.createElement('canvas')
+    Object.assign(this, { colours, onMove, onHover, onView })
+    this.at = [0, 0]
+    this.count = 0
+    this.hidden = new Set()
+    this.circles = []
+    this.marks = []
+    this.underlay = null
+    this.axes = ['', '']
+    this.pointers = new Map()
+    this.observer = new ResizeObserver(() => this.resize())
+    this.observer.observe(this.element)
+    this.listen()
+  }
+
+  close () {
+    this.observer.disconnect()
+    clearTimeout(this.resting)
+    cancelAnimationFrame(this.asked)
+  }
+
+  // at: Float32Array of x, y pairs; labels: Int16Array or null
+  set (at, labels) {
+    this.points = at
+    this.labels = labels
+    this.count = at.length / 2
+    this.order = Uint32Array.from({ length: this.count }, (_, i) => i)
+    this.index()
+    this.fitView()
+  }
+
+  index () {
+    let [x0, x1, y0, y1] = [Infinity, -Infinity, Infinity, -Infinity]
+    for (let i = 0; i < this.count; i++) {
+      const [x, y] = [this.points[2 * i], this.points[2 * i + 1]]
+      if (x < x0) x0 = x
+      if (x > x1) x1 = x
+      if (y < y0) y0 = y
+      if (y > y1) y1 = y
+    }
+    this.extent = [x0, x1, y0, y1]
+    this.cell = (x, y) => {
+      const i = Math.min(CELLS - 1, Math.max(0, Math.floor((x - x0) / (x1 - x0 || 1) * CELLS)))
+      const j = Math.min(CELLS - 1, Math.max(0, Math.floor((y - y0) / (y1 - y0 || 1) * CELLS)))
+      return [i, j]
+    }
+    const heads = new Uint32Array(CELLS * CELLS + 1)
+    const cells = new Uint32Array(this.count)
+    for (let p = 0; p < this.count; p++) {
+      const [i, j] = this.cell(this.points[2 * p], this.points[2 * p + 1])
+      cells[p] = j * CELLS + i
+      heads[cells[p] + 1]++
+    }
+    for (let c = 0; c < CELLS * CELLS; c++) heads[c + 1] += heads[c]
+    const places = heads.slice()
+    this.sorted = new Uint32Array(this.count)
+    for (let p = 0; p < this.count; p++) this.sorted[places[cells[p]]++] = p
+    this.heads = heads
+  }
+
+  // The point nearest to a place on the screen, within so many pixels.
+  near (px, py, reach = 9) {
+    if (!this.count) return null
+    const [a, b] = [this.world(px - reach, py + reach), this.world(px + reach, py - reach)]
+    const [i0, j0] = this.cell(...a)
+    const [i1, j1] = this.cell(...b)
+    let [best, least] = [null, reach * reach]
+    for (let j = j0; j <= j1; j++) {
+      for (let i = i0; i <= i1; i++) {
+        for (let s = this.heads[j * CELLS + i]; s < this.heads[j * CELLS + i + 1]; s++) {
+          const p = this.sorted[s]
+          if (this.labels && this.hidden.has(this.labels[p])) continue
+          const [x, y] = this.screen(this.points[2 * p], this.points[2 * p + 1])
+          const square = (x - px) ** 2 + (y - py) ** 2
+          if (square < least) [best, least] = [p, square]
+        }
+      }
+    }
+    return best
+  }
+
+  fitView () {
+    const reach = Math.max(0, ...this.circles)
+    let [x0, x1, y0, y1] = this.count ? this.extent : [-1, 1, -1, 1]
+    x0 = Math.min(x0, -reach)
+    x1 = Math.max(x1, reach)
+    y0 = Math.min(y0, -reach)
+    y1 = Math.max(y1, reach)
+    this.centre = [(x0 + x1) / 2, (y0 + y1) / 2]
+    this.whole = [(x1 - x0) || 1, (y1 - y0) || 1]
+    this.zoom = 1
+    this.resize()
+  }
+
+  resize () {
+    const box = this.element.getBoundingClientRect()
+    if (!box.width || !this.whole) return
+    this.width = box.width
+    this.height = box.height
+    for (const canvas of [this.back, this.front, this.cache]) {
+      canvas.width = Math.round(box.width * dense())
+      canvas.height = Math.round(box.height * dense())
+    }
+    this.base = Math.min((box.width - 56) / this.whole[0], (box.height - 56) / this.whole[1])
+    this.render()
+  }
+
+  get scale () { return this.base * this.zoom }
+
+  screen (x, y) {
+    return [this.width / 2 + (x - this.centre[0]) * this.scale, this.height / 2 - (y - this.centre[1]) * this.scale]
+  }
+
+  world (px, py) {
+    return [this.centre[0] + (px - this.width / 2) / this.scale, this.centre[1] - (py - this.height / 2) / this.scale]
+  }
+
+  // ---- drawing
+  render () {
+    if (!this.width) return
+    this.drawPoints()
+    this.drawn = { centre: [...this.centre], scale: this.scale }
+    this.compose()
+    this.onView()
+  }
+
+  drawPoints () {
+    const d = dense()
+    const g = this.cache.getContext('2d')
+    g.setTransform(1, 0, 0, 1, 0, 0)
+    g.clearRect(0, 0, this.cache.width, this.cache.height)
+    const colours = this.colours()
+    const zoomed = Math.sqrt(this.zoom)
+    const side = Math.max(1, (this.count > 20000 ? 2 : this.count > 3000 ? 3 : 5) * d * Math.min(2.5, Math.max(0.7, zoomed)))
+    g.globalAlpha = this.underlay ? 0.55 : this.count > 20000 ? 0.55 : 0.8
+    const groups = this.labels ? new Map() : new Map([[-1, this.order]])
+    if (this.labels) {
+      for (let p = 0; p < this.count; p++) {
+        const label = this.labels[p]
+        if (this.hidden.has(label)) continue
+        if (!groups.has(label)) groups.set(label, [])
+        groups.get(label).push(p)
+      }
+    }
+    const [w, hgt, s] = [this.cache.width, this.cache.height, this.scale * d]
+    const [ox, oy] = [w / 2 - this.centre[0] * s, hgt / 2 + this.centre[1] * s]
+    for (const [label, members] of groups) {
+      g.fillStyle = label < 0 ? (this.labels ? colours.hair : colours.ink) : colours.classes[label % 10]
+      const round = side > 4
+      if (round) g.beginPath()
+      for (const p of members) {
+        const x = ox + this.points[2 * p] * s
+        const y = oy - this.points[2 * p + 1] * s
+        if (x < -side || y < -side || x > w + side || y > hgt + side) continue
+        if (round) {
+          g.moveTo(x + side / 2, y)
+          g.arc(x, y, side / 2, 0, 6.2832)
+        } else g.fillRect(x - side / 2, y - side / 2, side, side)
+      }
+      if (round) g.fill()
+    }
+  }
+
+  // The view has moved: what is drawn is stretched at once, and drawn anew when it rests.
+  moved () {
+    this.compose()
+    clearTimeout(this.resting)
+    this.resting = setTimeout(() => this.render(), 90)
+  }
+
+  compose () {
+    cancelAnimationFrame(this.asked)
+    this.asked = requestAnimationFrame(() => { this.composeBack(); this.composeFront() })
+  }
+
+  composeBack () {
+    const d = dense()
+    const g = this.back.getContext('2d')
+    const colours = this.colours()
+    g.setTransform(1, 0, 0, 1, 0, 0)
+    g.clearRect(0, 0, this.back.width, this.back.height)
+    if (this.underlay) {
+      const { canvas, low, high } = this.underlay
+      const [x0, y0] = this.screen(low[0], high[1])
+      const [x1, y1] = this.screen(high[0], low[1])
+      g.imageSmoothingEnabled = false
+      g.drawImage(canvas, x0 * d, y0 * d, (x1 - x0) * d, (y1 - y0) * d)
+    }
+    const ratio = this.scale / this.drawn.scale
+    const [x, y] = this.screen(...this.drawn.centre)
+    g.setTransform(ratio, 0, 0, ratio, (x - this.width / 2 * ratio) * d, (y - this.height / 2 * ratio) * d)
+    g.drawImage(this.cache, 0, 0)
+    g.setTransform(d, 0, 0, d, 0, 0)
+    this.ticks(g, colours)
+  }
+
+  ticks (g, colours) {
+    g.strokeStyle = colours.hair
+    g.fillStyle = colours.quiet
+    g.lineWidth = 1 / dense()
+    g.font = '12px system-ui, sans-serif'
+    const rough = 90 / this.scale
+    const power = 10 ** Math.floor(Math.log10(rough))
+    const step = [1, 2, 5, 10].map(k => k * power).find(k => k >= rough)
+    const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9))
+    const [x0, y0] = this.world(0, this.height)
+    const [x1, y1] = this.world(this.width, 0)
+    g.textAlign = 'center'
+    g.textBaseline = 'bottom'
+    g.beginPath()
+    for (let v = Math.ceil(x0 / step) * step; v <= x1; v += step) {
+      const [x] = this.screen(v, 0)
+      if (x < 40 || x > this.width - 30) continue
+      g.moveTo(x, this.height - 5)
+      g.lineTo(x, this.height)
+      g.fillText(plain(v, digits), x, this.height - 7)
+    }
+    g.textAlign = 'left'
+    g.textBaseline = 'middle'
+    for (let v = Math.ceil(y0 / step) * step; v <= y1; v += step) {
+      const [, y] = this.screen(0, v)
+      if (y < 30 || y > this.height - 26) continue
+      g.moveTo(0, y)
+      g.lineTo(5, y)
+      g.fillText(plain(v, digits), 8, y)
+    }
+    g.stroke()
+    g.textAlign = 'right'
+    g.textBaseline = 'bottom'
+    g.fillText(this.axes[0], this.width - 4, this.height - 22)
+    g.textAlign = 'left'
+    g.textBaseline = 'top'
+    g.fillText(this.axes[1], 8, 6)
+  }
+
+  composeFront () {
+    const d = dense()
+    const g = this.front.getContext('2d')
+    const colours = this.colours()
+    g.setTransform(d, 0, 0, d, 0, 0)
+    g.clearRect(0, 0, this.width, this.height)
+    const [ox, oy] = this.screen(0, 0)
+    g.strokeStyle = colours.ink
+    g.lineWidth = 1
+    g.setLineDash([4, 4])
+    for (const radius of this.circles) {
+      g.beginPath()
+      g.arc(ox, oy, radius * this.scale, 0, 6.2832)
+      g.stroke()
+    }
+    g.setLineDash([])
+    g.font = '12px system-ui, sans-serif'
+    g.textAlign = 'center'
+    g.textBaseline = 'middle'
+    for (const radius of this.circles) {
+      const words = `${radius}σ`
+      const y = oy - radius * this.scale
+      g.fillStyle = colours.paper
+      g.fillRect(ox - 12, y - 8, 24, 16)
+      g.fillStyle = colours.ink
+      g.fillText(words, ox, y)
+    }
+    if (this.circles.length) {
+      g.beginPath()
+      g.moveTo(ox - 4, oy)
+      g.lineTo(ox + 4, oy)
+      g.moveTo(ox, oy - 4)
+      g.lineTo(ox, oy + 4)
+      g.stroke()
+    }
+    const [x, y] = this.screen(...this.at)
+    for (const p of this.marks) {
+      if (p === null || p === undefined || !this.count) continue
+      const [mx, my] = this.screen(this.points[2 * p], this.points[2 * p + 1])
+      g.strokeStyle = colours.quiet
+      g.beginPath()
+      g.moveTo(x, y)
+      g.lineTo(mx, my)
+      g.stroke()
+      g.beginPath()
+      g.arc(mx, my, 5, 0, 6.2832)
+      g.fillStyle = colours.paper
+      g.fill()
+      g.strokeStyle = colours.ink
+      g.stroke()
+    }
+    g.beginPath()
+    g.arc(x, y, 8, 0, 6.2832)
+    g.fillStyle = colours.accent
+    g.fill()
+    g.lineWidth = 2
+    g.strokeStyle = colours.paper
+    g.stroke()
+    g.beginPath()
+    g.arc(x, y, 9.5, 0, 6.2832)
+    g.lineWidth = 1
+    g.strokeStyle = colours.accent
+    g.stroke()
+  }
+
+  // ---- hands
+  place (at) {
+    this.at = at
+    this.compose()
+    this.onMove(at)
+  }
+
+  zoomAt (factor, px = this.width / 2, py = this.height / 2) {
+    const before = this.world(px, py)
+    this.zoom = Math.min(400, Math.max(0.2, this.zoom * factor))
+    const after = this.world(px, py)
+    this.centre = [this.centre[0] + before[0] - after[0], this.centre[1] + before[1] - after[1]]
+    this.moved()
+  }
+
+  pan (dx, dy) {
+    this.centre = [this.centre[0] - dx / this.scale, this.centre[1] + dy / this.scale]
+    this.moved()
+  }
+
+  whereOf (event) {
+    const box = this.front.getBoundingClientRect()
+    return [event.clientX - box.left, event.clientY - box.top]
+  }
+
+  listen () {
+    const front = this.front
+    front.addEventListener('pointerdown', event => {
+      front.setPointerCapture(event.pointerId)
+      front.focus({ preventScroll: true })
+      this.pointers.set(event.pointerId, this.whereOf(event))
+      this.panning = event.button === 1 || event.button === 2 || event.shiftKey || this.pointers.size > 1
+      this.onHover(null)
+      if (!this.panning) this.place(this.world(...this.whereOf(event)))
+    })
+    front.addEventListener('pointermove', event => {
+      const now = this.whereOf(event)
+      const before = this.pointers.get(event.pointerId)
+      if (!before) {
+        this.onHover(this.near(...now), ...now)
+        return
+      }
+      if (this.pointers.size > 1) { // two fingers move and stretch the map
+        const other = [...this.pointers].find(([id]) => id !== event.pointerId)[1]
+        const spread = ([x, y]) => Math.hypot(x - other[0], y - other[1]) || 1
+        this.zoomAt(spread(now) / spread(before), ...other)
+        this.pan((now[0] - before[0]) / 2, (now[1] - before[1]) / 2)
+      } else if (this.panning) this.pan(now[0] - before[0], now[1] - before[1])
+      else this.place(this.world(...now))
+      this.pointers.set(event.pointerId, now)
+    })
+    const up = event => this.pointers.delete(event.pointerId)
+    front.addEventListener('pointerup', up)
+    front.addEventListener('pointercancel', up)
+    front.addEventListener('pointerleave', () => this.onHover(null))
+    front.addEventListener('contextmenu', event => event.preventDefault())
+    front.addEventListener('wheel', event => {
+      event.preventDefault()
+      this.zoomAt(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), ...this.whereOf(event))
+    }, { passive: false })
+    front.addEventListener('keydown', event => {
+      const step = (event.shiftKey ? 2 : 14) / this.scale
+      const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key]
+      if (way) this.place([this.at[0] + way[0] * step, this.at[1] + way[1] * step])
+      else if (event.key === '+' || event.key === '=') this.zoomAt(1.25)
+      else if (event.key === '-' || event.key === '_') this.zoomAt(0.8)
+      else if (event.key === '0') this.fitView()
+      else return
+      event.preventDefault()
+    })
+  }
+
+  // The whole picture as one canvas, for saving.
+  picture () {
+    const canvas = document.createElement('canvas')
+    canvas.width = this.back.width
+    canvas.height = this.back.height
+    const g = canvas.getContext('2d')
+    g.fillStyle = this.colours().paper
+    g.fillRect(0, 0, canvas.width, canvas.height)
+    g.drawImage(this.back, 0, 0)
+    g.drawImage(this.front, 0, 0)
+    return canvas
+  }
+}
