@@ -23,9 +23,15 @@ function opened (value) {
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, opened(inner)]))
 }
 
-// pictures whose values go from 0 to `levels` as bytes
+// pictures (N, H, W), however many channels of one they are said to have
+export function flat ({ data, shape }) {
+  const [tall, wide] = shape.slice(-2)
+  return { data, shape: [data.length / tall / wide, tall, wide] }
+}
+
+// the same as bytes, of values from 0 to `levels`
 export function bytes ({ data, shape }, levels) {
-  return { data: Uint8Array.from(data, v => Math.round(v * 255 / levels)), shape: shape.length === 2 ? [1, ...shape] : shape }
+  return flat({ data: Uint8Array.from(data, v => Math.round(v * 255 / levels)), shape })
 }
 
 // normal draws that are the same each time

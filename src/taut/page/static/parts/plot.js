@@ -289,7 +289,7 @@ class Chart {
   }
 
   // values (rows × columns), the first row lowest, over a rectangle of the scales
-  heat (values, rows, columns, { x, y, domain, colour = ramp() }) {
+  heat (values, rows, columns, { x, y, domain, smooth = false, colour = ramp() }) {
     const canvas = Object.assign(document.createElement('canvas'), { width: columns, height: rows })
     const pen = canvas.getContext('2d')
     const image = pen.createImageData(columns, rows)
@@ -303,15 +303,15 @@ class Chart {
       }
     }
     pen.putImageData(image, 0, 0)
-    return this.image(canvas, x, y)
+    return this.image(canvas, x, y, smooth)
   }
 
-  image (canvas, [x0, x1], [y0, y1]) {
+  image (canvas, [x0, x1], [y0, y1], smooth = false) {
     const made = this.add('image', {
       x: this.x(x0), y: this.y(y1), width: this.x(x1) - this.x(x0), height: this.y(y0) - this.y(y1), preserveAspectRatio: 'none'
     })
     made.setAttribute('href', canvas.toDataURL())
-    made.style.imageRendering = 'pixelated'
+    if (!smooth) made.style.imageRendering = 'pixelated'
     return made
   }
 

@@ -1,6 +1,6 @@
 // A short illustrated essay: six figures, each a thing to move, each with this run's own numbers where it has them.
 import { button, h, plain, select, toggle } from '../parts/controls.js'
-import { boundOf, bytes, climbed, field, klOf, lesson, logAdd, logNormal, normals } from '../parts/lesson.js'
+import { boundOf, bytes, climbed, field, flat, klOf, lesson, logAdd, logNormal, normals } from '../parts/lesson.js'
 import * as m from '../parts/mathml.js'
 import { paint, sheet } from '../parts/picture.js'
 import { dressed, extent, figure, number, padded, ramp, rgb, short, standalone } from '../parts/plot.js'
@@ -14,6 +14,7 @@ export function unavailable () { return null }
 
 const TRIES = 12
 const MOST = 10000
+const WINDOW = 1.1 // of the plane on either side of a posterior
 
 export async function mount (root, ctx) {
   const stops = []
@@ -101,7 +102,6 @@ function thumbnails (plane, chosen, act) {
   plane.examples.forEach((example, i) => {
     const canvas = h('canvas', { width: 40, height: 40, class: 'pixels' })
     const picture = bytes(example.x, plane.levels)
-    picture.shape = [1, picture.shape.at(-2), picture.shape.at(-1)]
     paint(canvas, picture, { columns: 1, width: 40, height: 40 })
     const choice = button('', () => { for (const other of row.children) other.setAttribute('aria-pressed', other === choice); act(i) }, { class: 'thumb', 'aria-label': `a ${example.label}`, 'aria-pressed': String(i === chosen) })
     choice.append(canvas)
@@ -110,23 +110,37 @@ function thumbnails (plane, chosen, act) {
   return row
 }
 
-// the plane of two latents: how likely x is from each z, and the prior's circles
-function plane (c, likelihood, { reach, points }, range = 40) {
-  const side = Math.min(c.right - c.left, c.bottom - c.top)
+// part of the plane of two latents: how likely x is from each z, and the prior's circles
+function plane (c, at, [[x0, x1], [y0, y1]], range = 40) {
+  const points = 140
   const colour = ramp()
   const paper = rgb(getComputedStyle(document.documentElement).getPropertyValue('--paper'))
   const values = new Float32Array(points * points)
   let high = -Infinity
-  for (let i = 0; i < points; i++) for (let j = 0; j < points; j++) high = Math.max(high, values[j * points + i] = 0.1 * likelihood.data[i * points + j])
-  c.axes({ x: { domain: [-reach, reach], label: 'z₁', ticks: [-3, -2, -1, 0, 1, 2, 3] }, y: { domain: [-reach, reach], label: 'z₂', ticks: [-3, -2, -1, 0, 1, 2, 3], lines: false } })
-  c.heat(values, points, points, { x: [-reach, reach], y: [-reach, reach], domain: [high - range, high], colour: t => t <= 0 ? paper : colour(t).map((v, k) => paper[k] + (v - paper[k]) * Math.min(1, t * 3)) })
-  for (const r of [1, 2]) {
-    c.line(Array.from({ length: 73 }, (_, i) => [r * Math.cos(i * Math.PI / 36), r * Math.sin(i * Math.PI / 36)]), { colour: 'var(--quiet)', width: 1, dash: '3 3' })
+  for (let j = 0; j < points; j++) {
+    for (let i = 0; i < points; i++) {
+      values[j * points + i] = at(x0 + (x1 - x0) * (i + 0.5) / points, y0 + (y1 - y0) * (j + 0.5) / points)
+      high = Math.max(high, values[j * points + i])
+    }
   }
-  return side
+  c.axes({ x: { domain: [x0, x1], label: 'z₁', every: 50 }, y: { domain: [y0, y1], label: 'z₂', lines: false, every: 50 } })
+  c.heat(values, points, points, {
+    x: [x0, x1], y: [y0, y1], domain: [high - range, high], smooth: true,
+    colour: t => t <= 0 ? paper : colour(t).map((v, k) => paper[k] + (v - paper[k]) * Math.min(1, t * 3))
+  })
+  for (const r of [1, 2, 3]) ring(c, [0, 0], [r, r], { colour: 'var(--quiet)', width: 1, dash: '3 3' })
 }
 
-const squareOf = (top = 420) => w => Math.min(w, top) + 4
+// an ellipse, as far as it lies in the panel
+function ring (c, centre, radius, style) {
+  const [[x0, y0], [x1, y1]] = [[c.x.invert(c.left), c.y.invert(c.bottom)], [c.x.invert(c.right), c.y.invert(c.top)]]
+  c.line(Array.from({ length: 181 }, (_, i) => {
+    const [x, y] = [centre[0] + radius[0] * Math.cos(i * Math.PI / 90), centre[1] + radius[1] * Math.sin(i * Math.PI / 90)]
+    return x >= x0 && x <= x1 && y >= y0 && y <= y1 ? [x, y] : [NaN, NaN]
+  }), style)
+}
+
+const square = w => Math.min(w, 640) - 10 // so that the panel within the margins is one
 
 // 1
 async function hard (tools) {
@@ -169,14 +183,15 @@ async function hard (tools) {
   function tell () {
     const [k, value] = reading(0)
     const spread = tries.map((_, t) => reading(t)[1])
-    words.textContent = `${k.toLocaleString('en-US')} draw${k > 1 ? 's' : ''} say log p(x) = ${number(value)} nats; ${TRIES} such tries say anything from ${number(Math.min(...spread))} to ${number(Math.max(...spread))}. By quadrature it is ${number(data.examples[which].log_p)}.`
+    words.textContent = `${k.toLocaleString('en-US')} draw${k > 1 ? 's say' : ' says'} log p(x) = ${number(value)} nats; ${TRIES} such tries say anything from ${number(Math.min(...spread))} to ${number(Math.max(...spread))}. By quadrature it is ${number(data.examples[which].log_p)}.`
   }
-  const map = tools.chart(left, { height: squareOf(), label: 'log p(x|z) over the plane of z, with the draws' }, c => {
-    plane(c, data.examples[which].tenths, data)
+  const map = tools.chart(left, { height: square, label: 'log p(x|z) over the plane of z, with the draws' }, c => {
+    const { reach, points } = data
+    plane(c, field(data.examples[which], reach, points), [[-reach, reach], [-reach, reach]])
     if (!tries.length) return
     for (const z of tries[0].places.slice(0, Math.min(count, 1500))) c.dot(z[0], z[1], { radius: count > 300 ? 1.2 : 2.2, colour: 'var(--ink)', opacity: 0.8 })
   })
-  const line = tools.chart(right, { height: squareOf(), label: 'the estimate of log p(x) by the number of draws', margin: w => ({ top: 24, right: 30 }) }, c => {
+  const line = tools.chart(right, { height: square, label: 'the estimate of log p(x) by the number of draws', margin: w => ({ top: 24, right: 30 }) }, c => {
     if (!tries.length) return
     const truth = data.examples[which].log_p
     const low = Math.min(truth - 30, ...tries.map(t => t.curve[0][1]))
@@ -264,40 +279,47 @@ async function bound (tools) {
   section.append(h('div', { class: 'bar' }, thumbnails(data, which, i => { which = i; reset() }), button('The encoder’s q', reset),
     button('The prior', () => { q = { mean: [0, 0], std: [1, 1] }; redraw() }),
     button('Climb to the best q', () => { q = climbed(field(data.examples[which], data.reach, data.points), q.mean, q.std, 200); redraw() })), h('div', { class: 'two' }, left, right))
-  const map = tools.chart(left, { height: squareOf(), label: 'the posterior over the plane, and q' }, c => {
+  const map = tools.chart(left, { height: square, label: 'the posterior over the plane, and q' }, c => {
     const example = data.examples[which]
     const { reach, points } = data
-    const axis = Array.from({ length: points }, (_, i) => -reach + 2 * reach * i / (points - 1))
-    const post = new Float32Array(points * points)
-    let high = -Infinity
-    for (let i = 0; i < points; i++) for (let j = 0; j < points; j++) high = Math.max(high, post[i * points + j] = 0.1 * example.tenths.data[i * points + j] + logNormal(axis[i]) + logNormal(axis[j]))
-    plane(c, example.tenths, data)
-    for (const level of [0.5, 2, 4.5]) c.contour(post, axis, axis, high - level, { colour: 'var(--ink)', width: 1.2 })
-    for (const r of [1, 2, 3]) c.line(Array.from({ length: 73 }, (_, i) => [q.mean[0] + r * q.std[0] * Math.cos(i * Math.PI / 36), q.mean[1] + r * q.std[1] * Math.sin(i * Math.PI / 36)]), { colour: 'var(--accent)', width: 1.4 })
-    const clamp = v => Math.min(reach, Math.max(-reach, v))
-    c.handle('width', { x: clamp(q.mean[0] + q.std[0]), y: clamp(q.mean[1] + q.std[1]), radius: 5, label: 'width of q', step: [0.02, 0.02], move: (x, y) => { q = { ...q, std: [x - q.mean[0], y - q.mean[1]].map(v => Math.min(2.5, Math.max(0.05, Math.abs(v)))) }; redraw() } })
-    c.handle('mean', { x: q.mean[0], y: q.mean[1], label: 'mean of q', step: [0.05, 0.05], move: (x, y) => { q = { ...q, mean: [clamp(x), clamp(y)] }; redraw() } })
-    c.say(-reach, reach, 'black: p(z|x)   colour: p(x|z)', { dx: 6, dy: 16, colour: 'var(--quiet)' })
+    const at = field(example, reach, points)
+    const middle = example.mean.map(v => Math.min(reach - WINDOW, Math.max(WINDOW - reach, v)))
+    const span = middle.map(v => [v - WINDOW, v + WINDOW])
+    plane(c, at, span)
+    const axes = span.map(([low]) => Array.from({ length: 61 }, (_, i) => low + 2 * WINDOW * i / 60))
+    const post = Float32Array.from({ length: 61 * 61 }, (_, k) => {
+      const [x, y] = [axes[0][Math.floor(k / 61)], axes[1][k % 61]]
+      return at(x, y) + logNormal(x) + logNormal(y)
+    })
+    const high = post.reduce((a, b) => Math.max(a, b))
+    for (const level of [0.5, 2, 4.5]) c.contour(post, ...axes, high - level, { colour: 'var(--ink)', width: 1.2 })
+    for (const r of [1, 2, 3]) ring(c, q.mean, q.std.map(v => v * r), { colour: 'var(--accent)', width: 1.6 })
+    const clamp = (v, d) => Math.min(span[d][1], Math.max(span[d][0], v))
+    c.handle('width', { x: clamp(q.mean[0] + q.std[0], 0), y: clamp(q.mean[1] + q.std[1], 1), radius: 5, label: 'width of q', step: [0.02, 0.02], move: (x, y) => { q = { ...q, std: [x - q.mean[0], y - q.mean[1]].map(v => Math.min(2.5, Math.max(0.04, Math.abs(v)))) }; redraw() } })
+    c.handle('mean', { x: clamp(q.mean[0], 0), y: clamp(q.mean[1], 1), label: 'mean of q', step: [0.04, 0.04], move: (x, y) => { q = { ...q, mean: [clamp(x, 0), clamp(y, 1)] }; redraw() } })
+    c.add('text', { x: c.left + 8, y: c.top + 16, class: 'note' }, 'black: p(z|x)')
+    c.add('text', { x: c.left + 8, y: c.top + 33, class: 'note', fill: 'var(--accent)' }, 'q(z|x) at 1, 2 and 3 σ')
   })
-  const bar = tools.chart(right, { height: squareOf(), label: 'log p(x) in its parts', margin: { top: 30, right: 96 } }, c => {
+  const bar = tools.chart(right, { height: square, label: 'log p(x) in its parts', margin: { top: 30, right: 112 } }, c => {
     const example = data.examples[which]
     const { fit, rate, elbo } = boundOf(field(example, data.reach, data.points), q.mean, q.std)
     const gapped = Math.max(0, example.log_p - elbo)
-    const low = Math.min(example.log_p - 14, Math.max(elbo - 6, example.log_p - 400))
-    c.axes({ x: { domain: [0, 1], bare: true }, y: { domain: [low, Math.max(example.log_p, fit) + 3], label: 'nats' } })
-    const down = v => Math.max(low, v)
-    c.rect(0.1, low, 0.5, down(elbo), { colour: 'var(--quiet)', opacity: 0.35 })
-    c.rect(0.1, down(elbo), 0.5, example.log_p, { colour: 'var(--accent)', opacity: 0.35 })
-    c.rule({ y: example.log_p }, { colour: 'var(--ink)', dash: null })
-    c.line([[0.62, fit], [0.62, down(elbo)]], { colour: 'var(--ink)', width: 1 })
-    c.dot(0.62, fit, { radius: 2.5 })
+    const top = Math.max(example.log_p, fit) + 3
+    // the scale changes by steps, so that it rests while q is moved a little
+    const room = [18, 40, 100, 250, 600, 1500, 1e4].find(s => top - elbo < s * 0.92)
+    c.axes({ x: { domain: [0, 1], bare: true }, y: { domain: [top - room, top], label: 'nats' } })
+    c.rect(0.06, fit, 0.44, elbo, { colour: 'var(--quiet)', opacity: 0.35 })
+    c.rect(0.52, elbo, 0.9, example.log_p, { colour: 'var(--accent)', opacity: 0.4 })
+    c.line([[0.06, fit], [1, fit]], { colour: 'var(--quiet)', width: 1, dash: '2 3' })
+    c.line([[0.06, elbo], [1, elbo]], { colour: 'var(--ink)', width: 1 })
+    c.line([[0, example.log_p], [1, example.log_p]], { colour: 'var(--ink)', width: 2 })
+    c.say(0.25, (fit + elbo) / 2, `rate ${number(rate)}`, { anchor: 'middle' })
+    c.say(0.71, (elbo + example.log_p) / 2, `gap ${number(gapped)}`, { anchor: 'middle' })
     c.ends([
-      { y: example.log_p, text: `log p(x) ${number(example.log_p)}` },
-      { y: down(elbo), text: `ELBO ${number(elbo)}` },
-      { y: (down(elbo) + example.log_p) / 2, text: `gap ${number(gapped)}`, colour: 'var(--accent)' }
-    ], { at: c.x(0.62) })
-    c.say(0.62, fit, `E log p(x|z) ${number(fit)}`, { dx: 7, dy: -6, colour: 'var(--quiet)' })
-    c.say(0.1, low, `KL(q‖p) ${number(rate)}`, { dy: -8, dx: 6, colour: 'var(--ink)' })
+      { y: fit, text: `E log p(x|z) ${number(fit, 1)}`, colour: 'var(--quiet)' },
+      { y: example.log_p, text: `log p(x) ${number(example.log_p, 1)}` },
+      { y: elbo, text: `ELBO ${number(elbo, 1)}` }
+    ])
   })
   function redraw () { map.redraw(); bar.redraw() }
   section.append(mine(tools, seen => {
@@ -358,7 +380,7 @@ async function divergence (tools) {
       if (low > 0.06) c.say(0, low, short(level), { anchor: 'middle', dy: -3, colour: 'var(--quiet)' })
     }
     c.dot(0, 1, { ring: true, colour: 'var(--ink)', radius: 4 })
-    c.say(0, 1, 'the prior: 0 nats', { dx: 9, dy: 4, colour: 'var(--quiet)' })
+    c.say(0, 1, 'the prior', { anchor: 'middle', dy: -9, colour: 'var(--quiet)' })
     for (const d of dims) c.dot(clampMean(d.mean), Math.max(0.051, Math.min(2.45, d.std)), { radius: 3, colour: 'var(--ink)', opacity: 0.75, title: `latent ${d.i}: μ ${plain(d.mean)}, σ ${plain(d.std)}, ${plain(d.kl)} nats` })
     c.handle('both', { x: q.mean, y: q.std, label: 'μ and σ of q', step: [0.1, 0.05], anywhere: true, value: `μ ${plain(q.mean)}, σ ${plain(q.std)}, ${plain(klOf(q.mean, q.std))} nats`, move: (x, y) => { q = { mean: clampMean(x), std: clampStd(y) }; all() } })
   })
@@ -466,7 +488,7 @@ async function reparameterised (tools) {
   })
   function tell () {
     const g = gradient()
-    words.textContent = `μ = ${plain(q.mean)}, σ = ${plain(q.std)}. Of the loss${withKl ? ', distortion and KL together' : ''}, ∂/∂μ = ${plain(g.mean)} and ∂/∂σ = ${plain(g.std)} nats for a unit: downhill is the way of the arrows.`
+    words.textContent = `μ = ${plain(q.mean)}, σ = ${plain(q.std)}. Of the loss${withKl ? ', distortion and KL together' : ''}, ∂\u2060/\u2060∂μ = ${plain(g.mean)} and ∂\u2060/\u2060∂σ = ${plain(g.std)} nats for a unit: downhill is the way of the arrows.`
   }
   tell()
   const place = mine(tools, seen => {
@@ -501,7 +523,7 @@ async function war (tools) {
   section.append(where)
   const run = { x: 'image', reading: {} }
   const start = Math.min(data.points.length - 1, Number(ctx.state.get('beta', data.points.findIndex(p => p.beta === 1))) || 0)
-  const points = data.points.map(point => ({ ...point, look: async () => ({ codes: point.codes, labels: data.labels, reach: point.reach, grid: shaped(point.grid), rebuilt: shaped(point.rebuilt), samples: shaped(point.samples), plane: `${data.labels.shape[0]} training digits by their class, over what the plane decodes to${point.beta ? '; dashed: the prior at one and two standard deviations' : '; an autoencoder’s map reaches as far as its codes do, and its draws from N(0, I) land where it never learnt'}` }) }))
+  const points = data.points.map(point => ({ ...point, look: async () => ({ codes: point.codes, labels: data.labels, reach: point.reach, grid: flat(point.grid), rebuilt: flat(point.rebuilt), samples: flat(point.samples), plane: `${data.labels.shape[0]} training digits by their class, over what the plane decodes to${point.beta ? '; dashed: the prior at one and two standard deviations' : '; an autoencoder’s map reaches as far as its codes do, and its draws from N(0, I) land where it never learnt'}` }) }))
   const made = tug(where, { points, x: bytes(data.x, data.levels), run, start, label: 'β, from the plain autoencoder to thirty', chosen: i => ctx.state.set('beta', i) })
   tools.later(() => made.stop())
   tools.redraws(() => made.redraw())
@@ -509,10 +531,6 @@ async function war (tools) {
   if (ctx.run?.finished && beta !== undefined && ctx.run.rate !== null) {
     section.append(h('div', { class: 'mine' }, h('span', { class: 'small' }, `In ${ctx.run.name}`), h('p', {}, `β = ${short(beta)}: rate ${number(ctx.run.rate)}, distortion ${number(ctx.run.distortion)}, ELBO ${number(ctx.run.elbo)} nats. A sweep of it is seen under Tension.`)))
   }
-}
-
-function shaped (array) {
-  return array.shape.length === 4 && array.shape[1] === 1 ? { data: array.data, shape: [array.shape[0], array.shape[2], array.shape[3]] } : array
 }
 
 // 6
@@ -560,8 +578,8 @@ async function dying (tools) {
       h('dl', { class: 'facts' }, ...[['ELBO', `${number(run.elbo)} ± ${number(run.elbo_stderr)}`], [`IW-${run.iw.k}`, number(run.iw.value)], ['rate', number(run.rate)], ['active latents', `${run.active_units} of ${run.kl_per_dim.length}`]].flatMap(([name, value]) => [h('dt', {}, name), h('dd', { class: 'number' }, value)]))))
     draws.push(() => {
       const room = strips.firstChild.clientWidth
-      x.draw(bytes(shaped(run.x), data.levels), { columns: 10, room, gap: 3, most: 1 })
-      rebuilt.draw(shaped(run.rebuilt), { columns: 10, room, gap: 3, most: 1 })
+      x.draw(bytes(run.x, data.levels), { columns: 10, room, gap: 3, most: 1 })
+      rebuilt.draw(flat(run.rebuilt), { columns: 10, room, gap: 3, most: 1 })
     })
   }
   const watch = new ResizeObserver(() => { for (const draw of draws) draw() })
