@@ -1,6 +1,6 @@
 """The real, small runs behind the essay of the page, as JSON of a few hundred kilobytes.
 
-    python -m taut.explore.lessons FOLDER          some minutes on one core; the same numbers each time
+    python -m taut.explore.lessons FOLDER [collapse] [tension]          five minutes on one core; the same numbers each time
 
 ``tension.json``   a plain autoencoder and VAEs of two latents at several β on the digits: their maps, what they decode,
                    rebuild and draw, and their numbers
@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,12 @@ STRONG: Mapping[str, Any] = {
     "training": {"steps": 1200, "batch": 64, "validations": 24, "optimiser": {"part": "Adam", "lr": 3e-3}},
 }
 CURES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "plain": ("β = 1 from the first step", {"part": "ELBO"}),
+    "plain": ("β = 1 from the first step", {"part": "ELBO", "schedule": {"part": "Constant"}}),
     "annealing": ("β rises from 0 to 1 over half of the run", {"part": "ELBO", "schedule": {"part": "Linear", "share": 0.5}}),
-    "free bits": ("0.25 nats of each latent are free of charge", {"part": "ELBO", "free_bits": 0.25}),
+    "free bits": (
+        "0.25 nats of each latent are free of charge",
+        {"part": "ELBO", "free_bits": 0.25, "schedule": {"part": "Constant"}},
+    ),
 }  # fmt: skip
 
 
@@ -80,23 +83,31 @@ def likelihood_over(run: Run, example: int, reach: float, points: int) -> np.nda
     return torch.cat(found).view(points, points).numpy()
 
 
-def make(folder: Path, say: Any = print) -> None:
-    """Train all runs and write the three files into a folder."""
+def make(folder: Path, which: Sequence[str] = ("collapse", "tension"), say: Callable[[str], None] = print) -> None:
+    """Train the runs of some lessons and write their files into a folder; that of the plane comes with the tension."""
     folder.mkdir(parents=True, exist_ok=True)
     data = open_data(parse(Experiment, SMALL).data)
-    points, plane = [], None
-    base = resolve(parse(Experiment, SMALL), data)
+    levels = int(data.reading.support.levels - 1)
+    facts = {"data": facts_of(data)["description"], "levels": levels, "made": "python -m taut.explore.lessons"}
+    if "tension" in which:
+        tension, plane = _swept(data, say)
+        _write(folder / "tension.json", facts | tension)
+        _write(folder / "plane.json", facts | plane)
+    if "collapse" in which:
+        _write(folder / "collapse.json", facts | {"runs": [_cured(name, data, say) for name in CURES]})
+
+
+def _swept(data: Dataset, say: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The lesson of the tension, and that of the plane of its model at β = 1."""
+    base, points, plane = resolve(parse(Experiment, SMALL), data), [], {}
     for beta in (0.0, *BETAS):
         experiment = replace(base, objective=replace(base.objective, beta=beta)) if beta else plain_autoencoder(base)
         run, _ = _trained(experiment, data)
         points.append(_point(run, data, beta))
         say(f"β {beta:g}: {run.summary['elbo']}")
-        plane = _plane(run, data) if beta == 1.0 else plane
-    levels = int(data.reading.support.levels - 1)
-    facts = {"data": facts_of(data)["description"], "levels": levels, "made": "python -m taut.explore.lessons"}
-    _write(folder / "tension.json", facts | {"reach": REACH, "across": ACROSS, **_examples(data), "points": points})
-    _write(folder / "plane.json", facts | plane)
-    _write(folder / "collapse.json", facts | {"runs": [_cured(name, data, say) for name in CURES]})
+        if beta == 1.0:
+            plane = _plane(run, data)
+    return {"reach": REACH, "across": ACROSS, **_examples(data), "points": points}, plane
 
 
 def _trained(experiment: Experiment, data: Dataset) -> tuple[Run, list[Event]]:
@@ -159,7 +170,7 @@ def _plane(run: Run, data: Dataset) -> dict[str, Any]:
     return {"reach": REACH, "points": POINTS, "beta": 1.0, "examples": examples}
 
 
-def _cured(name: str, data: Dataset, say: Any) -> dict[str, Any]:
+def _cured(name: str, data: Dataset, say: Callable[[str], None]) -> dict[str, Any]:
     """A run of the strong decoder with or without a cure, and what it came to."""
     words, objective = CURES[name]
     experiment = resolve(parse(Experiment, merge(STRONG, {"objective": dict(objective)})), data)
@@ -198,4 +209,4 @@ def _short(content: Any) -> Any:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    make(Path(sys.argv[1]))
+    make(Path(sys.argv[1]), sys.argv[2:] or ("collapse", "tension"))

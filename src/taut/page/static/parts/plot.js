@@ -209,7 +209,7 @@ class Chart {
   }
 
   along (axis) {
-    const room = Math.max(2, Math.floor((this.bottom - this.top) / (axis.every ?? 40)))
+    const room = Math.max(2, Math.floor((this.bottom - this.top) / (axis.every ?? 34)))
     const at = axis.ticks ?? (axis.log ? decades(axis.domain, room) : ticks(axis.domain, room))
     for (const value of at) {
       const place = Math.round(this.y(value)) + 0.5

@@ -81,7 +81,7 @@ export function tug (root, { points, x, run, start = 0, unit = 'nats', chosen = 
   root.append(h('div', { class: 'tug' }, left, right, strip))
 
   const [rates, distortions] = [padded(extent(placed.map(p => p.rate)), 0.08), padded(extent(placed.map(p => p.distortion)), 0.1)]
-  rates[0] = Math.min(rates[0], 0)
+  rates[0] = Math.min(0, ...placed.map(p => p.rate)) - rates[1] * 0.03
   const chart = figure(chartRoot, { height: w => Math.max(190, Math.min(300, w * 0.62)), label: 'distortion against rate, a point for each model', margin: { top: 22 } }, c => {
     c.axes({ x: { domain: rates, label: `rate, ${unit}` }, y: { domain: distortions, label: `distortion, ${unit}` } })
     const order = frontier ? frontier.map(i => points[i]) : [...placed].sort((a, b) => a.rate - b.rate)

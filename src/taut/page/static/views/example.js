@@ -38,13 +38,15 @@ export async function mount (root, ctx) {
     weights: block('Importance weights', places.weights),
     growth: block('The bound as draws are added', places.growth)
   }
-  const head = h('h1', {}, 'One example')
-  root.append(head,
+  const lens = h('div', { class: 'lens', hidden: true })
+  said.textContent = 'The model is being loaded …'
+  root.append(h('h1', {}, 'One example'),
     h('div', { class: 'bar' }, button('‹', () => go(example - 1), { 'aria-label': 'the example before' }), typed, button('›', () => go(example + 1), { 'aria-label': 'the next example' }), of,
       button('Another', () => go(Math.floor(Math.random() * (seen?.examples ?? 100)))), button('Draw anew', () => { seed++; ask() })),
-    h('div', { class: 'lens' },
-      h('div', {}, x.element, facts, said),
-      h('div', {}, blocks.posterior, blocks.rebuilt, blocks.exact, h('div', { class: 'two-wide' }, blocks.weights, blocks.growth))))
+    said, lens)
+  lens.append(
+      h('div', {}, x.element, facts),
+      h('div', {}, blocks.posterior, blocks.rebuilt, blocks.exact, h('div', { class: 'two-wide' }, blocks.weights, blocks.growth)))
 
   function block (words, place, tools = null) {
     const note = h('p')
@@ -174,6 +176,7 @@ export async function mount (root, ctx) {
     }
     if (stopped || now !== turn) return
     seen = found
+    lens.hidden = false
     if (exact?.example !== example) exact = null
     layer = Math.min(layer, seen.layers.length - 1)
     show()

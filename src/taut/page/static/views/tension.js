@@ -59,7 +59,7 @@ function swept (root, where, ctx, found) {
   const own = points.findIndex(point => point.run === run.id)
   const start = Math.min(points.length - 1, Math.max(0, state.get('point', Math.max(0, own))))
   const tail = h('p', { class: 'small' })
-  root.append(h('p', {}, `The sweep ${found.name} over ${options.join(' and ')}, ${found.points.length} models of ${found.data}.${found.finished ? '' : ' It is not finished: more points may come.'}`), where, tail)
+  root.append(h('p', {}, `${found.points.length} models of ${found.data}, swept over ${options.map(key => key === 'objective.beta' ? 'β, the weight of the rate' : key).join(' and ')}, in the folder ${found.name}.${found.finished ? '' : ' It is not finished: more points may come.'}`), where, tail)
   const made = tug(where, { points, x: null, run, start, label: options.join(' and '), frontier: found.frontier.map(i => place.get(i)), chosen: i => { state.set('point', i); tell(i) } })
   function tell (i) {
     const point = points[i]

@@ -27,7 +27,7 @@ export async function mount (root, ctx) {
   function add (where, words, options, draw) {
     const section = where === grid ? h('section', { class: 'block' }, h('h2', {}, words)) : where
     if (where === grid) grid.append(section)
-    const made = figure(section, { height: 200, margin: { top: 20, right: 84, left: 54 }, ...options, label: words }, draw)
+    const made = figure(section, { height: 190, margin: { top: 20, right: 84, left: 54 }, ...options, label: words }, draw)
     charts.push(made)
     section.append(h('p', {}, button('Save as SVG', () => ctx.save(standalone(made.svg), `${words.toLowerCase().replaceAll(' ', '-')}.svg`), { class: 'quiet' })))
     return section
@@ -81,9 +81,9 @@ export async function mount (root, ctx) {
   add(grid, 'ELBO', {}, curve('elbo', 'nats', { pick: list => { const [low, high] = extent(list); const sorted = [...list].filter(Number.isFinite).sort((a, b) => a - b); return padded([Math.max(low, sorted[Math.floor(sorted.length * 0.04)] ?? low), high], 0.08) } }))
   add(grid, 'Distortion', {}, curve('distortion', 'nats', { train: true }))
   add(grid, 'Rate', {}, curve('rate', 'nats', { train: true, pick: (...lists) => padded(extent([0], ...lists), 0.06) }))
-  const weight = add(grid, 'β', { height: 150 }, curve('beta', '', { domain: () => [0, Math.max(1e-6, ...columns.beta) * 1.12], digits: 2 }))
-  const active = add(grid, 'Active latents', { height: 150 }, curve('active_units', 'of all', { domain: () => [0, Math.max(1, kl[0]?.length ?? 1, ...columns.active_units.filter(Number.isFinite)) * 1.06], digits: 0, steps: true }))
-  const told = add(grid, 'What the latents tell of x', { height: 150 }, curve('information', 'nats, at least', { pick: (...lists) => padded(extent([0], ...lists), 0.06) }))
+  const weight = add(grid, 'β', { height: 170 }, curve('beta', '', { domain: () => [0, Math.max(1e-6, ...columns.beta) * 1.12], digits: 2 }))
+  const active = add(grid, 'Active latents', { height: 170 }, curve('active_units', 'of all', { domain: () => [0, Math.max(1, kl[0]?.length ?? 1, ...columns.active_units.filter(Number.isFinite)) * 1.06], digits: 0, steps: true }))
+  const told = add(grid, 'What the latents tell of x', { height: 170 }, curve('information', 'nats, at least', { pick: (...lists) => padded(extent([0], ...lists), 0.06) }))
   add(heat, 'KL of each latent over time', {
     height: () => 76 + Math.min(420, Math.max(60, (kl.at(-1)?.length ?? 4) * ((kl.at(-1)?.length ?? 4) > 40 ? 5 : 13))), margin: { top: 20, right: 84, left: 54 }
   }, c => {

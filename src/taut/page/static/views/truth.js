@@ -119,7 +119,9 @@ export async function mount (root, ctx) {
       const room = Math.max(Math.abs(upper.value - lower.value), 2 * Math.max(lower.stderr, upper.stderr), 0.2)
       c.axes({ x: { domain: [Math.min(lower.value, upper.value) - room, Math.max(lower.value, upper.value) + room], label: 'nats an example' }, y: { domain: [0, 1], bare: true } })
       c.rect(lower.value, 0.1, upper.value, 0.9, { colour: 'var(--value-5)', opacity: 0.6 })
-      for (const [v, text, anchor, dx] of [[lower.value, `from below ${number(lower.value)}`, 'end', -6], [upper.value, `from above ${number(upper.value)}`, 'start', 6]]) {
+      const sides = [[lower.value, `from below ${number(lower.value)}`], [upper.value, `from above ${number(upper.value)}`]].sort((a, b) => a[0] - b[0])
+      for (const [i, [v, text]] of sides.entries()) {
+        const [anchor, dx] = i ? ['start', 6] : ['end', -6]
         c.line([[v, 0], [v, 1]], { width: 1.5 })
         c.say(v, 0.5, text, { anchor, dx })
       }
@@ -147,7 +149,7 @@ export async function mount (root, ctx) {
     const order = [...kl].sort((a, b) => b - a)
     const apart = kl.length === summary.latent_dim
     chart(where, { height: 200, label: 'KL of each latent, sorted', margin: { top: 22 } }, c => {
-      c.axes({ x: { domain: [0, order.length], label: apart ? 'latents by their KL' : 'groups of latents by their KL', ticks: [] }, y: { domain: [0, Math.max(0.01, order[0]) * 1.08], label: 'KL, nats' } })
+      c.axes({ x: { domain: [0, Math.max(order.length, 16)], label: apart ? 'latents by their KL' : 'groups of latents by their KL', ticks: [] }, y: { domain: [0, Math.max(0.01, order[0]) * 1.08], label: 'KL, nats' } })
       const pad = order.length > 120 ? 0 : 0.12
       order.forEach((v, i) => c.rect(i + pad, 0, i + 1 - pad, v, { colour: v < 0.01 ? 'var(--hair)' : 'var(--ink)', title: `${number(v, 3)} nats` }))
       const alive = order.filter(v => v >= 0.01).length
