@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 
 from taut.commands.shared import Parser, common
 
@@ -12,14 +13,14 @@ __all__ = ["arguments", "run"]
 def arguments(parser: Parser) -> None:
     parser.description = (
         "A page on runs, finished or being trained: the map of codes, every latent, ways between examples, samples, one\n"
-        "example, the training, the bounds, and what the ELBO does. It is served by this machine to itself; nothing leaves it.\n"
+        "example, the training, the bounds, and what the ELBO does. This machine serves it to itself; nothing leaves it.\n"
         "Runs are found below the folders that are given, or below ./runs. Ctrl-C ends it."
     )
     parser.add_argument("runs", metavar="RUN", nargs="*", help="runs, sweeps, or folders of them [runs]")
     common(parser)
     parser.add_argument("--port", type=port, metavar="N", help="at which port [the first free one from 8421]")
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS",
-                        help="listen here instead of 127.0.0.1: others can then see the page if they know its whole address")  # fmt: skip
+                        help="listen here instead of 127.0.0.1: others who know the whole address see the page")  # fmt: skip
     parser.add_argument("--no-browser", action="store_true", help="print the address and open nothing")
 
 
@@ -49,10 +50,8 @@ def run(args: argparse.Namespace) -> int:
 
             webbrowser.open(address)
 
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         serve(Office(catalogue, args.trust, args.data_root), args.host, args.port, ready)
-    except KeyboardInterrupt:
-        pass
     if not args.quiet:
         print("\nended")
     return 0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from taut.explore.codes import nearest, standard_prior
+from taut.explore.codes import nearest, standard_prior, usual_norm
 from taut.explore.maps import Plane, plane
 from taut.explore.paths import interpolate, traverse
-from taut.explore.pictures import as_images, pictures, read_picture, shown
+from taut.explore.pictures import as_images, brightness, pictures, read_picture, shown
 
 __all__ = [
-    "Plane", "as_images", "interpolate", "nearest", "pictures", "plane", "read_picture", "shown", "standard_prior",
-    "traverse",
+    "Plane", "as_images", "brightness", "interpolate", "nearest", "pictures", "plane", "read_picture", "shown",
+    "standard_prior", "traverse", "usual_norm",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ import torch
 if TYPE_CHECKING:
     from taut.runs import Run
 
-__all__ = ["nearest", "standard_prior"]
+__all__ = ["nearest", "standard_prior", "usual_norm"]
 
 
 def nearest(codes: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -45,3 +45,12 @@ def standard_prior(run: Run, layer: int = 0) -> bool:
     size = points[0].numel()
     normal = -0.5 * (points.flatten(1).square().sum(1) + size * math.log(2 * math.pi))
     return found.shape == normal.shape and bool(torch.allclose(found, normal, rtol=1e-4, atol=1e-3))
+
+
+def usual_norm(size: int) -> float:
+    """E|z| under N(0, I) in so many dimensions: √2 Γ((D + 1)/2) / Γ(D/2), close to √D; no draw is near the centre.
+
+    >>> round(usual_norm(2), 4), round(usual_norm(100), 4)
+    (1.2533, 9.975)
+    """
+    return math.sqrt(2) * math.exp(math.lgamma((size + 1) / 2) - math.lgamma(size / 2)) if size else 0.0

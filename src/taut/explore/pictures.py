@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from taut.data import Reading, Split
     from taut.runs import Run
 
-__all__ = ["as_images", "pictures", "read_picture", "shown"]
+__all__ = ["as_images", "brightness", "pictures", "read_picture", "shown"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 SIDE = 4096  # pixels of a picture's file a side, at most
@@ -31,6 +31,18 @@ def shown(run: Run, split: Split) -> np.ndarray:
     """Examples (N, *raw shape) to look at; where binarisation is dynamic, the grey that it draws from, from 0 to 1."""
     x = split.x.float()
     return run.reading.restore(x / run.reading.grey if run.reading.binarize == "dynamic" else x)
+
+
+def brightness(run: Run, split: Split | None = None) -> tuple[float, float]:
+    """The raw values to be drawn black and white: those that x can take, or where there are no such, the middle 99% of
+    some examples, or without them what lies within 2.5 standard deviations of the mean of the training data."""
+    if run.reading.limits is not None:
+        return run.reading.limits
+    if split is not None:
+        low, high = np.percentile(shown(run, split.take(slice(1000))), [0.5, 99.5])
+    else:
+        low, high = ((run.vae.shift + side * run.vae.scale).mean() for side in (-2.5, 2.5))
+    return float(low), float(high)
 
 
 def pictures(reading: Reading, x: np.ndarray, limits: tuple[float, float]) -> np.ndarray:

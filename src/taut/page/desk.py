@@ -73,14 +73,12 @@ class Desk:
 
     @cached_property
     def limits(self) -> tuple[float, float]:
-        """The values that are drawn black and white: those that x can take, or else that 99% of the test data have."""
-        from taut.explore import shown
+        """The values that are drawn black and white: those that x can take, or else the range of most of the data."""
+        from taut.explore import brightness
 
-        run = self.run
-        if run.reading.limits is not None:
-            return run.reading.limits
-        low, high = np.percentile(shown(run, self.test().take(slice(1000))), [0.5, 99.5])
-        return float(low), float(high)
+        with contextlib.suppress(InputError):
+            return brightness(self.run, self.test())
+        return brightness(self.run)
 
     @cached_property
     def codes(self) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import os
 import socket
@@ -24,7 +25,7 @@ from taut.page.desk import Desk
 from taut.page.frames import pack
 from taut.page.guard import Guard
 
-__all__ = ["Office", "application", "bind", "require", "serve"]
+__all__ = ["Office", "application", "bind", "opened", "require", "serve"]
 
 STATIC = Path(__file__).parent / "static"
 MESSAGE = 8_000_000  # characters of a question, at most
@@ -47,6 +48,10 @@ class Office:
         self.catalogue, self._trust, self._root = catalogue, tuple(trust), root
         self._desks: OrderedDict[tuple[str, float], Desk] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, "models", _few_threads)
+
+    def warm(self) -> None:
+        """Begin to read what models need, so that the first of them need not wait for it."""
+        self._thread.submit(importlib.import_module, "taut.runs")
 
     def close(self) -> None:
         """Let go of the thread; what it is at is not waited for."""
@@ -286,6 +291,22 @@ def bind(host: str, port: int | None) -> socket.socket:
     raise InputError("--port", f"{where} ({failure.strerror})", "name another, or leave it out")
 
 
+def opened(office: Office, host: str = "127.0.0.1", port: int | None = None) -> tuple[Any, socket.socket, str]:
+    """A uvicorn server that is ready to run, the socket that it listens on, and the address with the token."""
+    app = application(office)
+    import uvicorn
+
+    listening = bind(host, port)
+    number = listening.getsockname()[1]
+    guard = Guard(app, host, number)
+    name = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    server = uvicorn.Server(uvicorn.Config(
+        guard, log_level="critical", lifespan="off", ws="websockets-sansio", ws_max_size=FRAME,
+        ws_per_message_deflate=False, timeout_graceful_shutdown=1, server_header=False,
+    ))  # fmt: skip
+    return server, listening, f"http://{name}:{number}/?token={guard.token}"
+
+
 def serve(
     office: Office,
     host: str = "127.0.0.1",
@@ -300,19 +321,10 @@ def serve(
         port: at which port; the first free one if left open.
         ready: called with the address, token included, once it can be opened.
     """
-    app = application(office)
-    import uvicorn
-
-    with bind(host, port) as listening:
-        number = listening.getsockname()[1]
-        guard = Guard(app, host, number)
-        name = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-        address = f"http://{name}:{number}/?token={guard.token}"
-        server = uvicorn.Server(uvicorn.Config(
-            guard, log_level="critical", lifespan="off", ws="websockets-sansio", ws_max_size=FRAME,
-            ws_per_message_deflate=False, timeout_graceful_shutdown=1, server_header=False,
-        ))  # fmt: skip
+    server, listening, address = opened(office, host, port)
+    with listening:
         ready(address)
+        office.warm()
         try:
             server.run(sockets=[listening])
         finally:

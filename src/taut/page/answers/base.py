@@ -68,7 +68,7 @@ def read(kind: Any, fields: Any) -> Question:
     declared = {item.name: item for item in dataclasses.fields(question)}
     for name in fields:
         if name not in declared:
-            raise InputError(f"{kind}.{_short(name)}", "is no field", f"known: {', '.join(declared) or 'none'}")
+            raise InputError(f"{kind}.{name[:40]}", "is no field", f"known: {', '.join(declared) or 'none'}")
     given = {}
     for name, item in declared.items():
         if name in fields:

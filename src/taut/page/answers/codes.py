@@ -44,7 +44,7 @@ class Model(Question):
     kind: ClassVar[str] = "model"
 
     def answer(self, desk: Desk) -> Reply:
-        from taut.explore import standard_prior
+        from taut.explore import standard_prior, usual_norm
 
         run, kl = desk.run, desk.run.summary.get("kl_per_dim")
         layers, arrays, start, first = [], {}, 0, 0
@@ -67,7 +67,7 @@ class Model(Question):
             {
                 "layers": layers, "latents": start, "real": run.real, "reach": run.reach, "averaged": run.averaged,
                 "decodings": run.decodings, "centre": run.centre, "kl": kl if known else None,
-                "active": run.summary.get("active_units"),
+                "active": run.summary.get("active_units"), "usual": usual_norm(start),
             },
             arrays,
         )  # fmt: skip
@@ -242,8 +242,7 @@ class Read(Question):
             content = base64.b64decode(self.file, validate=True)
         except (binascii.Error, ValueError):
             raise InputError("read.file", "is no base64", "drop a picture") from None
-        limits = desk.run.reading.limits or desk.limits
-        x = read_picture(content, desk.run.reading, limits)
+        x = read_picture(content, desk.run.reading, desk.limits)
         codes = desk.run.encode(x)
         return Reply({}, {"x": desk.pictures(x), "z": codes, "again": desk.pictures(desk.run.decode(codes))})
 

@@ -28,6 +28,7 @@ export class Scatter {
 
   close () {
     this.observer.disconnect()
+    removeEventListener('keydown', this.keyed)
     clearTimeout(this.resting)
     cancelAnimationFrame(this.asked)
   }
@@ -218,6 +219,16 @@ export class Scatter {
     const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9))
     const [x0, y0] = this.world(0, this.height)
     const [x1, y1] = this.world(this.width, 0)
+    // words keep a rim of paper, to be read upon the grid and among points
+    const write = (words, x, y) => {
+      g.save()
+      g.strokeStyle = colours.paper
+      g.lineWidth = 4
+      g.lineJoin = 'round'
+      g.strokeText(words, x, y)
+      g.restore()
+      g.fillText(words, x, y)
+    }
     g.textAlign = 'center'
     g.textBaseline = 'bottom'
     g.beginPath()
@@ -226,7 +237,7 @@ export class Scatter {
       if (x < 40 || x > this.width - 30) continue
       g.moveTo(x, this.height - 5)
       g.lineTo(x, this.height)
-      g.fillText(plain(v, digits), x, this.height - 7)
+      write(plain(v, digits), x, this.height - 7)
     }
     g.textAlign = 'left'
     g.textBaseline = 'middle'
@@ -235,15 +246,15 @@ export class Scatter {
       if (y < 30 || y > this.height - 26) continue
       g.moveTo(0, y)
       g.lineTo(5, y)
-      g.fillText(plain(v, digits), 8, y)
+      write(plain(v, digits), 8, y)
     }
     g.stroke()
     g.textAlign = 'right'
     g.textBaseline = 'bottom'
-    g.fillText(this.axes[0], this.width - 4, this.height - 22)
+    write(this.axes[0], this.width - 4, this.height - 22)
     g.textAlign = 'left'
     g.textBaseline = 'top'
-    g.fillText(this.axes[1], 8, 6)
+    write(this.axes[1], 8, 6)
   }
 
   composeFront () {
@@ -371,7 +382,9 @@ export class Scatter {
       event.preventDefault()
       this.zoomAt(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), ...this.whereOf(event))
     }, { passive: false })
-    front.addEventListener('keydown', event => {
+    // arrows move the point wherever the focus is, unless it is on something that they move
+    this.keyed = event => {
+      if (event.ctrlKey || event.metaKey || event.altKey || (event.target !== front && event.target !== document.body)) return
       const step = (event.shiftKey ? 2 : 14) / this.scale
       const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key]
       if (way) this.place([this.at[0] + way[0] * step, this.at[1] + way[1] * step])
@@ -380,7 +393,8 @@ export class Scatter {
       else if (event.key === '0') this.fitView()
       else return
       event.preventDefault()
-    })
+    }
+    addEventListener('keydown', this.keyed)
   }
 
   // The whole picture as one canvas, for saving.

@@ -185,7 +185,7 @@ export async function mount (root, ctx) {
   }
   if (run.x === 'image') bar.append(toggle('Decoded grid', state.get('grid', false), lay))
   bar.append(
-    h('span', { class: 'end bar' },
+    h('span', { class: 'end field' },
       button('−', () => scatter.zoomAt(0.8), { 'aria-label': 'farther' }), button('+', () => scatter.zoomAt(1.25), { 'aria-label': 'nearer' }),
       button('All', () => scatter.fitView()),
       button('Save PNG', () => ctx.save(scatter.picture(), `${run.name.replace(/\W+/g, '-')}-map.png`))))
@@ -203,7 +203,6 @@ export async function mount (root, ctx) {
   const at = state.get('at', '0,0').split(',').map(Number)
   scatter.place(at.length === 2 && at.every(Number.isFinite) ? at : [0, 0])
   if (state.get('grid', false)) lay(true)
-  scatter.front.focus({ preventScroll: true })
   ctx.onTheme(() => { scatter.render(); legends() })
   return () => {
     removeEventListener('resize', rooms)
