@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from taut.data import Batch
 from taut.distributions import DiagonalNormal, fold
@@ -30,7 +29,10 @@ from taut.model import VAE, Pick, Site, Step, centre, draw, follow
 from taut.runs import Run
 from taut.training import seeded
 
-__all__ = ["Examined", "Growth", "Noised", "Posterior", "examine", "exact_posterior", "growth", "noised", "steps_to"]
+__all__ = [
+    "Examined", "Growth", "Noised", "Posterior", "exact_posterior", "examine", "growth", "log_weights", "noised",
+    "posteriors_of", "steps_to",
+]  # fmt: skip
 
 GROUPS = 8  # at least so many estimates, to know the spread of one
 TOLERANCE = 1e-3  # nats, of quadrature
@@ -166,9 +168,9 @@ def examine(run: Run, example: int, draws: int = 8, samples: int = 1000, seed: i
         few = vae(batch, draws)
         trace = vae(batch, max(64, draws))
         proper, exact = trace.proper, trace.exactness == "exact"
-        posteriors = _posteriors(vae, batch)
-        weights = _log_weights(vae, batch, samples, vae.evidence(batch)) if proper and exact else None
-        naive = _log_weights(vae, batch, samples, [None] * len(vae.layers)) if exact else None
+        posteriors = posteriors_of(vae, batch)
+        weights = log_weights(vae, batch, samples) if proper and exact else None
+        naive = log_weights(vae, batch, samples, prior=True) if exact else None
     codes = np.concatenate([
         np.concatenate([p.mean for p in posteriors])[None],
         torch.cat([step.z.flatten(1) for step in few.steps], 1).cpu().numpy(),
@@ -248,20 +250,24 @@ def _batch(run: Run, example: int) -> Batch:
     return subject.batch(torch.tensor([example]))
 
 
-def _log_weights(vae: VAE, batch: Batch, samples: int, evidence: list[Tensor | None]) -> np.ndarray:
-    """log p(x, z) − log q(z|x), (K,), of draws of q; of the prior where there is no evidence."""
+@torch.no_grad()
+def log_weights(vae: VAE, batch: Batch, samples: int, prior: bool = False) -> np.ndarray:
+    """log p(x, z_k) − log q(z_k|x) of one example, (K,) nats, z_k ~ q(z|x); or log p(x|z_k), z_k ~ p(z)."""
+    evidence = [None] * len(vae.layers) if prior else vae.evidence(batch)
     found, size = [], samples_at_once(vae, 1)
     for k in [min(size, samples - done) for done in range(0, samples, size)]:
         told = [None if e is None else fold(e, k) for e in evidence]
         trace = vae.descend(vae.root(k), told, draw, k)
         weight = trace.log_likelihood(batch).double()
-        if told[0] is not None:
+        if not prior:
             weight = weight + (trace.log_prior() - trace.log_posterior()).double()
         found.append(weight[:, 0])
     return torch.cat(found).cpu().numpy()
 
 
-def _posteriors(vae: VAE, batch: Batch, draws: int = 400) -> list[Posterior]:
+@torch.no_grad()
+def posteriors_of(vae: VAE, batch: Batch, draws: int = 400) -> list[Posterior]:
+    """q of each layer beside its prior, for the one example of a batch; what has no moments in closed form is drawn."""
     found: list[Posterior] = []
 
     def pick(site: Site) -> Step:

@@ -19,8 +19,8 @@ MOST = 2**22  # bytes at a time
 def read_from(path: Path, offset: int) -> tuple[list[dict[str, Any]], int, bool]:
     """The rows of a journal that end after a place in it.
 
-    A run that goes on from a checkpoint cuts its journal back; then all of it is read anew. A line that is being written is left
-    for the next time.
+    A run that goes on from a checkpoint cuts its journal back; then all of it is read anew. A line that is being written
+    is left for the next time.
 
     Args:
         path: of the journal.
