@@ -77,8 +77,8 @@ export function tug (root, { points, x, run, start = 0, unit = 'nats', chosen = 
     h('span', { class: 'small' }, 'drawn from the prior'), sheets.samples.element)
   const facts = h('dl', { class: 'facts' })
   const left = h('div', { class: 'tug-map' }, canvas, words)
-  const right = h('div', { class: 'tug-right' }, h('label', { class: 'tug-slide' }, range, named), facts, chartRoot)
-  root.append(h('div', { class: 'tug' }, left, right, strip))
+  const right = h('div', { class: 'tug-right' }, h('label', { class: 'tug-slide' }, range, named), facts, chartRoot, strip)
+  root.append(h('div', { class: 'tug' }, left, right))
 
   const [rates, distortions] = [padded(extent(placed.map(p => p.rate)), 0.08), padded(extent(placed.map(p => p.distortion)), 0.1)]
   rates[0] = Math.min(0, ...placed.map(p => p.rate)) - rates[1] * 0.03
@@ -127,7 +127,7 @@ export function tug (root, { points, x, run, start = 0, unit = 'nats', chosen = 
     let seen
     try { seen = await points[i].look() } catch (error) { if (!stopped && i === now) words.textContent = String(error.message ?? error); return }
     if (stopped || i !== now) return
-    const size = Math.max(160, Math.min(left.clientWidth, 460))
+    const size = Math.max(160, Math.min(left.clientWidth, 500))
     drawPlane(canvas, seen, size, paints())
     canvas.classList.add('drawn')
     words.textContent = seen.plane

@@ -14,7 +14,6 @@ export function unavailable () { return null }
 
 const TRIES = 12
 const MOST = 10000
-const WINDOW = 1.1 // of the plane on either side of a posterior
 
 export async function mount (root, ctx) {
   const stops = []
@@ -283,10 +282,11 @@ async function bound (tools) {
     const example = data.examples[which]
     const { reach, points } = data
     const at = field(example, reach, points)
-    const middle = example.mean.map(v => Math.min(reach - WINDOW, Math.max(WINDOW - reach, v)))
-    const span = middle.map(v => [v - WINDOW, v + WINDOW])
+    const wide = Math.max(0.3, 7 * Math.max(...example.std)) // on either side of the posterior
+    const middle = example.mean.map(v => Math.min(reach - wide, Math.max(wide - reach, v)))
+    const span = middle.map(v => [v - wide, v + wide])
     plane(c, at, span)
-    const axes = span.map(([low]) => Array.from({ length: 61 }, (_, i) => low + 2 * WINDOW * i / 60))
+    const axes = span.map(([low]) => Array.from({ length: 61 }, (_, i) => low + 2 * wide * i / 60))
     const post = Float32Array.from({ length: 61 * 61 }, (_, k) => {
       const [x, y] = [axes[0][Math.floor(k / 61)], axes[1][k % 61]]
       return at(x, y) + logNormal(x) + logNormal(y)
@@ -297,7 +297,7 @@ async function bound (tools) {
     const clamp = (v, d) => Math.min(span[d][1], Math.max(span[d][0], v))
     c.handle('width', { x: clamp(q.mean[0] + q.std[0], 0), y: clamp(q.mean[1] + q.std[1], 1), radius: 5, label: 'width of q', step: [0.02, 0.02], move: (x, y) => { q = { ...q, std: [x - q.mean[0], y - q.mean[1]].map(v => Math.min(2.5, Math.max(0.04, Math.abs(v)))) }; redraw() } })
     c.handle('mean', { x: clamp(q.mean[0], 0), y: clamp(q.mean[1], 1), label: 'mean of q', step: [0.04, 0.04], move: (x, y) => { q = { ...q, mean: [clamp(x, 0), clamp(y, 1)] }; redraw() } })
-    c.add('text', { x: c.left + 8, y: c.top + 16, class: 'note' }, 'black: p(z|x)')
+    c.add('text', { x: c.left + 8, y: c.top + 16, class: 'note' }, 'p(z|x), exact')
     c.add('text', { x: c.left + 8, y: c.top + 33, class: 'note', fill: 'var(--accent)' }, 'q(z|x) at 1, 2 and 3 σ')
   })
   const bar = tools.chart(right, { height: square, label: 'log p(x) in its parts', margin: { top: 30, right: 112 } }, c => {
@@ -538,7 +538,7 @@ async function dying (tools) {
   const { section, ctx } = tools
   const data = await lesson('collapse')
   headed(section, 6, 'When codes die, and the cures',
-    'A decoder that predicts each pixel from those before it can do without z. Early in training a code is worth less than it costs, so it is dropped, and never picked up again: posterior collapse. Two cures, on the same digits with the same seed: let β rise slowly from 0, or let each latent carry a few nats free of charge. Drag through the training.')
+    'A decoder that predicts each pixel from those before it can do without z. Early in training most latents are worth less than they cost, so they are dropped, and never picked up again: posterior collapse. Two cures, on the same digits with the same seed: let β rise slowly from 0, or let each latent carry a few nats free of charge. Drag through the training.')
   section.append(formula(m.row(m.sub(m.id('β'), m.id('t')), m.op('↑'), m.num(1), m.gap, m.words('or'), m.gap, m.under(m.op('∑'), m.id('i')), m.row(m.up('max'), m.paren(m.id('λ'), m.op(','), m.KL(m.row(m.sub(m.id('q'), m.id('i'))), m.row(m.sub(m.id('p'), m.id('i'))))))),
     'Annealing weighs the rate by a β that grows; free bits charge nothing below λ nats a latent, so there is nothing to win by dying.'))
   const last = data.runs[0].history.length - 1
@@ -585,9 +585,11 @@ async function dying (tools) {
   const watch = new ResizeObserver(() => { for (const draw of draws) draw() })
   watch.observe(strips)
   tools.later(() => watch.disconnect())
+  const spread = Math.max(...data.runs.map(run => run.elbo)) - Math.min(...data.runs.map(run => run.elbo))
+  const close = spread < 2 * data.runs[0].elbo_stderr ? ` In the end their ELBOs differ by ${number(spread)} nats only: the bound alone does not tell whether a code is used.` : ''
   function tell () {
     const rows = data.runs.map(run => `${run.name} ${number(run.history[t].rate)}`)
-    words.textContent = `Step ${data.runs[0].history[t].step.toLocaleString('en-US')}: the code carries ${rows.join(', ')} nats. Light is much, dark is nothing (0 to ${number(most)} nats a latent).`
+    words.textContent = `Step ${data.runs[0].history[t].step.toLocaleString('en-US')}: the code carries ${rows.join(', ')} nats. Light is much, dark is nothing (0 to ${number(most)} nats a latent).${close}`
   }
   tell()
   const run = ctx.run

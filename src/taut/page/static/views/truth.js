@@ -12,6 +12,7 @@ export function unavailable (run) {
   return null
 }
 
+const NARROW = 640 // pixels, below which the bar stands upright
 const WORDS = {
   iw: 'importance weights of more draws', ais: 'annealing, nearer to log p(x) from below', bdmc: 'both sides, on examples that the model makes',
   exact: 'log p(x) itself by quadrature', gaps: 'where the bound loses: encoder or family'
@@ -56,7 +57,7 @@ export async function mount (root, ctx) {
   }
 
   function bar (where) {
-    chart(where, { height: w => w < 560 ? 190 : 170, label: 'the bounds of log p(x)', margin: w => ({ left: 20, right: w < 560 ? 20 : 90, top: 58, bottom: 44 }) }, c => {
+    chart(where, { height: w => w < NARROW ? 330 : 170, label: 'the bounds of log p(x)', margin: w => w < NARROW ? { left: 54, right: 150, top: 24, bottom: 12 } : { left: 20, right: 90, top: 58, bottom: 44 } }, c => {
       const exact = rungs.find(r => r.name === 'exact')
       const best = exact ?? rungs.reduce((a, b) => b.value > a.value ? b : a)
       const slack = Math.max(0, found.sandwich?.gap.value ?? 0)
@@ -64,6 +65,7 @@ export async function mount (root, ctx) {
       const low = rungs[0].value
       const high = Math.max(best.value + slack, ...ups)
       const room = Math.max(high - low, 0.6)
+      if (c.width < NARROW) return upright(c, best, slack, low, high, room)
       c.axes({ x: { domain: [low - room * 0.1, high + room * 0.16], label: 'nats an example' }, y: { domain: [0, 1], bare: true } })
       c.rect(c.x.invert(c.left), 0.12, low, 0.62, { colour: 'var(--quiet)', opacity: 0.4 })
       const sorted = [...rungs].sort((a, b) => a.value - b.value)
@@ -90,8 +92,17 @@ export async function mount (root, ctx) {
         }
       }
     }, `bounds-${run.id}`)
+    function upright (c, best, slack, low, high, room) {
+      c.axes({ x: { domain: [0, 1], bare: true }, y: { domain: [low - room * 0.1, high + room * 0.1], label: 'nats an example' } })
+      const sorted = [...rungs].sort((a, b) => a.value - b.value)
+      c.rect(0.1, c.y.invert(c.bottom), 0.8, low, { colour: 'var(--quiet)', opacity: 0.4 })
+      sorted.slice(1).forEach((r, i) => c.rect(0.1, sorted[i].value, 0.8, r.value, { colour: `var(--value-${Math.min(7, 3 + 2 * i)})`, opacity: 0.75 }))
+      if (slack && best.name !== 'exact') c.rect(0.1, best.value, 0.8, best.value + slack, { colour: 'var(--quiet)', opacity: 0.15 })
+      for (const r of sorted) c.line([[0.1, r.value], [1, r.value]], { width: r.name === 'exact' ? 2 : 1 })
+      c.ends(sorted.map(r => ({ y: r.value, text: `${r.name === 'exact' ? 'log p(x)' : r.name} ${number(r.value)}` })))
+    }
     const bits = summary.bits_per_dim
-    where.append(h('p', {}, `Each step to the right is a gap that the bound before it leaves. Lines below the bar: two standard errors of the gain over the ELBO. ${bits ? `The ELBO is ${plain(bits, 4)} bits/dim. ` : ''}${summary.iw?.why ? `There is no importance-weighted bound: ${summary.iw.why}.` : ''}`))
+    where.append(h('p', {}, `Each step is a gap that the bound before it leaves; a line below the bar is two standard errors of the gain over the ELBO. ${bits ? `The ELBO is ${plain(bits, 4)} bits/dim. ` : ''}${summary.iw?.why ? `There is no importance-weighted bound: ${summary.iw.why}.` : ''}`))
   }
 
   function rows (refused) {
@@ -137,7 +148,9 @@ export async function mount (root, ctx) {
       c.rect(0, 0.1, a, 0.9, { colour: 'var(--value-3)', opacity: 0.8 })
       c.rect(a, 0.1, a + b, 0.9, { colour: 'var(--value-6)', opacity: 0.8 })
       c.add('text', { x: c.left, y: c.top - 10, class: 'note' }, `encoder ${number(amortisation.value)} ± ${number(amortisation.stderr)}`)
-      c.add('text', { x: Math.max(c.x(a), c.left + 170), y: c.top - 10, class: 'note' }, `family of q ${number(approximation.value)} ± ${number(approximation.stderr)}`)
+      const second = `family ${number(approximation.value)} ± ${number(approximation.stderr)}`
+      const room = c.x(a) + 150 < c.right
+      c.add('text', { x: room ? Math.max(c.x(a), c.left + 140) : c.right, y: c.top - 10, class: 'note', 'text-anchor': room ? 'start' : 'end' }, second)
     }, 'gaps')
     where.append(h('p', {}, `Of ${n.toLocaleString('en-US')} examples: dark, what one encoder for all examples costs (amortisation); light, what the family costs even with the best q for each (approximation).`))
   }
