@@ -5,17 +5,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test check lint clean
+.PHONY: demo test check browser lint clean
 
 demo: $(READY)
 	@$(BIN)/taut train digits --out runs/demo --force
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto -m "not slow and not browser"
 
 # what is slow, or needs system packages
 check: $(READY) lint
 	$(BIN)/python -m pytest -m slow
+
+# the page in Chromium, which must be at /usr/bin/chromium
+browser: $(READY)
+	$(BIN)/python -m pytest -m browser tests/browser
 
 lint: $(READY)
 	$(BIN)/ruff check src tests

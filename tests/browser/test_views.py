@@ -1,0 +1,475 @@
+"""The page in a real browser: every view mounts, answers to hand and keyboard, and asks nothing of other machines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, sync_playwright
+from quick import quick_run
+
+from taut.page.catalogue import Catalogue, identity
+from taut.page.server import Office, opened
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
+SMALL = {"part": "MLP", "hidden": [32]}
+OWN = ("map", "latents", "between", "samples")
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("browser") / "runs"
+    quick_run(
+        root / "flat",
+        steps=60,
+        network=SMALL,
+        latents=2,
+        summary={"elbo": -200.0, "rate": 5.0, "kl_per_dim": [3.0, 0.001]},
+    )
+    quick_run(root / "layers", network=SMALL, layers=[{"part": "Plain", "latents": 3}, {"part": "Plain", "latents": 4}])
+    quick_run(root / "choices", network=SMALL, latents=4, posterior={"part": "Categorical", "categories": 3})
+    quick_run(root / "none", layers=[], likelihood={"part": "PixelCNN", "channels": 4, "kernels": [3, 3], "maps": 2})
+    rng = np.random.default_rng(0)
+    np.save(root / "waves.npy", np.cumsum(rng.normal(size=(60, 24)), axis=1))
+    quick_run(root / "signal", root / "waves.npy", network=SMALL, latents=2)
+    rows = "".join(f"{a:.3f},{b:.3f},{c:.3f}\n" for a, b, c in rng.normal(size=(60, 3)))
+    (root / "cells.csv").write_text("length,width,weight\n" + rows)
+    quick_run(root / "table", root / "cells.csv", network=SMALL, latents=2)
+    np.save(root / "colours.npy", rng.integers(0, 256, size=(40, 8, 8, 3), dtype=np.uint8))
+    quick_run(root / "colours", root / "colours.npy", network=SMALL, latents=2)
+    (root / "training").mkdir()
+    for file in ("config.yaml", "data.json"):
+        shutil.copy(root / "flat" / file, root / "training" / file)
+    return root
+
+
+def started(runs: Path) -> SimpleNamespace:
+    office = Office(Catalogue([runs]))
+    server, listening, address = opened(office)
+    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+
+    def stop() -> None:
+        server.should_exit = True
+        thread.join(10)
+        office.close()
+        listening.close()
+
+    return SimpleNamespace(address=address, base=address.split("?")[0], stop=stop, views=[])
+
+
+@pytest.fixture(scope="session")
+def site(runs):
+    it = started(runs)
+    yield it
+    it.stop()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with sync_playwright() as playwright:
+        # a browser that is missing is an error here, never a reason to skip
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser, site):
+    """A page that has been let in, and that must say nothing to the console and ask nothing of other machines."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    wrong: list[str] = []
+    context.on(
+        "request", lambda request: request.url.startswith((site.base, "blob:", "data:")) or wrong.append(request.url)
+    )
+    context.on("console", lambda message: message.type in ("error", "warning") and wrong.append(message.text))
+    context.on("weberror", lambda error: wrong.append(str(error.error)))
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    page.goto(site.address)
+    page.wait_for_selector("#views a")
+    page.wrong = wrong
+    yield page
+    context.close()
+    assert not wrong
+
+
+def visit(page: Page, runs: Path, name: str, view: str, query: str = "") -> None:
+    """Go to a view of a run and wait until it shows something."""
+    page.evaluate("hash => { location.hash = hash }", f"#/{identity(runs / name)}/{view}{query}")
+    page.wait_for_selector(f"main.view-{view} h1")
+    if view in OWN:
+        page.wait_for_selector(f"main.view-{view}[data-shown], main.view-{view} .failure")
+
+
+def shown(page: Page, selector: str = "main canvas") -> str:
+    """A digest of what a canvas holds."""
+    return hashlib.sha256(page.locator(selector).first.evaluate("c => c.toDataURL()").encode()).hexdigest()
+
+
+def changed(page: Page, selector: str, before: str) -> str:
+    """The digest of a canvas, once it is another."""
+    for _ in range(300):
+        if (now := shown(page, selector)) != before:
+            return now
+        page.wait_for_timeout(30)
+    raise AssertionError(f"{selector} did not change")
+
+
+LARGE = ".beside canvas"
+
+
+def test_nothing_is_shown_without_the_token(browser, site):
+    context = browser.new_context()
+    page = context.new_page()
+    assert page.goto(site.base).status == 403
+    context.close()
+
+
+def test_the_token_leaves_the_address(page, site):
+    assert "token" not in page.url
+
+
+@pytest.mark.parametrize("name", ["flat", "layers", "choices", "signal", "table", "colours"])
+def test_every_view_mounts_for_every_kind_of_data(page, runs, name):
+    views = page.evaluate("fetch('/api/runs').then(r => r.json()).then(r => r.views)")
+    for view in views:
+        visit(page, runs, name, view)
+        assert page.locator("main .failure").count() == 0 or view not in OWN, page.locator("main").inner_text()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
+    assert set(OWN) <= set(views)
+
+
+def test_what_cannot_be_shown_is_said(page, runs):
+    for view in ("map", "latents", "between"):
+        visit(page, runs, "none", view)
+        assert "no latents" in page.locator("main .failure").inner_text()
+    visit(page, runs, "none", "samples")
+    assert page.locator("main canvas").first.evaluate("c => c.width") > 20
+    for view in OWN:
+        visit(page, runs, "training", view)
+        assert "not finished" in page.locator("main .failure").inner_text()
+
+
+def test_dragging_on_the_map_decodes(page, runs):
+    visit(page, runs, "flat", "map")
+    page.wait_for_timeout(200)
+    before = shown(page, LARGE)
+    box = page.locator(".plot .front").bounding_box()
+    page.mouse.move(box["x"] + 80, box["y"] + 80)
+    page.mouse.down()
+    seen = {before}
+    for i in range(8):
+        page.mouse.move(box["x"] + 80 + 40 * i, box["y"] + 80 + 30 * i)
+        before = changed(page, LARGE, before)
+        seen.add(before)
+    page.mouse.up()
+    assert len(seen) > 5
+    page.wait_for_timeout(400)
+    assert "at=" in page.url
+    assert "from the prior's centre" in page.locator(".facts").inner_text()
+    # the address brings the same picture back
+    last = shown(page, LARGE)
+    page.reload()
+    page.wait_for_selector("main[data-shown]")
+    page.wait_for_timeout(200)
+    assert shown(page, LARGE) == last
+
+
+def test_arrows_move_the_point_and_shift_moves_it_finely(page, runs):
+    visit(page, runs, "flat", "map", "?at=0.000,0.000")
+
+    def place():
+        page.wait_for_timeout(300)
+        return np.array([float(v) for v in page.evaluate("document.querySelector('main').dataset.shown").split(",")])
+
+    start = place()
+    page.keyboard.press("ArrowRight")
+    coarse = place() - start
+    page.keyboard.press("Shift+ArrowRight")
+    fine = place() - start - coarse
+    page.keyboard.press("ArrowUp")
+    assert coarse[0] > 3 * fine[0] > 0 and coarse[1] == 0 and place()[1] > 0
+
+
+def test_the_map_zooms_pans_and_lays_a_grid(page, runs):
+    visit(page, runs, "flat", "map")
+    back = ".plot canvas:not(.front)"
+    now = shown(page, back)
+    box = page.locator(".plot .front").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.wheel(0, -400)
+    now = changed(page, back, now)
+    page.mouse.down(button="middle")
+    page.mouse.move(box["x"] + box["width"] / 2 + 60, box["y"] + box["height"] / 2)
+    page.mouse.up(button="middle")
+    now = changed(page, back, now)
+    page.keyboard.press("0")
+    now = changed(page, back, now)
+    page.get_by_role("button", name="Decoded grid").click()
+    now = changed(page, back, now)
+    page.locator(".legend button").first.click()
+    changed(page, back, now)
+    assert "grid=true" in page.url
+
+
+def test_pointing_at_an_example_shows_it(page, runs):
+    visit(page, runs, "flat", "map")
+    page.wait_for_timeout(300)
+    box = page.locator(".plot .front").bounding_box()
+    for step in range(1, 400):  # somewhere among the points
+        page.mouse.move(
+            box["x"] + box["width"] * (0.3 + 0.4 * (step * 0.37 % 1)),
+            box["y"] + box["height"] * (0.3 + 0.4 * (step * 0.61 % 1)),
+        )
+        if page.locator(".hover").is_visible():
+            break
+    page.wait_for_function("document.querySelector('.hover').innerText.includes('example')")
+
+
+def test_every_latent_can_be_moved_typed_kept_and_put_back(page, runs):
+    visit(page, runs, "flat", "latents")
+    assert [row.split()[0] for row in page.locator(".dim").all_inner_texts()] == ["z0", "z1"]
+    assert (
+        "dead" in page.locator(".dim").nth(1).get_attribute("class")
+        and "1 of 2 is dead" in page.locator("main").inner_text()
+    )
+    start = shown(page, LARGE)
+    slider = page.get_by_label("z0", exact=True)
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    moved = changed(page, LARGE, start)
+    assert slider.input_value() == "0.1"
+    page.keyboard.press("Shift+ArrowRight")
+    assert slider.input_value() == "0.11"
+    page.get_by_label("z0, typed").fill("2,5")
+    page.get_by_label("z0, typed").press("Enter")
+    assert slider.input_value() == "2.5"
+    moved = changed(page, LARGE, moved)
+    page.get_by_label("z0, typed").fill("nonsense")
+    page.get_by_label("z0, typed").press("Enter")
+    assert page.get_by_label("z0, typed").input_value() == "2.50"
+    page.get_by_label("keep z0 when others are drawn").click()
+    other = page.get_by_label("z1", exact=True).input_value()
+    page.get_by_role("button", name="Draw from the prior").click()
+    page.wait_for_function("was => document.querySelector('[aria-label=z1]').value !== was", arg=other)
+    assert slider.input_value() == "2.5"
+    page.get_by_label("keep z0 when others are drawn").click()
+    page.get_by_role("button", name="All to 0").click()
+    page.wait_for_function("document.querySelector('[aria-label=z0]').value === '0'")
+    page.get_by_label("test example").fill("7")
+    page.get_by_role("button", name="From test example").click()
+    page.wait_for_function("document.querySelector('[aria-label=z0]').value !== '0'")
+    page.wait_for_timeout(300)
+    assert "example=7" in page.url and "z=" in page.url
+
+
+def test_what_is_below_a_layer_is_drawn_anew(page, runs):
+    visit(page, runs, "layers", "latents")
+    before = shown(page, LARGE)
+    top = [page.get_by_label(f"z{i}", exact=True).input_value() for i in range(3)]
+    page.get_by_role("button", name="Draw what is below anew").click()
+    changed(page, LARGE, before)
+    assert [page.get_by_label(f"z{i}", exact=True).input_value() for i in range(3)] == top
+    page.get_by_label("layer", exact=True).select_option("1")
+    assert page.locator(".dim").count() == 4
+
+
+def test_a_choice_of_some_values_has_a_control_of_its_own(page, runs):
+    visit(page, runs, "choices", "latents")
+    slider = page.get_by_label("z0, which of 3 values")
+    before, value = shown(page, LARGE), int(slider.input_value())
+    slider.focus()
+    page.keyboard.press("ArrowLeft" if value else "ArrowRight")
+    changed(page, LARGE, before)
+    assert "of 3" in page.locator(".dim").first.inner_text()
+
+
+def test_the_way_between_two(page, runs, tmp_path):
+    visit(page, runs, "flat", "between", "?a=3&b=8")
+    large, strip = ".middle canvas", ".strip canvas"
+    now, way = shown(page, large), shown(page, strip)
+    page.get_by_label("along", exact=True).focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    now = changed(page, large, now)
+    page.get_by_label("test example of the second end").fill("40")
+    page.get_by_label("test example of the second end").press("Enter")
+    way = changed(page, strip, way)
+    page.get_by_label("path").select_option("spherical")
+    page.wait_for_timeout(300)
+    assert "b=40" in page.url and "path=spherical" in page.url and "a=3" in page.url
+    page.get_by_role("button", name="Draw").first.click()
+    pad = page.get_by_label("draw here").first.bounding_box()
+    way = shown(page, strip)
+    page.mouse.move(pad["x"] + 60, pad["y"] + 20)
+    page.mouse.down()
+    for i in range(12):
+        page.mouse.move(pad["x"] + 60 + 3 * i, pad["y"] + 20 + 10 * i)
+    page.mouse.up()
+    way = changed(page, strip, way)
+    from PIL import Image
+
+    Image.new("L", (40, 40), 200).save(tmp_path / "picture.png")
+    page.locator("input[type=file]").last.set_input_files(tmp_path / "picture.png")
+    changed(page, strip, way)
+    (tmp_path / "none.png").write_text("no picture")
+    page.locator("input[type=file]").last.set_input_files(tmp_path / "none.png")
+    page.wait_for_function("document.getElementById('note').textContent.includes('cannot be read')")
+
+
+def test_samples_are_those_of_their_seed(page, runs):
+    visit(page, runs, "layers", "samples")
+    page.wait_for_timeout(300)
+    first = shown(page)
+    page.get_by_role("button", name="Next seed").click()
+    second = changed(page, "main canvas", first)
+    page.get_by_label("seed", exact=True).fill("0")
+    page.get_by_label("seed", exact=True).press("Enter")
+    assert changed(page, "main canvas", second) == first
+    page.get_by_label("temperature", exact=True).focus()
+    for _ in range(8):
+        page.keyboard.press("ArrowLeft")
+    third = changed(page, "main canvas", first)
+    page.get_by_label("keep", exact=True).select_option("1")
+    changed(page, "main canvas", third)
+    page.get_by_role("button", name="One for each layer").click()
+    assert page.get_by_label("layer 2", exact=True).count() == 1
+    assert page.locator("main canvas").nth(1).evaluate("c => c.height") > 100  # layer by layer
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save PNG").click()
+    assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
+
+
+def test_keys_lead_everywhere(page, runs):
+    visit(page, runs, "flat", "map")
+    for key, view in (("2", "latents"), ("3", "between"), ("4", "samples"), ("1", "map")):
+        page.keyboard.press(key)
+        page.wait_for_selector(f"main.view-{view}[data-shown]")
+    name = page.evaluate("document.querySelector('#rail [aria-current] .name').textContent")
+    page.keyboard.press("]")
+    page.wait_for_function("was => document.querySelector('#rail [aria-current] .name').textContent !== was", arg=name)
+    page.keyboard.press("?")
+    assert page.get_by_role("dialog").is_visible()
+    page.keyboard.press("Escape")
+    assert not page.get_by_role("dialog").is_visible()
+
+
+@pytest.mark.parametrize("view", OWN)
+def test_the_tab_key_reaches_all_that_can_be_used(page, runs, view):
+    visit(page, runs, "flat", view)
+    page.wait_for_timeout(300)
+    count = page.evaluate(
+        """() => {
+          const all = [...document.querySelectorAll('a[href], button, input, select, [tabindex="0"]')]
+          const used = all.filter(e => e.checkVisibility() && !e.disabled && e.getAttribute('tabindex') !== '-1')
+          used.forEach((e, i) => { e.dataset.mine = i })
+          return used.length
+        }"""
+    )
+    page.evaluate("document.activeElement.blur()")
+    reached = set()
+    for _ in range(count + 4):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.dataset.mine"))
+    assert {str(i) for i in range(count)} <= reached
+    names = page.evaluate(
+        """() => [...document.querySelectorAll('button, input, select, canvas.front')].filter(e => e.checkVisibility())
+          .filter(e => !(e.getAttribute('aria-label') || e.textContent.trim() || e.closest('label'))).length"""
+    )
+    assert names == 0
+
+
+@pytest.mark.parametrize("width", [360, 1024, 2560])
+def test_views_fit_every_screen_in_light_and_dark(browser, site, runs, width):
+    for scheme in ("light", "dark"):
+        context = browser.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        page = context.new_page()
+        page.goto(site.address)
+        page.wait_for_selector("#views a")
+        for view in OWN:
+            visit(page, runs, "flat", view)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (view, width)
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (ground == "rgb(252, 252, 249)") == (scheme == "light")
+        assert page.evaluate("getComputedStyle(document.querySelector('button')).transitionDuration") == "0s"
+        context.close()
+
+
+def test_light_and_dark_can_be_chosen_and_are_remembered(page, runs):
+    visit(page, runs, "flat", "map")
+    before = shown(page, ".plot .front")
+    page.get_by_role("button", name="Dark").click()
+    changed(page, ".plot .front", before)
+    page.reload()
+    page.wait_for_selector("#views a")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_the_policy_lets_nothing_foreign_in(page):
+    blocked = page.evaluate(
+        """async () => {
+          const tried = []
+          const script = document.createElement('script')
+          script.textContent = 'window.foreign = true'
+          document.head.append(script)
+          tried.push(window.foreign === undefined)
+          try { (0, eval)('1'); tried.push(false) } catch { tried.push(true) }
+          try { await fetch('http://127.0.0.1:9/'); tried.push(false) } catch { tried.push(true) }
+          return tried
+        }"""
+    )
+    assert blocked == [True, True, True]
+    page.wait_for_timeout(200)
+    assert len(page.wrong) >= 3 and all("Content Security Policy" in text for text in page.wrong)
+    page.wrong.clear()
+
+
+def test_a_server_that_has_gone_is_said(browser, runs):
+    it = started(runs)
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(it.address)
+    page.wait_for_selector("main[data-shown]")
+    it.stop()
+    page.wait_for_function("document.getElementById('note').textContent.includes('server is gone')", timeout=30_000)
+    context.close()
+
+
+def test_questions_of_one_key_are_asked_one_at_a_time_and_the_newest_wins(page, runs):
+    visit(page, runs, "flat", "map")
+    counted = page.evaluate(
+        """async id => {
+          const { Socket } = await import('/static/parts/socket.js')
+          const socket = new Socket()
+          await socket.open
+          let sent = 0
+          const send = socket.ws.send.bind(socket.ws)
+          socket.ws.send = text => { sent++; send(text) }
+          const done = []
+          await new Promise(resolve => {
+            for (let i = 0; i < 50; i++) {
+              socket.ask(id, 'look', { at: [i / 50, 0] }, 'one').then(found => { done.push(i); if (i === 49) resolve() })
+            }
+          })
+          socket.ws.onclose = null
+          socket.ws.close()
+          return { sent, done }
+        }""",
+        identity(runs / "flat"),
+    )
+    assert json.dumps(counted) == json.dumps({"sent": 2, "done": [0, 49]})
