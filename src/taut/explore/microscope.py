@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.distributions import Distribution
 
 from taut.data import Batch
 from taut.distributions import DiagonalNormal, fold
@@ -25,7 +27,7 @@ from taut.evaluation.bounds import samples_at_once
 from taut.evaluation.evaluate import NOISY, POINT
 from taut.evaluation.exact import Grid, Integrator, modes, require_small
 from taut.evaluation.ledger import Ledger
-from taut.model import VAE, Pick, Site, Step, centre, draw, follow
+from taut.model import VAE, centre, draw, follow
 from taut.runs import Run
 from taut.training import seeded
 
@@ -62,7 +64,7 @@ class Posterior:
         mean, std: (D,) of q; ``std`` is nan where it has none.
         prior_mean, prior_std: (D,) likewise of p.
         kl: (G,) nats, for each dimension where q and p come apart, else one number for all.
-        measured: whether mean and std are those of draws, as the family has no closed form of them.
+        measured: whether mean and std of q are those of draws, as the family has no closed form of them.
     """
 
     mean: np.ndarray
@@ -268,29 +270,29 @@ def log_weights(vae: VAE, batch: Batch, samples: int, prior: bool = False) -> np
 @torch.no_grad()
 def posteriors_of(vae: VAE, batch: Batch, draws: int = 400) -> list[Posterior]:
     """q of each layer beside its prior, for the one example of a batch; what has no moments in closed form is drawn."""
-    found: list[Posterior] = []
-
-    def pick(site: Site) -> Step:
-        step = centre(site)
-        mean, std, closed = _moments(site.q, draws)
-        prior_mean, prior_std, _ = _moments(site.p, draws)
-        kl = step.kl.parts[0]
-        found.append(Posterior(mean, std, prior_mean, prior_std, kl.double().cpu().numpy(), not closed))
-        return step
-
-    walk: Pick = pick
-    vae(batch, pick=walk)
+    found = []
+    for i, step in enumerate(vae(batch, pick=centre).steps):
+        own, prior = _moments(step.q), _moments(step.p)
+        mean, std = own or _spread(vae(batch, draws).steps[i].z)
+        prior_mean, prior_std = prior or _spread(vae.generate(draws, draw).steps[i].z)
+        kl = step.kl.parts[0].double().cpu().numpy()
+        found.append(Posterior(mean, std, prior_mean, prior_std, kl, own is None))
     return found
 
 
-def _moments(density: torch.distributions.Distribution, draws: int) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Mean and standard deviation of the first row (D,), and whether they are known in closed form."""
+def _moments(density: Distribution) -> tuple[np.ndarray, np.ndarray] | None:
+    """Mean and standard deviation of the first row, (D,) each; None where they are not known in closed form."""
     try:
         mean, std = density.mean[0], density.stddev[0]
-        closed = bool(mean.isfinite().all())
     except (AttributeError, NotImplementedError):
-        closed = False
-    if not closed:
-        drawn = torch.stack([density.sample()[0] for _ in range(draws)])
-        mean, std = drawn.mean(0), drawn.std(0)
-    return mean.flatten().double().cpu().numpy(), std.flatten().double().cpu().numpy(), closed
+        return None
+    return (_host(mean), _host(std)) if mean.isfinite().all() else None
+
+
+def _spread(drawn: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The same of draws (N, *event)."""
+    return _host(drawn.mean(0)), _host(drawn.std(0))
+
+
+def _host(values: Tensor) -> np.ndarray:
+    return values.flatten().double().cpu().numpy()

@@ -12,30 +12,34 @@ export function drawPlane (canvas, { codes, labels, grid, reach }, size, colours
   canvas.style.width = canvas.style.height = `${size}px`
   const g = canvas.getContext('2d')
   g.clearRect(0, 0, canvas.width, canvas.height)
-  const at = v => (v + reach) / (2 * reach) * canvas.width
-  if (grid && isImage(grid)) {
-    const across = Math.round(Math.sqrt(grid.shape[0]))
+  const across = grid && isImage(grid) ? Math.round(Math.sqrt(grid.shape[0])) : 0
+  const every = across > 9 && across % 2 ? 2 : 1 // many small pictures are a texture, and no longer seen one by one
+  const shown = Math.ceil(across / every)
+  const edge = shown ? reach * shown / (shown - 1) : reach // so that each picture is centred on the place it was decoded at
+  const at = v => (v + edge) / (2 * edge) * canvas.width
+  if (shown) {
     const [, tall, wide] = grid.shape
     const spare = Object.assign(document.createElement('canvas'), { width: wide, height: tall })
-    const side = canvas.width / across
-    g.globalAlpha = codes ? 0.5 : 1
+    const side = canvas.width / shown
+    const inset = Math.round(side * 0.06)
+    g.globalAlpha = codes ? 0.55 : 1
     g.imageSmoothingEnabled = false
-    for (let i = 0; i < across; i++) {
-      for (let j = 0; j < across; j++) {
-        spare.getContext('2d').putImageData(pixels(grid, i * across + j), 0, 0)
-        const [x, y] = [Math.round(i * side), Math.round((across - 1 - j) * side)]
-        g.drawImage(spare, x, y, Math.round((i + 1) * side) - x, Math.round((across - j) * side) - y)
+    for (let i = 0; i < shown; i++) {
+      for (let j = 0; j < shown; j++) {
+        spare.getContext('2d').putImageData(pixels(grid, i * every * across + j * every), 0, 0)
+        const [x, y] = [Math.round(i * side), Math.round((shown - 1 - j) * side)]
+        g.drawImage(spare, x + inset, y + inset, Math.round((i + 1) * side) - x - 2 * inset, Math.round((shown - j) * side) - y - 2 * inset)
       }
     }
     g.globalAlpha = 1
   }
   if (circles) {
     g.lineWidth = d
-    g.strokeStyle = grid && isImage(grid) ? '#fff' : colours.quiet
+    g.strokeStyle = colours.ink
     g.setLineDash([4 * d, 4 * d])
     for (const r of [1, 2]) {
       g.beginPath()
-      g.arc(at(0), at(0), r / (2 * reach) * canvas.width, 0, 2 * Math.PI)
+      g.arc(at(0), at(0), r / (2 * edge) * canvas.width, 0, 2 * Math.PI)
       g.stroke()
     }
     g.setLineDash([])
@@ -127,13 +131,13 @@ export function tug (root, { points, x, run, start = 0, unit = 'nats', chosen = 
     let seen
     try { seen = await points[i].look() } catch (error) { if (!stopped && i === now) words.textContent = String(error.message ?? error); return }
     if (stopped || i !== now) return
-    const size = Math.max(160, Math.min(left.clientWidth, 500))
+    const size = Math.max(160, Math.min(left.clientWidth, 560))
     drawPlane(canvas, seen, size, paints())
     canvas.classList.add('drawn')
     words.textContent = seen.plane
     const room = Math.max(160, strip.clientWidth)
     const n = seen.rebuilt.shape[0]
-    const across = isImage(seen.rebuilt) ? n : 5
+    const across = isImage(seen.rebuilt) ? (room < 330 ? Math.ceil(n / 2) : n) : 5
     sheets.x.draw(seen.x ?? x, { columns: across, room, gap: 3, most: 1.6 })
     sheets.rebuilt.draw(seen.rebuilt, { columns: across, room, gap: 3, most: 1.6 })
     sheets.samples.draw(seen.samples, { columns: across, room, gap: 3, most: 1.6 })

@@ -300,7 +300,7 @@ async function bound (tools) {
     c.add('text', { x: c.left + 8, y: c.top + 16, class: 'note' }, 'p(z|x), exact')
     c.add('text', { x: c.left + 8, y: c.top + 33, class: 'note', fill: 'var(--accent)' }, 'q(z|x) at 1, 2 and 3 σ')
   })
-  const bar = tools.chart(right, { height: square, label: 'log p(x) in its parts', margin: { top: 30, right: 112 } }, c => {
+  const bar = tools.chart(right, { height: square, label: 'log p(x) in its parts', margin: { top: 30, right: 122 } }, c => {
     const example = data.examples[which]
     const { fit, rate, elbo } = boundOf(field(example, data.reach, data.points), q.mean, q.std)
     const gapped = Math.max(0, example.log_p - elbo)
