@@ -18,7 +18,7 @@ export function unavailable (run) {
 
 export async function mount (root, ctx) {
   const { run, state } = ctx
-  let example = Math.max(0, state.get('example', 0)); let seed = 0; let all = false; let layer = 0
+  let example = Math.max(0, Math.round(state.get('example', 0))); let seed = 0; let all = false; let layer = 0
   let seen = null; let exact = null; let turn = 0; let stopped = false
   const charts = []
 

@@ -62,7 +62,7 @@ export async function mount (root, ctx) {
 
 // What the loaded run says of one example, asked once; a sentence instead where it cannot.
 function ownNumbers (ctx) {
-  const example = Number(ctx.state.get('example', 0)) || 0
+  const example = Math.max(0, Math.round(ctx.state.get('example', 0)))
   const why = !ctx.run ? 'No run is loaded' : !ctx.run.finished ? `${ctx.run.name} is still training` : !(ctx.run.latents > 0) ? `${ctx.run.name} has no latents` : ''
   if (why) return { why, example, seen: Promise.resolve(null), noise: () => Promise.resolve(null) }
   return {
@@ -245,10 +245,10 @@ async function bound (tools) {
   })
   const fallback = { elbo: null }
   for (const [words, lines, key] of [['By Jensen’s inequality', JENSEN, 'jensen'], ['By the posterior', POSTERIOR, 'posterior']]) {
-    let shown = Number(ctx.state.get(key, 1)) || 1
+    let shown = Math.min(lines.length, Math.max(1, Math.round(ctx.state.get(key, 1))))
     const list = h('ol', { class: 'lines' })
-    const next = button('Next line', () => { shown = Math.min(lines.length, shown + 1); show() })
-    const back = button('Back', () => { shown = Math.max(1, shown - 1); show() }, { class: 'quiet' })
+    const next = button('Next line', () => { shown = Math.min(lines.length, shown + 1); show(); ctx.state.set(key, shown) })
+    const back = button('Back', () => { shown = Math.max(1, shown - 1); show(); ctx.state.set(key, shown) }, { class: 'quiet' })
     const column = h('div', {}, h('h3', {}, words), list, h('div', { class: 'bar' }, next, back))
     columns.append(column)
     lines.forEach(([markup, sentence, numbers]) => {
@@ -266,7 +266,6 @@ async function bound (tools) {
       [...list.children].forEach((item, i) => { item.hidden = i >= shown })
       next.disabled = shown >= lines.length
       back.disabled = shown <= 1
-      ctx.state.set(key, shown)
     }
     show()
   }
@@ -522,7 +521,7 @@ async function war (tools) {
   const where = h('div')
   section.append(where)
   const run = { x: 'image', reading: {} }
-  const start = Math.min(data.points.length - 1, Number(ctx.state.get('beta', data.points.findIndex(p => p.beta === 1))) || 0)
+  const start = Math.min(data.points.length - 1, Math.max(0, Math.round(ctx.state.get('beta', data.points.findIndex(p => p.beta === 1)))))
   const points = data.points.map(point => ({ ...point, look: async () => ({ codes: point.codes, labels: data.labels, reach: point.reach, grid: flat(point.grid), rebuilt: flat(point.rebuilt), samples: flat(point.samples), plane: `${data.labels.shape[0]} training digits by their class, over what the plane decodes to${point.beta ? '; dashed: the prior at one and two standard deviations' : '; an autoencoder’s map reaches as far as its codes do, and its draws from N(0, I) land where it never learnt'}` }) }))
   const made = tug(where, { points, x: bytes(data.x, data.levels), run, start, label: 'β, from the plain autoencoder to thirty', chosen: i => ctx.state.set('beta', i) })
   tools.later(() => made.stop())
@@ -538,7 +537,7 @@ async function dying (tools) {
   const { section, ctx } = tools
   const data = await lesson('collapse')
   headed(section, 6, 'When codes die, and the cures',
-    'A decoder that predicts each pixel from those before it can do without z. Early in training most latents are worth less than they cost, so they are dropped, and never picked up again: posterior collapse. Two cures, on the same digits with the same seed: let β rise slowly from 0, or let each latent carry a few nats free of charge. Drag through the training.')
+    'A decoder that predicts each pixel from those before it can do without z. Early in training most latents are worth less than they cost, so they are dropped, and never picked up again: posterior collapse. Two cures, on the same digits with the same seed: let β rise more slowly, or let each latent carry a quarter of a nat free of charge. Drag through the training.')
   section.append(formula(m.row(m.sub(m.id('β'), m.id('t')), m.op('↑'), m.num(1), m.gap, m.words('or'), m.gap, m.under(m.op('∑'), m.id('i')), m.row(m.up('max'), m.paren(m.id('λ'), m.op(','), m.KL(m.row(m.sub(m.id('q'), m.id('i'))), m.row(m.sub(m.id('p'), m.id('i'))))))),
     'Annealing weighs the rate by a β that grows; free bits charge nothing below λ nats a latent, so there is nothing to win by dying.'))
   const last = data.runs[0].history.length - 1

@@ -23,7 +23,7 @@ export async function mount (root, ctx) {
     h('p', {}, `${run.name} is no point of a sweep. One is made by `, h('code', { class: 'command' }, `taut sweep ${source} --objective.beta 0.1,0.3,1,3,10`), ', and this view then shows its models.'),
     h('p', { class: 'small' }, 'Below, as an example, a sweep that comes with taut: two latents, the 8×8 digits, 3,000 steps each. It is not your run.'), where)
   const points = data.points.map(point => ({ ...point, look: async () => ({ codes: point.codes, labels: data.labels, reach: point.reach, grid: flat(point.grid), rebuilt: flat(point.rebuilt), samples: flat(point.samples), plane: 'both latent dimensions; training digits by their class' }) }))
-  const start = Math.min(points.length - 1, Math.max(0, state.get('point', points.findIndex(p => p.beta === 1))))
+  const start = Math.min(points.length - 1, Math.max(0, Math.round(state.get('point', points.findIndex(p => p.beta === 1)))))
   const made = tug(where, { points, x: bytes(data.x, data.levels), run: { x: 'image', reading: {} }, start, label: 'β', chosen: i => state.set('point', i) })
   return ending(root, ctx, made)
 }
@@ -57,7 +57,7 @@ function swept (root, where, ctx, found) {
     }
   })
   const own = points.findIndex(point => point.run === run.id)
-  const start = Math.min(points.length - 1, Math.max(0, state.get('point', Math.max(0, own))))
+  const start = Math.min(points.length - 1, Math.max(0, Math.round(state.get('point', Math.max(0, own)))))
   const tail = h('p', { class: 'small' })
   root.append(h('p', {}, `${found.points.length} models of ${found.data}, swept over ${options.map(key => key === 'objective.beta' ? 'β, the weight of the rate' : key).join(' and ')}, in the folder ${found.name}.${found.finished ? '' : ' It is not finished: more points may come.'}`), where, tail)
   const made = tug(where, { points, x: null, run, start, label: options.join(' and '), frontier: found.frontier.map(i => place.get(i)), chosen: i => { state.set('point', i); tell(i) } })
