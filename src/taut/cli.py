@@ -47,7 +47,8 @@ Sets by name: digits and shapes; mnist, fashion-mnist and binarized-mnist under 
 
 
 COMMANDS = (
-    "train", "evaluate", "sample", "reconstruct", "encode", "impute", "score", "compress", "decompress", "interpolate", "traverse", "compare",
+    "train", "evaluate", "sample", "reconstruct", "encode", "impute", "score",
+    "compress", "decompress", "interpolate", "traverse", "compare",
     "diff", "sweep", "recipes",
 )  # fmt: skip
 

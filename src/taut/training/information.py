@@ -72,7 +72,9 @@ def information(vae: VAE, evidence: Sequence[Tensor], rate: float, pairs: int = 
     n = len(evidence[0])
     draws = max(1, min(n, pairs // n))
     own = torch.linspace(0, n - 1, draws, device=evidence[0].device).round().long()
-    steps, _ = vae.walk(vae.root(draws, None if condition is None else condition[own]), [e[own] for e in evidence], draw)
+    steps, _ = vae.walk(
+        vae.root(draws, None if condition is None else condition[own]), [e[own] for e in evidence], draw
+    )
     log_q = log_posteriors(vae, evidence, [step.z for step in steps], condition).double()
     log_own = sum(step.log_q for step in steps).double()
     log_q[torch.arange(draws), own] = log_own  # as it was drawn: where a flow is inverted, it is so only nearly
@@ -92,7 +94,9 @@ def information(vae: VAE, evidence: Sequence[Tensor], rate: float, pairs: int = 
 
 
 @torch.no_grad()
-def log_posteriors(vae: VAE, evidence: Sequence[Tensor], z: Sequence[Tensor], condition: Tensor | None = None) -> Tensor:
+def log_posteriors(
+    vae: VAE, evidence: Sequence[Tensor], z: Sequence[Tensor], condition: Tensor | None = None
+) -> Tensor:
     """log q(z_m|x_n) of M draws under the posteriors of N examples, (M, N) nats.
 
     Args:
