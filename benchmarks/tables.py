@@ -2,11 +2,11 @@
 
     TAUT_DATA=… python benchmarks/tables.py [--epochs 20] [--rows N] [--seed 0]
 
-*Of use*: a classifier of income (scikit-learn's HistGradientBoosting at its defaults) learns from a table that the model drew, as
-long as the training table, and is tested on the real test table, beside one that learns from the real training table; AUROC.
-Rows that equal a training row are counted. *Filled*: a tenth of the known cells of the test table are hidden at random; of numbers
-the root mean squared error in standard deviations, of categories the share of wrong ones, beside mean and mode, and beside
-scikit-learn's IterativeImputer on the numbers and one-hot categories. The model has seen no row of the test table.
+*Of use*: a classifier of income (scikit-learn's HistGradientBoosting at its defaults) learns from a table that the model
+drew, as long as the training table, and is tested on the real test table, beside one that learns from the real training table;
+AUROC. Rows that equal a training row are counted. *Filled*: a tenth of the known cells of the test table are hidden at random;
+of numbers the root mean squared error in standard deviations, of categories the share of wrong ones, beside mean and mode, and
+beside scikit-learn's IterativeImputer on the numbers and one-hot categories. The model has seen no row of the test table.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ HIDDEN = 0.1
 def adult(part: str) -> pl.DataFrame:
     """The training or the test table, as it is published."""
     text = gzip.decompress((Path(os.environ["TAUT_DATA"]) / "tabular" / f"adult.{part}.gz").read_bytes()).decode()
-    rows = [
-        [cell.strip().rstrip(".") for cell in line.split(",")] for line in text.splitlines() if line.count(",") == 14
-    ]
+    lines = [line for line in text.splitlines() if line.count(",") == 14 and line[:1].isdecimal()]  # no line of names
+    rows = [[cell.strip().rstrip(".") for cell in line.split(",")] for line in lines]
     frame = pl.DataFrame(rows, schema=NAMES, orient="row").with_columns(pl.all().replace("?", None))
     numbers = [name for name in NAMES if frame[name].drop_nulls().str.contains(r"^-?\d+$").all()]
     return frame.with_columns(pl.col(numbers).cast(pl.Int64))
