@@ -1,4 +1,4 @@
-"""Conditions: a label or covariates that prior, encoder and decoder are told, in every model, and exact densities given them."""
+"""Conditions: a label or covariates that prior, encoder and decoder are told, in every model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ SMALL = {"Vamp": {"components": 5}, "Mixture": {"components": 3}}
 @pytest.fixture(scope="module")
 def digits() -> taut.runs.Run:
     training = {"optimiser": {"part": "Adam", "lr": 3e-3}}
-    return taut.train("digits", epochs=40, data={"condition": ["labels"]}, model={"latents": 6}, training=training, seed=0)
+    return taut.train(
+        "digits", epochs=40, data={"condition": ["labels"]}, model={"latents": 6}, training=training, seed=0
+    )
 
 
 def line(call, *words: str) -> None:
@@ -47,7 +49,9 @@ def test_a_linear_model_is_exact_given_the_condition():
     """x = b + Wz + Vc + σε, z ~ N(Uc, I): log p(x|c) is a normal density, and every weight is it where q is the posterior."""
     d, k, c = 4, 2, 3
     statistics = Statistics(torch.zeros(d), torch.ones(d))
-    spec = Model(latents=k, prior=ConditionalNormal(hidden=4), likelihood=Gaussian("constant", scale=0.6), network=MLP(()))
+    spec = Model(
+        latents=k, prior=ConditionalNormal(hidden=4), likelihood=Gaussian("constant", scale=0.6), network=MLP(())
+    )
     torch.manual_seed(0)
     vae = spec.build((d,), Support("real"), statistics, conditioned=c).double().eval()
     body, prior = vae.decoder.body[0][0].weight, vae.layers[0].p.network

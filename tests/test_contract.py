@@ -39,7 +39,9 @@ SUPPORTS = (
     Support("integers", 256),
     Support("counts"),
     Support("unit"),
+    Support("positive"),
     Support("real"),
+    Support("real", whole=True),
 )
 
 

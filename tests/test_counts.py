@@ -50,7 +50,9 @@ def test_a_known_scale_is_added_to_the_log_mean(name):
     """log p(x|z, l) of every count likelihood is that of a mean l times as large."""
     statistics = Statistics(torch.full((3,), 4.0), torch.full((3,), 5.0))
     torch.manual_seed(0)
-    vae = Model(latents=2, likelihood=Likelihood.members[name](), network=MLP((4,))).build((3,), Support("counts"), statistics)
+    vae = Model(latents=2, likelihood=Likelihood.members[name](), network=MLP((4,))).build(
+        (3,), Support("counts"), statistics
+    )
     x, offset = torch.tensor([[0.0, 3.0, 9.0], [1.0, 2.0, 40.0]]), torch.tensor([[math.log(3.0)], [-1.0]])
     batch = Batch(x, offset=offset)
     trace = vae(batch, 2)
@@ -79,7 +81,9 @@ def test_sparse_files_are_read_as_their_dense_matrix(tmp_path: Path):
     assert open_data(Data(str(path), offset="none")).train.offset is None
     line(lambda: open_data(Data(str(sparse_file(tmp_path / "f.npz", x / 3)))), "no matrix of counts", "not whole")
     line(lambda: open_data(Data(str(sparse_file(tmp_path / "n.npz", x - 1)))), "below 0")
-    np.savez(tmp_path / "bad.npz", data=np.ones(4), indices=np.arange(3), indptr=np.array([0, 9]), shape=np.array([1, 3]))
+    np.savez(
+        tmp_path / "bad.npz", data=np.ones(4), indices=np.arange(3), indptr=np.array([0, 9]), shape=np.array([1, 3])
+    )
     line(lambda: open_data(Data(str(tmp_path / "bad.npz"))), "no sparse matrix")
 
 

@@ -409,9 +409,11 @@ NETWORKS = (
     Conv(channels=(4, 6), hidden=8),
     ResNet(channels=(4,), hidden=0),
 )
+KINDS = (BINARY, Support("integers", 5), Support("counts"), REAL, Support("positive"), Support("real", whole=True))
 FITS = {
-    name: next(s for s in (BINARY, Support("integers", 5), Support("counts"), REAL) if member().fits(s))
+    name: next(s for s in KINDS if member().fits(s))
     for name, member in sorted(Likelihood.members.items())
+    if not member().fits(Support("columns", columns=(REAL,)))  # tables have tests of their own
 }
 
 

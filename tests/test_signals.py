@@ -82,7 +82,9 @@ def test_doubling_of_a_signal_is_a_linear_map_of_neighbours():
 @pytest.mark.parametrize("name", sorted(Network.members))
 def test_every_network_takes_signals(name):
     data = open_array(waves(20, 32, 2), spec=Data("array", layout="signal"))
-    vae = Model(network=Network.members[name](), latents=2).build(data.reading.shape, data.reading.support, data.statistics())
+    vae = Model(network=Network.members[name](), latents=2).build(
+        data.reading.shape, data.reading.support, data.statistics()
+    )
     assert vae.generate(1, taut.model.pick_prior()).likelihood.mean.shape == (1, 2, 1, 32)
 
 

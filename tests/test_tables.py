@@ -340,5 +340,7 @@ def test_adult_as_it_is_published(data_root: Path, tmp_path: Path):
 
 
 def test_counts_of_overdispersed_columns_have_their_own_likelihood():
-    head = Columns().build((1,), Support("columns", columns=(Support("counts"),)), Statistics(torch.ones(1), torch.ones(1)))
+    head = Columns().build(
+        (1,), Support("columns", columns=(Support("counts"),)), Statistics(torch.ones(1), torch.ones(1))
+    )
     assert isinstance(head.heads[0].spec, NegativeBinomial)

@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from taut.config import merge, override, parse
 from taut.data import Dataset, open_array, open_data
 from taut.errors import InputError, Mishap

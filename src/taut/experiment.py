@@ -58,7 +58,9 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     """
     reading, training = data.reading, experiment.training
     training.require_device()
-    experiment = replace(experiment, model=experiment.model.resolved(reading.shape, reading.support, reading.conditioned))
+    experiment = replace(
+        experiment, model=experiment.model.resolved(reading.shape, reading.support, reading.conditioned)
+    )
     model = experiment.model
     if reading.library is not None and not model.likelihood.scales:
         raise InputError("data.offset", f"is each row's total, and {model.likelihood.name} knows no scale",

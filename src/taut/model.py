@@ -482,9 +482,7 @@ class Model:
                 raise InputError(f"model.{field}", "is given, and every layer of model.layers has its own",
                                  "leave it out, or change it in the layers")  # fmt: skip
 
-    def build(
-        self, shape: tuple[int, ...], support: Support, statistics: Statistics, conditioned: int = 0
-    ) -> VAE:
+    def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics, conditioned: int = 0) -> VAE:
         """The module; random initial weights come from torch's default generator."""
         spec = self.resolved(shape, support, conditioned)
         head = spec.likelihood.build(shape, support, statistics)
@@ -533,7 +531,7 @@ def default_network(shape: tuple[int, ...], maps: bool = False) -> Network:
     if maps:
         return Pyramid() if len(shape) == 3 and min(shape[1:]) >= 8 else Tower()
     if len(shape) == 3 and shape[1] == 1 and shape[2] >= 16:  # a signal: halved until 32 places or fewer are left
-        return Conv(tuple([32, *[64] * max(1, math.ceil(math.log2(shape[2] / 32)) - 1)]))
+        return Conv((32, *[64] * max(1, math.ceil(math.log2(shape[2] / 32)) - 1)))
     if len(shape) == 3 and min(shape[1:]) >= 16:
         return Conv()
     return MLP()

@@ -84,7 +84,9 @@ def write_codes(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     path = check_target(args.output, (*ARRAYS, ".h5ad"), args.force)
     annotated = path.suffix.lower() == ".h5ad"
     if annotated and not args.data.lower().endswith(".h5ad"):
-        raise InputError("-o", f"{path} is to hold the data too, and {args.data} is no .h5ad", f"end it in {', '.join(ARRAYS)}")
+        raise InputError(
+            "-o", f"{path} is to hold the data too, and {args.data} is no .h5ad", f"end it in {', '.join(ARRAYS)}"
+        )
     split = _told(read_like(run.reading, args.data, args.data_root), args)
     codes = run.encode(split, sample=args.draw, seed=args.seed)
     if annotated:

@@ -18,7 +18,9 @@ def arguments(parser: Parser) -> None:
     run_arguments(parser)
     parser.add_argument("data", metavar="DATA", help="a table, read as the run's was")
     parser.add_argument("--samples", type=int, default=100, metavar="K", help="draws of z for each row [100]")
-    parser.add_argument("--draw", action="store_true", help="fill with one draw instead of the mean: for multiple imputation")
+    parser.add_argument(
+        "--draw", action="store_true", help="fill with one draw instead of the mean: for multiple imputation"
+    )
     output(parser, ".csv or .parquet", required=True)
 
 

@@ -27,7 +27,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument("--keep", type=int, default=0, metavar="K",
                         help="draw the K top layers once, for all, and what is below anew [0]")  # fmt: skip
     parser.add_argument("--condition", metavar="VALUE",
-                        help="what the model is conditioned on: VALUE, or NAME=VALUE,NAME=VALUE, or data, as in training data")  # fmt: skip
+                        help="what the model is conditioned on: VALUE, or NAME=VALUE,…, or data, as the data are")  # fmt: skip
     parser.add_argument("--mean", action="store_true", help="write E[x|z] into files of numbers too")
     parser.add_argument("--draw", action="store_true", help="show draws of x in pictures too")
     output(parser, "a picture (.png) or numbers (.npy, .npz, .csv, .parquet); a picture in RUN otherwise")

@@ -34,9 +34,7 @@ DAMAGE = (
 SPLITS = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
 
 
-def array_source(
-    x: Any, labels: Any, spec: Data, factors: Any = None, like: Reading | None = None
-) -> Source:
+def array_source(x: Any, labels: Any, spec: Data, factors: Any = None, like: Reading | None = None) -> Source:
     """Arrays in memory: anything numpy understands, torch tensors too; and tables of polars or pandas."""
     if hasattr(x, "columns"):
         source = tables.frame_source(to_frame(x), spec, like)
@@ -57,7 +55,9 @@ def by_columns(parts: dict[str, np.ndarray], spec: Data) -> tuple[Field, ...] | 
         return None
     for part, x in parts.items():
         if x.ndim != 2 or x.dtype.kind not in "fiub":
-            raise InputError("data.support", f"is columns, and the data are {x.dtype} of shape {x.shape}", "give rows (N, D)")
+            raise InputError(
+                "data.support", f"is columns, and the data are {x.dtype} of shape {x.shape}", "give rows (N, D)"
+            )
         parts[part] = x.astype(np.float64)
     kinds = dict(item.rpartition("=")[::2] for item in spec.kinds)
     return fields_of_array(np.concatenate(list(parts.values())), kinds)

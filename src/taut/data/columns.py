@@ -28,7 +28,19 @@ from taut.errors import InputError
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Field", "as_column", "cells", "codes", "field_of", "fields_of", "fields_of_array", "fill", "frame_of", "table_names", "to_frame"]
+__all__ = [
+    "Field",
+    "as_column",
+    "cells",
+    "codes",
+    "field_of",
+    "fields_of",
+    "fields_of_array",
+    "fill",
+    "frame_of",
+    "table_names",
+    "to_frame",
+]
 
 ORDINAL = 20  # the largest of whole numbers that are each a level of their own
 NAMES = 1000  # categories of one column, at most
@@ -178,7 +190,9 @@ def _codes(column: pl.Series, field: Field, notes: list[str]) -> np.ndarray:
         numbers = column if column.dtype != pl.String else column.cast(pl.Float64, strict=False)
         if (odd := numbers.null_count() - column.null_count()) > 0:
             strange = column.filter(numbers.is_null() & column.is_not_null())[0]
-            problem = f"column {column.name!r} has {odd:,} cell{'s'[: odd != 1]} that are no numbers, such as {strange!r}"
+            problem = (
+                f"column {column.name!r} has {odd:,} cell{'s'[: odd != 1]} that are no numbers, such as {strange!r}"
+            )
             raise InputError("data", problem, "leave them empty, or correct them")
         if not (numbers.dtype.is_numeric() or numbers.dtype in (pl.Boolean, pl.Null)):
             problem = f"column {column.name!r} is of type {column.dtype}, and was numbers"
@@ -279,7 +293,9 @@ def _series(name: str, column: Any) -> pl.Series:
         examples = " and ".join(
             repr(next(v for v in cells if isinstance(v, int | float if kind is float else kind))) for kind in kinds
         )
-        raise InputError("data", f"column {name!r} mixes types, such as {examples}", "make them all numbers or all texts")
+        raise InputError(
+            "data", f"column {name!r} mixes types, such as {examples}", "make them all numbers or all texts"
+        )
     if kinds == {float} or kinds == {bool} or not kinds:
         return pl.Series(name, cells, strict=False)
     return pl.Series(name, [None if v is None else str(v) for v in cells], dtype=pl.String)
@@ -307,7 +323,7 @@ def fill(frame: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
         if column.name in other.columns:
             given = column.fill_nan(None) if column.dtype.is_float() else column
             guess = other[column.name]
-            kind = pl.Float64 if guess.dtype.is_float() and not given.dtype == pl.String else given.dtype
+            kind = pl.Float64 if guess.dtype.is_float() and given.dtype != pl.String else given.dtype
             kind = guess.dtype if given.dtype == pl.Null else kind
             column = given.cast(kind).fill_null(guess.cast(kind)).rename(column.name)
         columns.append(column)

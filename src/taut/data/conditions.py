@@ -49,7 +49,9 @@ class Condition:
             try:
                 found = values.astype(np.float64)
             except ValueError:
-                raise InputError("condition", f"{self.name} is a number, and {values[0]!r} is none", "give one") from None
+                raise InputError(
+                    "condition", f"{self.name} is a number, and {values[0]!r} is none", "give one"
+                ) from None
             if not np.isfinite(found).all():
                 raise InputError("condition", f"{self.name} is not known of every example", "give it for all")
             return torch.from_numpy((found - self.mean) / self.std).float()[:, None]

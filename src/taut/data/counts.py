@@ -36,7 +36,9 @@ def sparse_source(path: Path, arrays: dict[str, np.ndarray]) -> Source:
         raise InputError("data", f"{path} is a sparse matrix of the form {form}", "save it as csr")
     shape = tuple(int(size) for size in arrays["shape"])
     try:
-        matrix = {"csr": csr_matrix, "csc": csc_matrix}[form]((arrays["data"], arrays["indices"], arrays["indptr"]), shape)
+        matrix = {"csr": csr_matrix, "csc": csc_matrix}[form](
+            (arrays["data"], arrays["indices"], arrays["indptr"]), shape
+        )
         matrix.check_format()
     except (ValueError, IndexError, TypeError) as error:
         raise InputError("data", f"{path} is no sparse matrix ({str(error)[:120]})", "save it again") from None
@@ -46,7 +48,7 @@ def sparse_source(path: Path, arrays: dict[str, np.ndarray]) -> Source:
 
 
 def h5ad_source(path: Path, spec: Data, needed: bool = True) -> Source:
-    """The counts of an annotated matrix: X, or the layer that ``data.array`` names; labels and conditions are columns of obs."""
+    """The counts of an annotated matrix: X, or the layer that ``data.array`` names; labels, conditions are columns of obs."""
     table = _read(path)
     if spec.array is not None and spec.array not in table.layers:
         raise InputError("data.array", f"{path} has no layer {spec.array!r}", nearest(spec.array, list(table.layers)))
@@ -58,7 +60,9 @@ def h5ad_source(path: Path, spec: Data, needed: bool = True) -> Source:
     if spec.array is None and not _whole(x) and "counts" in table.layers:
         x = dense(table.layers["counts"], str(path))
         notes.append("X is not of whole numbers: the layer 'counts' is read")
-    source = Source(path.stem, "h5ad", {"all": x}, columns=_unique(tuple(map(str, table.var_names))), notes=notes, counts=True)
+    source = Source(
+        path.stem, "h5ad", {"all": x}, columns=_unique(tuple(map(str, table.var_names))), notes=notes, counts=True
+    )
     wanted = [(name, "data.condition") for name in spec.condition if name != "labels"]
     for name, field in [*wanted, *([(spec.labels, "data.labels")] if spec.labels else [])]:
         if name not in table.obs.columns:
@@ -89,7 +93,9 @@ def dense(matrix: Any, where: str) -> np.ndarray:
         raise InputError("data", f"{where} is a matrix of shape {tuple(matrix.shape)}", "give rows (N, D)")
     if matrix.shape[0] * matrix.shape[1] > MOST:
         size = " × ".join(f"{n:,}" for n in matrix.shape)
-        raise InputError("data", f"{where} has {size} numbers, too many for memory", "choose the columns that vary most")
+        raise InputError(
+            "data", f"{where} has {size} numbers, too many for memory", "choose the columns that vary most"
+        )
     x = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
     if x.dtype.kind == "f" and _whole(x) and x.max() < 2**31:
         return x.astype(np.int32)

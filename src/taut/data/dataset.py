@@ -118,7 +118,9 @@ class Dataset:
             c, h, w = r.shape
             thing = f"images {times((h, w, c) if c > 1 else (h, w))}"
         elif r.layout == "signal":
-            thing = f"signals of {r.raw_shape[-1]:,}" + (f" in {r.raw_shape[0]} channels" if len(r.raw_shape) > 1 else "")
+            thing = f"signals of {r.raw_shape[-1]:,}" + (
+                f" in {r.raw_shape[0]} channels" if len(r.raw_shape) > 1 else ""
+            )
         elif r.columns:
             thing = f"rows of {r.raw_shape[0]:,} column{'s'[: r.raw_shape[0] != 1]}"
         else:
@@ -159,12 +161,16 @@ class Dataset:
             notes.append(
                 "whole numbers stored as floats are taken as whole numbers (say data.support real for a density)"
             )
-        missing = 0 if reading.fields is None else sum(int(s.x.isnan().sum()) for s in (self.train, self.valid, self.test))
+        missing = (
+            0 if reading.fields is None else sum(int(s.x.isnan().sum()) for s in (self.train, self.valid, self.test))
+        )
         if missing:
             cells = sum(self.record["counts"].values()) * reading.shape[0]
             notes.append(f"{missing:,} of {cells:,} cells are missing: they are left out of the likelihood")
         if reading.library is not None:
-            notes.append(f"each row's total is a known scale ({np.exp(reading.library):,.0f} in the middle): log p(x) is given it")
+            notes.append(
+                f"each row's total is a known scale ({np.exp(reading.library):,.0f} in the middle): log p(x) is given it"
+            )
         columns = self.reading.columns
         if empty := [columns[i] if columns else str(i) for i, value in reading.dropped if value != value]:
             notes.append(f"left out, without a known cell or by its kind: {', '.join(empty)}")
@@ -250,13 +256,20 @@ def read_like(reading: Reading, source: Any, root: str | None = None) -> Split:
     >>> other.x.shape, other.x.dtype
     (torch.Size([2, 1, 8, 8]), torch.uint8)
     """
-    options = {key: reading.options.get(key) for key in ("array", "labels", "factors", "condition", "shape", "packed", "seed")}
+    options = {
+        key: reading.options.get(key) for key in ("array", "labels", "factors", "condition", "shape", "packed", "seed")
+    }
     if isinstance(source, str | Path):
         asked = Data(str(source), condition=tuple(options["condition"] or ()))
         kept = {key: value for key, value in options.items() if value and key not in _needless(asked)}
         found = _find(Data(str(source), root=root, **kept), reading)
     else:
-        found = arrays.array_source(source, None, Data("array", labels=options["labels"], condition=tuple(options["condition"] or ())), like=reading)
+        found = arrays.array_source(
+            source,
+            None,
+            Data("array", labels=options["labels"], condition=tuple(options["condition"] or ())),
+            like=reading,
+        )
     if reading.conditions and found.labels and "labels" in reading.options["condition"]:
         _condition(found, Data("array", condition=("labels",)))
     part = "test" if "test" in found.parts else "all" if "all" in found.parts else "train"
@@ -350,7 +363,9 @@ def _dataset(source: Source, spec: Data) -> Dataset:
     reading = replace(reading, conditions=conditions.conditions_of(source))
     if spec.offset == "library" or (spec.offset == "auto" and source.counts and reading.support.kind == "counts"):
         if reading.support.kind != "counts":
-            raise InputError("data.offset", f"is library, and the data are {reading.support}", "say data.support counts")
+            raise InputError(
+                "data.offset", f"is library, and the data are {reading.support}", "say data.support counts"
+            )
         logs = np.concatenate([log_totals(part) for part in arrays_of])
         reading = replace(reading, library=float(logs.mean()))
     given = {part: conditions.numbers_of(reading.conditions, found) for part, found in source.given.items()}
@@ -388,7 +403,9 @@ def _support(source: Source, spec: Data) -> str:
             problem = f"{source.name} is no matrix of counts: {int((~whole).sum()):,} values are not whole, as {x[~whole][0]:g}"
             raise InputError("data", problem, "name the layer of raw counts by data.array, or say data.support real")
         if x.min() < 0:
-            raise InputError("data", f"{source.name} is no matrix of counts: {x.min():g} is below 0", "say data.support real")
+            raise InputError(
+                "data", f"{source.name} is no matrix of counts: {x.min():g} is below 0", "say data.support real"
+            )
     return "counts"
 
 
@@ -398,7 +415,9 @@ def _condition(source: Source, spec: Data) -> None:
     for name in lacking:
         if name != "labels" or not source.labels:
             what = "labels" if name == "labels" else f"{name!r}"
-            raise InputError("data.condition", f"{source.name} has no {what} to be conditioned on", "name what there is")
+            raise InputError(
+                "data.condition", f"{source.name} has no {what} to be conditioned on", "name what there is"
+            )
         for part in source.parts:
             source.given.setdefault(part, {})["labels"] = np.array(known._texts(source.labels[part], source.names))
 

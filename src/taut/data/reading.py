@@ -28,8 +28,9 @@ class Reading:
     Args:
         name: what the data are called: ``mnist``, or a file's stem.
         layout: what an example is, and so what picture to draw of it.
-        shape: one example as the model sees it: (C, H, W), of signals (C, 1, length), or (D,) after constant columns are dropped.
-        raw_shape: one example as the user stores it: (H, W), (H, W, C), (C, H, W) (D,), (length,) or (C, length).
+        shape: one example as the model sees it: (C, H, W), of signals (C, 1, length), or (D,) without what is
+            dropped.
+        raw_shape: one example as the user stores it: (H, W), (H, W, C), (C, H, W), (D,), (length,) or (C, length).
         raw_dtype: numpy's name for the stored type.
         support: the values of the model's x, after binarisation.
         binarize: ``none``, ``threshold``, ``static`` or ``dynamic``.
@@ -109,7 +110,11 @@ class Reading:
         reading = cls(
             name=name,
             layout="signal" if signal else "image" if image else "vector",
-            shape=one_high(raw_shape) if signal else channels_first(raw_shape) if image else (raw_shape[0] - len(dropped),),
+            shape=one_high(raw_shape)
+            if signal
+            else channels_first(raw_shape)
+            if image
+            else (raw_shape[0] - len(dropped),),
             raw_shape=raw_shape,
             raw_dtype=np.result_type(*parts).name,
             support=values,
@@ -342,7 +347,9 @@ def signal_shape(found: tuple[int, ...], wanted: tuple[int, ...] | None, field: 
     """The raw shape of a signal, (length,) or (channels, length)."""
     shape = wanted if wanted is not None and math.prod(wanted) == math.prod(found) else found
     if len(shape) > 2 or shape[-1] < 4:
-        raise InputError("data.layout", f"is signal, and an example is {times(found)}", "give (length) or (channels, length)")
+        raise InputError(
+            "data.layout", f"is signal, and an example is {times(found)}", "give (length) or (channels, length)"
+        )
     return shape
 
 

@@ -83,7 +83,7 @@ give data of this support, or name another with data.support
 
     @property
     def numbers(self) -> int:
-        """How many numbers a row of columns is, a category counted as one for each of its names; 0 where there are no columns."""
+        """How many numbers a row of columns is, a category counted as one for each name; 0 without columns."""
         return sum(column.levels if column.kind == "categories" else 1 for column in self.columns)
 
     @property
@@ -121,9 +121,7 @@ def chunks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         yield start, x[start : start + step]
 
 
-def check_finite(
-    x: np.ndarray, field: str, columns: tuple[str, ...] | None = None, missing: bool = False
-) -> None:
+def check_finite(x: np.ndarray, field: str, columns: tuple[str, ...] | None = None, missing: bool = False) -> None:
     """Refuses x (N, ...) if a value is NaN or infinite, or is so once it is a float32: how many, and where first; NaN may be
     where cells may be ``missing``."""
     if x.dtype.kind != "f":
@@ -141,7 +139,11 @@ def check_finite(
             first = f"{part[index]:g} at {place} (counted from 0)"
     if first:
         some = "1 value is" if count == 1 else f"{count:,} values are"
-        raise InputError(field, f"{some} {'' if missing else 'NaN, '}infinite or beyond float32, the first {first}", "remove or fill them")
+        raise InputError(
+            field,
+            f"{some} {'' if missing else 'NaN, '}infinite or beyond float32, the first {first}",
+            "remove or fill them",
+        )
 
 
 def infer_support(parts: list[np.ndarray], choice: str, image: bool, field: str) -> Support:

@@ -46,13 +46,17 @@ class Columnwise(Distribution):
     def elements(self, value: Tensor, mask: Tensor | None = None) -> Tensor:
         """log p(x_d|z) of each column, (N, D) nats, zero where it is not observed; arguments as for :meth:`log_prob`."""
         return self._gather(
-            [density.elements(value[:, index], None if mask is None else mask[:, index]) for density, index in self.groups]
+            [
+                density.elements(value[:, index], None if mask is None else mask[:, index])
+                for density, index in self.groups
+            ]
         )
 
     def log_prob(self, value: Tensor, mask: Tensor | None = None) -> Tensor:
         """log p(x|z) of the observed elements, (N,) nats: arguments as for :meth:`Factorised.log_prob`."""
         parts = [
-            density.log_prob(value[:, index], None if mask is None else mask[:, index]) for density, index in self.groups
+            density.log_prob(value[:, index], None if mask is None else mask[:, index])
+            for density, index in self.groups
         ]
         return torch.stack(parts).sum(0)
 

@@ -3,8 +3,8 @@
 from taut.evaluation.annealing import Annealing
 from taut.evaluation.baselines import baselines
 from taut.evaluation.bounds import Bounds, bounds
-from taut.evaluation.draws import judge
 from taut.evaluation.cells import Scores, impute, score
+from taut.evaluation.draws import judge
 from taut.evaluation.evaluate import evaluate
 from taut.evaluation.evidence import annealed, annealed_bounds, bracketed, integrated
 from taut.evaluation.gaps import gaps
@@ -29,9 +29,9 @@ __all__ = [
     "bracketed",
     "evaluate",
     "gaps",
+    "impute",
     "in_words",
     "integrated",
-    "impute",
     "judge",
     "nearest",
     "quality",

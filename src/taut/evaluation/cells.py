@@ -96,7 +96,9 @@ def impute(vae: VAE, feed: Feed, samples: int, seed: int, draw: bool) -> tuple[T
             trace = vae(batch, samples)
             weights = _weights(trace, batch)
             chosen = torch.multinomial(weights.T, samples, replacement=True).T  # (K, B)
-            draws = trace.unfold(trace.likelihood.sample()).gather(0, chosen.unsqueeze(-1).expand(-1, -1, batch.x.shape[1]))
+            draws = trace.unfold(trace.likelihood.sample()).gather(
+                0, chosen.unsqueeze(-1).expand(-1, -1, batch.x.shape[1])
+            )
             means = (weights.unsqueeze(-1) * trace.unfold(central(trace.likelihood))).sum(0)
             named = torch.tensor([c.kind in ("categories", "binary") for c in feed.reading.support.columns])
             mode, doubt = _modes(draws)

@@ -145,7 +145,9 @@ class Integrator:
                 part.view(n, *layer.event)
                 for part, layer in zip(places.split(self.sizes, 1), self.vae.layers, strict=True)
             ]
-            trace = self.vae.descend(self.vae.root(n, batch.condition), [fold(e, n) for e in evidence], follow(values), n)
+            trace = self.vae.descend(
+                self.vae.root(n, batch.condition), [fold(e, n) for e in evidence], follow(values), n
+            )
             log_prior = trace.log_prior().flatten()
             log_joint = trace.log_likelihood(batch).flatten() + log_prior
             found.append((log_joint - log_p, trace.log_posterior().flatten(), log_prior))

@@ -69,8 +69,10 @@ class Subject:
         return {
             "data": self.reading.name,
             "split": self.name,
-            "examples": digest_of({"x": self.split.x} | {name: part for name in ("condition", "offset")
-                                                 if (part := getattr(self.split, name)) is not None}),  # fmt: skip
+            "examples": digest_of(
+                {"x": self.split.x}
+                | {name: part for name in ("condition", "offset") if (part := getattr(self.split, name)) is not None}
+            ),
             "support": str(self.reading.support),
             "binarisation": self.reading.binarize,
             "density": self.vae.decoder.head.spec.density(self.reading.support),

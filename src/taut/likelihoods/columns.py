@@ -189,7 +189,8 @@ class _Columns(nn.Module):
             groups.setdefault((spec.part(column), column), []).append(i)
         self.index = list(groups.values())
         self.heads = nn.ModuleList(
-            part.build((len(index),), column, _started(statistics.of(index))) for (part, column), index in groups.items()
+            part.build((len(index),), column, _started(statistics.of(index)))
+            for (part, column), index in groups.items()
         )
         for head, (_, column), index in zip(self.heads, groups, self.index, strict=True):
             if column.kind == "categories" and statistics.shares is not None:

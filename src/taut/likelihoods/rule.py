@@ -17,7 +17,8 @@ def default_likelihood(support: Support) -> Likelihood:
     """The likelihood that a support asks for when the user names none.
 
     {0, 1}: Bernoulli. Few levels: binomial (categorical is the freer choice). Many levels, as in pictures: discretised
-    logistic. Counts: negative binomial. Above 0: log-normal. Columns: each its own. [0, 1]: continuous Bernoulli. Any other numbers: Gaussian with learned
+    logistic. Counts: negative binomial. Above 0: log-normal. Columns: each its own.
+    [0, 1]: continuous Bernoulli. Any other numbers: Gaussian with learned
     variance, standardised.
     """
     if support.kind == "binary":

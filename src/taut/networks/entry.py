@@ -40,9 +40,7 @@ class Standardised(nn.Module):
         super().__init__()
         self.shape = (shape[0] + condition, *shape[1:])
 
-    def forward(
-        self, x: Tensor, mask: Tensor | None, condition: Tensor | None, shift: Tensor, scale: Tensor
-    ) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, condition: Tensor | None, shift: Tensor, scale: Tensor) -> Tensor:
         x = (x - shift) / scale
         if mask is not None:
             x = torch.where(mask, x, 0.0)  # what is not observed tells nothing: the mean stands in for it
@@ -52,9 +50,7 @@ class Standardised(nn.Module):
 class Counted(Standardised):
     """The same of counts: log(1 + x) − log(1 + mean), as they range over orders of magnitude."""
 
-    def forward(
-        self, x: Tensor, mask: Tensor | None, condition: Tensor | None, shift: Tensor, scale: Tensor
-    ) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, condition: Tensor | None, shift: Tensor, scale: Tensor) -> Tensor:
         return super().forward(x.log1p(), mask, condition, shift.log1p(), torch.ones_like(scale))
 
 
@@ -71,14 +67,16 @@ class Columns(nn.Module):
         self.numbers = [i for i, kind in enumerate(kinds) if kind != "categories"]
         self.levels = {i: support.columns[i].levels for i, kind in enumerate(kinds) if kind == "categories"}
         logs = torch.zeros(2, len(kinds)) if statistics.logs is None else statistics.logs
-        self.register_buffer("log", torch.tensor([kind == "positive" for kind in kinds])[self.numbers], persistent=False)
-        self.register_buffer("count", torch.tensor([kind == "counts" for kind in kinds])[self.numbers], persistent=False)
+        self.register_buffer(
+            "log", torch.tensor([kind == "positive" for kind in kinds])[self.numbers], persistent=False
+        )
+        self.register_buffer(
+            "count", torch.tensor([kind == "counts" for kind in kinds])[self.numbers], persistent=False
+        )
         self.register_buffer("logs", logs[:, self.numbers].clone())
         self.shape = (len(self.numbers) + sum(self.levels.values()) + len(kinds) + condition,)
 
-    def forward(
-        self, x: Tensor, mask: Tensor | None, condition: Tensor | None, shift: Tensor, scale: Tensor
-    ) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, condition: Tensor | None, shift: Tensor, scale: Tensor) -> Tensor:
         mask = torch.ones_like(x) if mask is None else mask.to(x.dtype)
         found, shift, scale = x[:, self.numbers], shift[self.numbers], scale[self.numbers]
         log = (found.clamp_min(torch.finfo(x.dtype).tiny).log() - self.logs[0]) / self.logs[1]

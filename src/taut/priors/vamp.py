@@ -52,7 +52,7 @@ class Vamp(Prior):
 
     def build(self, event: tuple[int, ...], state: int) -> nn.Module:
         if state:
-            raise InputError("model.prior", "is Vamp where something stands above it, layers or a condition, on which posteriors depend",
+            raise InputError("model.prior", "is Vamp where posteriors depend on what stands above it, layers or a condition",
                              "choose ConditionalNormal there, and keep Vamp for the top layer")  # fmt: skip
         return _Vamp(self.components)
 

@@ -180,7 +180,9 @@ def _samples(book: _Book, metrics: Sequence[dict]) -> None:
         picture = figures.samples(canvas.draw(drawn), None, None, "vector", data=training[:CODES], names=book.names)
         caption = "Each column of the training data, and of draws: z from the prior p(z), then x from p(x|z)."
         return book.add("samples", picture, "New data from the prior", caption)
-    drawn = run.sample(3 * canvas.across(120) if canvas.image else 9, seed=0, means=bool(book.latents), condition=run.usual)
+    drawn = run.sample(
+        3 * canvas.across(120) if canvas.image else 9, seed=0, means=bool(book.latents), condition=run.usual
+    )
     where, distances = nearest(book.space.points(drawn), book.space.points(training))
     picture = figures.samples(
         canvas.draw(drawn), canvas.draw(training[where.numpy()]), distances.numpy(), **canvas.style, names=book.names
@@ -250,7 +252,9 @@ def _interpolations(book: _Book, metrics: Sequence[dict]) -> None:
     canvas, some = book.canvas, book.test(200)
     pairs = np.array(_pairs(some, PATHS))
     codes = book.run.encode(some)
-    rows = np.stack([canvas.draw(book.run.decode(interpolate(codes[i], codes[j], STEPS), _told(some, i))) for i, j in pairs])
+    rows = np.stack(
+        [canvas.draw(book.run.decode(interpolate(codes[i], codes[j], STEPS), _told(some, i))) for i, j in pairs]
+    )
     ends = canvas.draw(book.space.still(some, pairs.ravel()))
     ends = ends.reshape(len(pairs), 2, *ends.shape[1:])
     caption = (
