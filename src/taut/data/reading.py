@@ -191,7 +191,34 @@ class Reading:
         d["shape"], d["raw_shape"] = tuple(d["shape"]), tuple(d["raw_shape"])
         d["columns"] = tuple(d["columns"]) if d["columns"] is not None else None
         d["dropped"] = tuple((int(i), float(value)) for i, value in d["dropped"])
-        return cls(**d)
+        reading = cls(**d)
+        if not reading._sound():
+            raise ValueError("its reading is none of a data set")
+        return reading
+
+    def _sound(self) -> bool:
+        """Whether the fields, read from a file that anybody may have changed, are such as :meth:`of` makes."""
+        kinds = ("binary", "integers", "counts", "unit", "real")
+        levels, image = self.support.levels, self.layout == "image"
+        return (
+            all(type(size) is int and size > 0 for size in (*self.shape, *self.raw_shape))
+            and len(self.shape) == (3 if image else 1)
+            and math.prod(self.raw_shape) == math.prod(self.shape) + len(self.dropped)
+            and all(0 <= i < self.raw_shape[0] for i, _ in self.dropped)
+            and self.support.kind in kinds
+            and (
+                levels is None
+                if self.support.kind in ("counts", "unit", "real")
+                else type(levels) is int and levels > 1
+            )
+            and self.binarize in ("none", "threshold", "static", "dynamic")
+            and (self.grey is None) == (self.binarize == "none")
+            and (self.grey is None or (isinstance(self.grey, int | float) and self.grey > 0))
+            and all(isinstance(text, str) for text in (self.name, self.layout, self.origin, *(self.columns or ())))
+            and (self.columns is None or len(self.columns) == self.raw_shape[0])
+            and isinstance(self.options, dict)
+            and np.dtype(self.raw_dtype).kind in "fiub"
+        )
 
     def _check_constants(self, x: np.ndarray, field: str) -> None:
         for i, value in self.dropped:
