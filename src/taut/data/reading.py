@@ -277,7 +277,30 @@ class Reading:
         d["conditions"] = tuple(
             Condition(**{**each, "categories": tuple(each["categories"])}) for each in d.get("conditions", ())
         )
-        return cls(**d)
+        reading = cls(**d)
+        if not reading._sound():
+            raise ValueError("its reading is none of a data set")
+        return reading
+
+    def _sound(self) -> bool:
+        """Whether the fields, read from a file that anybody may have changed, are such as :meth:`of` makes."""
+        without_levels = ("counts", "unit", "positive", "real", "columns")
+        levels, kind = self.support.levels, self.support.kind
+        return (
+            all(type(size) is int and size > 0 for size in (*self.shape, *self.raw_shape))
+            and len(self.shape) == (1 if self.layout == "vector" else 3)
+            and math.prod(self.raw_shape) == math.prod(self.shape) + len(self.dropped)
+            and all(0 <= i < self.raw_shape[0] for i, _ in self.dropped)
+            and kind in ("binary", "integers", "categories", *without_levels)
+            and (levels is None if kind in without_levels else type(levels) is int and levels > 1)
+            and self.binarize in ("none", "threshold", "static", "dynamic")
+            and (self.grey is None) == (self.binarize == "none")
+            and (self.grey is None or (isinstance(self.grey, int | float) and self.grey > 0))
+            and all(isinstance(text, str) for text in (self.name, self.layout, self.origin, *(self.columns or ())))
+            and (self.columns is None or len(self.columns) == self.raw_shape[0])
+            and isinstance(self.options, dict)
+            and np.dtype(self.raw_dtype).kind in "fiub"
+        )
 
     def _check_support(self, x: np.ndarray, field: str) -> None:
         if self.fields is None:
