@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test check lint clean
+.PHONY: demo test check lint docs clean
 
 demo: $(READY)
 	@$(BIN)/taut train digits --out runs/demo --force
@@ -20,6 +20,11 @@ check: $(READY) lint
 lint: $(READY)
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
+
+# the site, into build/docs
+docs: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
 
 # torch comes first, so that no other package chooses a build of it
 $(READY): constraints.txt pyproject.toml
