@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PEER := .bench/bin/python
 
-.PHONY: demo test check bench browser fuzz lint clean
+.PHONY: demo test check bench browser docs fuzz lint clean
 
 demo: $(READY)
 	@$(BIN)/taut train digits --out runs/demo --force
@@ -39,6 +39,11 @@ browser: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
+
+# the site, into build/docs
+docs: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
 
 # torch comes first, so that no other package chooses a build of it
 $(READY): constraints.txt pyproject.toml

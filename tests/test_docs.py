@@ -54,3 +54,18 @@ def test_a_prior_of_ones_own(
     assert line.startswith("taut: tails: ValueError: ") and "fault in taut" not in line
     assert not (tmp_path / "bad").exists()
     assert main(["sample", "run"]) == 2, "without trust no code of the user's is run"
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:tensorboard", "ignore::DeprecationWarning:tensorboard")
+@pytest.mark.parametrize("page", ["tour.md", "ecosystem.md"])
+def test_what_a_page_shows_runs_in_its_order(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("onnxscript", "onnxruntime", "optuna", "tensorboard") if page == "ecosystem.md" else ():
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for code in blocks(page, "python"):
+        exec(compile(code, page, "exec"), names)
+    for commands in blocks(page, "sh"):
+        for line in commands.strip().splitlines():
+            program, *arguments = shlex.split(line)
+            assert program == "taut" and main([*arguments, "--quiet"]) == 0, line

@@ -114,7 +114,9 @@ def card(run: Run, licence: str | None = None) -> str:
     layers = " → ".join(f"{layer.latents} {type(layer.posterior).__name__}" for layer in model.layers) or "none"
     kind = "image" if reading.layout == "image" else "table"
     head = f"---\n{write_yaml(_header(run, licence))}---\n"
-    numbers = "\n".join(f"| {name} | {value} | {meaning} |" for name, value, meaning in _numbers(summary))
+    numbers = "\n".join(
+        f"| {name} | {value} | {meaning.replace('|', '&#124;')} |" for name, value, meaning in _numbers(summary)
+    )
     said = "\n".join(f"- {line}" for line in _limits(run))
     return f"""{head}
 # A variational autoencoder of {reading.name}
@@ -141,9 +143,7 @@ is named; ± is one standard error over examples. All constants and the Jacobian
 
 ## How to load
 
-```
-pip install taut=={__version__}
-```
+With taut {__version__}:
 
 ```python
 import taut

@@ -63,7 +63,11 @@ def _model(run: Run, walk: str) -> dict[str, Any]:
     kept = [i for i in range(run.reading.raw_shape[0]) if i not in dict(run.reading.dropped)]
     names = run.reading.columns or [f"x{i}" for i in range(run.reading.raw_shape[0])]
     elbo = run.summary.get("elbo")
-    bound = "" if elbo is None else f"; ELBO {elbo:.2f} ± {run.summary.get('elbo_stderr') or 0:.2f} nats on test data"
+    bound = (
+        ""
+        if elbo is None
+        else f"; ELBO {elbo:.2f} ± {run.summary.get('elbo_stderr') or 0:.2f} nats on test data".replace("-", "−")
+    )
     return {
         "title": f"{run.reading.name}: a decoder of {codes.shape[1]} latents",
         "lead": f"Shown is E[x|z] under {run.experiment.model.likelihood.name}; codes are draws from the prior{bound}.",
