@@ -32,7 +32,7 @@ RUNS = {
 # name: run, view and its keys, light or dark, width and height
 PICTURES = {
     "map": ("mnist, two latents", "map?at=1.35,0.6", "light", 1280, 800),
-    "map-grid": ("mnist, two latents", "map?at=-1.2,-0.9&grid=true", "dark", 1280, 800),
+    "map-grid": ("mnist, two latents", "map?at=-1.2,-0.9&grid=true", "dark", 1024, 640),
     "latents": ("digits, ten latents", "latents?example=12", "light", 1280, 640),
     "layers": ("digits, three layers", "latents?layer=1", "light", 1280, 640),
     "between": ("mnist, two latents", "between?a=3&b=9&t=0.5", "light", 1280, 660),
@@ -87,7 +87,8 @@ def write(path: Path, png: bytes) -> None:
     image = Image.open(io.BytesIO(png)).convert("RGB")
     for colours in (256, 128, 64, 32):
         buffer = io.BytesIO()
-        image.quantize(colours, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+        fewer = image.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+        fewer.save(buffer, "PNG", optimize=True)
         if buffer.tell() <= LARGEST:
             break
     path.write_bytes(buffer.getvalue())

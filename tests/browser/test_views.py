@@ -289,7 +289,7 @@ def test_what_is_below_a_layer_is_drawn_anew(page, runs):
     visit(page, runs, "layers", "latents")
     before = shown(page, LARGE)
     top = [page.get_by_label(f"z{i}", exact=True).input_value() for i in range(3)]
-    page.get_by_role("button", name="Draw what is below anew").click()
+    page.get_by_role("button", name="Redraw below").click()
     changed(page, LARGE, before)
     assert [page.get_by_label(f"z{i}", exact=True).input_value() for i in range(3)] == top
     page.get_by_label("layer", exact=True).select_option("1")
