@@ -150,6 +150,7 @@ class Catalogue:
 
     def __init__(self, folders: Sequence[str | Path]) -> None:
         self.roots = [Path(folder) for folder in folders]
+        self._found: dict[str, Entry] = {}
         for root in self.roots:
             if not root.is_dir():
                 raise InputError(str(root), "is no folder", "give runs that `taut train` made, or a folder of them")
@@ -165,6 +166,7 @@ class Catalogue:
                 name = root.resolve().name if folder == root else str(folder.relative_to(root))
                 known = identity(folder)
                 found.setdefault(known, Entry(known, name, folder))
+        self._found = found
         return list(found.values())
 
     def entry(self, known: str) -> Entry:
@@ -173,9 +175,12 @@ class Catalogue:
         Raises:
             InputError: where there is none such.
         """
-        for entry in self.entries():
-            if entry.id == known:
-                return entry
+        # folders are walked through anew only where the run was not there the last time, or is there no more
+        entry = self._found.get(known)
+        if entry is None or not (entry.folder / CONFIG).is_file():
+            entry = next((each for each in self.entries() if each.id == known), None)
+        if entry is not None:
+            return entry
         raise InputError("run", f"{known[:40]!r} is none of those that are shown", "reload the page")
 
 

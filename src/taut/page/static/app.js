@@ -56,6 +56,7 @@ function colours () {
   const read = name => style.getPropertyValue(`--${name}`).trim()
   const found = {}
   for (const name of ['paper', 'ink', 'quiet', 'hair', 'accent', 'over']) found[name] = read(name)
+  found.small = read('small')
   found.values = Array.from({ length: 9 }, (_, i) => read(`value-${i}`))
   found.classes = Array.from({ length: 10 }, (_, i) => read(`class-${i}`))
   return found
@@ -89,11 +90,12 @@ const socket = new Socket(open => { if (!open && app.run) note('The server is go
 
 // ---- runs
 function rail () {
-  const keys = run => `${run.data}${run.finished ? '' : ' · in training'}`
+  const keys = run => `${run.data}${run.finished ? '' : ', not finished'}`
   const list = h('ul', {}, app.runs.map(run => {
-    const said = run.finished
-      ? h('dl', {}, h('dt', {}, 'ELBO'), h('dd', {}, `${nats(run.elbo)} nats`), h('dt', {}, 'rate'), h('dd', {}, `${nats(run.rate)} nats`))
-      : h('dl', {}, h('dt', {}, 'in training'), h('dd', {}))
+    const numbers = [['ELBO', run.elbo], ['rate', run.rate]].filter(([, number]) => number !== null)
+    const said = h('dl', {}, run.finished
+      ? numbers.map(([words, number]) => [h('dt', {}, words), h('dd', {}, `${nats(number)} nats`)]).flat()
+      : h('dt', {}, 'not finished'))
     return h('li', {}, h('a', { href: address(run.id, app.view ? app.view.name : 'map'), 'aria-current': app.run && run.id === app.run.id ? 'true' : null, title: `${run.name}: ${keys(run)}` },
       h('span', { class: 'name' }, run.name), said))
   }))
@@ -142,6 +144,7 @@ async function go () {
   tabs()
   const root = clear($('view'))
   root.className = `view-${view.name}`
+  for (const key of Object.keys(root.dataset)) delete root.dataset[key]
   const themes = new Set()
   app.themes = themes
   const reason = run.failure || view.unavailable(run)

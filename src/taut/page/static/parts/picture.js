@@ -82,16 +82,18 @@ export function value (number) {
 function line (run, colours, room, label) {
   const canvas = h('canvas', { role: 'img', 'aria-label': label })
   const limits = { low: Infinity, high: -Infinity }
-  const height = Math.round(room * 0.55)
-  return {
+  const place = {
     element: canvas,
     canvas,
+    room,
     draw (array, i = 0) {
-      const width = array.shape[1]
-      const values = array.data.subarray(i * width, (i + 1) * width)
-      curve(canvas, [values], { width: room, height, colours: colours(), bars: run.x === 'vector', limits, axis: true })
+      const length = array.shape[1]
+      const values = array.data.subarray(i * length, (i + 1) * length)
+      const [width, height] = [place.room, Math.round(place.room * 0.55)]
+      curve(canvas, [values], { width, height, colours: colours(), bars: run.x === 'vector', limits, axis: width > 150 })
     }
   }
+  return place
 }
 
 // Rows of numbers as lines (or bars) on a canvas; limits only ever grow, so that a moving line does not move its axis.
@@ -120,7 +122,7 @@ export function curve (canvas, rows, { width, height, colours, bars = false, lim
   const across = j => left + (bars ? (j + 0.5) / n : n > 1 ? j / (n - 1) : 0.5) * (width - left - 4)
   if (axis) {
     g.fillStyle = colours.quiet
-    g.font = '12px system-ui, sans-serif'
+    g.font = `${colours.small} system-ui, sans-serif`
     g.textAlign = 'right'
     g.textBaseline = 'middle'
     g.fillText(value(low), left - 6, bottom - 4)
@@ -188,7 +190,13 @@ export function sheet (run, colours, label = 'pictures') {
         return
       }
       const [, h0, w0] = array.shape
-      if (!columns) columns = Math.max(1, Math.floor((room + gap) / (Math.max(least, w0) + gap)))
+      if (!columns) {
+        // rows of one length, where that costs little room
+        const many = Math.max(1, Math.floor((room + gap) / (Math.max(least, w0) + gap)))
+        columns = many
+        while (n % columns && columns > 0.6 * many) columns--
+        if (n % columns) columns = many
+      }
       columns = Math.min(columns, n)
       // device pixels throughout: every pixel of a picture is a whole square of the screen
       const wide = (room * d - gap * d * (columns - 1)) / columns
@@ -221,7 +229,9 @@ export function paint (canvas, array, { columns, width, height, gap = 0 }) {
   g.imageSmoothingEnabled = width < w0
   for (let i = 0; i < n; i++) {
     spare.getContext('2d').putImageData(pixels(array, i), 0, 0)
-    g.drawImage(spare, (i % columns) * (width + gap), Math.floor(i / columns) * (height + gap), width, height)
+    const scale = Math.min(width / w0, height / h0) // in a cell of another shape a picture stands in the middle
+    const [w, t] = [w0 * scale, h0 * scale]
+    g.drawImage(spare, (i % columns) * (width + gap) + (width - w) / 2, Math.floor(i / columns) * (height + gap) + (height - t) / 2, w, t)
   }
 }
 

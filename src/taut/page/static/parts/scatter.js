@@ -38,9 +38,24 @@ export class Scatter {
     this.points = at
     this.labels = labels
     this.count = at.length / 2
-    this.order = Uint32Array.from({ length: this.count }, (_, i) => i)
+    this.batch()
     this.index()
     this.fitView()
+  }
+
+  // Points in the order in which they are drawn, [label, places]: in turns, so that no label lies upon all others.
+  batch () {
+    const turns = Math.max(1, Math.min(40, Math.round(this.count / 250)))
+    this.batches = []
+    for (let turn = 0; turn < turns; turn++) {
+      const groups = new Map()
+      for (let p = turn; p < this.count; p += turns) {
+        const label = this.labels ? this.labels[p] : -1
+        if (!groups.has(label)) groups.set(label, [])
+        groups.get(label).push(p)
+      }
+      this.batches.push(...groups)
+    }
   }
 
   index () {
@@ -139,6 +154,7 @@ export class Scatter {
   }
 
   drawPoints () {
+    if (!this.count) return
     const d = dense()
     const g = this.cache.getContext('2d')
     g.setTransform(1, 0, 0, 1, 0, 0)
@@ -147,18 +163,10 @@ export class Scatter {
     const zoomed = Math.sqrt(this.zoom)
     const side = Math.max(1, (this.count > 20000 ? 2 : this.count > 3000 ? 3 : 5) * d * Math.min(2.5, Math.max(0.7, zoomed)))
     g.globalAlpha = this.underlay ? 0.55 : this.count > 20000 ? 0.55 : 0.8
-    const groups = this.labels ? new Map() : new Map([[-1, this.order]])
-    if (this.labels) {
-      for (let p = 0; p < this.count; p++) {
-        const label = this.labels[p]
-        if (this.hidden.has(label)) continue
-        if (!groups.has(label)) groups.set(label, [])
-        groups.get(label).push(p)
-      }
-    }
     const [w, hgt, s] = [this.cache.width, this.cache.height, this.scale * d]
     const [ox, oy] = [w / 2 - this.centre[0] * s, hgt / 2 + this.centre[1] * s]
-    for (const [label, members] of groups) {
+    for (const [label, members] of this.batches) {
+      if (this.hidden.has(label)) continue
       g.fillStyle = label < 0 ? (this.labels ? colours.hair : colours.ink) : colours.classes[label % 10]
       const round = side > 4
       if (round) g.beginPath()
@@ -212,7 +220,7 @@ export class Scatter {
     g.strokeStyle = colours.hair
     g.fillStyle = colours.quiet
     g.lineWidth = 1 / dense()
-    g.font = '12px system-ui, sans-serif'
+    g.font = `${colours.small} system-ui, sans-serif`
     const rough = 90 / this.scale
     const power = 10 ** Math.floor(Math.log10(rough))
     const step = [1, 2, 5, 10].map(k => k * power).find(k => k >= rough)
@@ -270,10 +278,19 @@ export class Scatter {
     for (const radius of this.circles) {
       g.beginPath()
       g.arc(ox, oy, radius * this.scale, 0, 6.2832)
+      if (this.underlay) { // a rim of paper, to be seen upon pictures
+        g.save()
+        g.setLineDash([])
+        g.strokeStyle = colours.paper
+        g.lineWidth = 3
+        g.globalAlpha = 0.7
+        g.stroke()
+        g.restore()
+      }
       g.stroke()
     }
     g.setLineDash([])
-    g.font = '12px system-ui, sans-serif'
+    g.font = `${colours.small} system-ui, sans-serif`
     g.textAlign = 'center'
     g.textBaseline = 'middle'
     for (const radius of this.circles) {

@@ -120,8 +120,8 @@ export async function mount (root, ctx) {
       } else {
         const range = h('input', { type: 'range', min: 0, max: count - 1, step: 1, 'aria-label': `${label}, which of ${count} values` })
         const typed = h('span', { class: 'number' })
-        range.addEventListener('input', () => { typed.textContent = `${range.value} of ${count}`; choose(Number(range.value)) })
-        show = () => { range.value = chosen(); typed.textContent = `${range.value} of ${count}` }
+        range.addEventListener('input', () => { typed.textContent = `${Number(range.value) + 1} of ${count}`; choose(Number(range.value)) })
+        show = () => { range.value = chosen(); typed.textContent = `${Number(range.value) + 1} of ${count}` }
         row.append(range, typed)
       }
     } else {
@@ -183,14 +183,14 @@ export async function mount (root, ctx) {
     h('span', { class: 'field' }, button('From test example', fromExample), number))
   if (model.layers.length > 1) {
     const below = () => model.layers.length - 1 - layer
-    const again = button('Draw what is below anew', async () => {
+    const again = button('Redraw below', async () => {
       const found = await ctx.ask('resample', { z: Array.from(z), keep: layer + 1, seed: seedOf() }, 'start')
       follow = false
       follows.querySelector('input').checked = false
       state.set('follow', false)
       take(found)
     })
-    const follows = check('layers below follow', follow, on => { follow = on; state.set('follow', on ? null : false); decode() })
+    const follows = check('those below follow', follow, on => { follow = on; state.set('follow', on ? null : false); decode() })
     bar.append(select('layer', model.layers.map((each, i) => [i, `${i + 1} of ${model.layers.length} (${each.variables})`]), layer, value => {
       layer = Number(value)
       state.set('layer', layer || null)

@@ -66,8 +66,10 @@ export async function mount (root, ctx) {
   }
 
   let frame = 0
-  async function onMove (at) {
-    state.set('at', at.map(v => v.toFixed(3)).join(','))
+  async function onMove (exact) {
+    const at = exact.map(v => Number(v.toPrecision(4))) // what the address says is what is shown
+    state.set('at', at.join(','))
+    root.dataset.asked = at.join(',')
     const found = await ctx.ask('look', { at, ...spec() }, 'look')
     cancelAnimationFrame(frame)
     frame = requestAnimationFrame(() => show(found, at))
@@ -79,7 +81,7 @@ export async function mount (root, ctx) {
     scatter.composeFront()
     root.dataset.shown = at.join(',')
     clear(facts).append(
-      h('dt', {}, map.axes[1] ? `${map.axes[0]}, ${map.axes[1]}` : map.axes[0]), h('dd', {}, map.axes[1] ? at.map(v => plain(v)).join(', ') : plain(at[0])),
+      h('dt', {}, map.axes[0].length > 8 ? 'the place' : map.axes.filter(Boolean).join(', ')), h('dd', {}, map.axes[1] ? at.map(v => plain(v)).join(', ') : plain(at[0])),
       ...(map.standard ? [h('dt', {}, "from the prior's centre"), h('dd', {}, `${plain(found.distance)} σ`)] : []),
       h('dt', {}, 'to the nearest example'), h('dd', {}, plain(found.gap)))
     if (run.x === 'image') {
@@ -186,7 +188,7 @@ export async function mount (root, ctx) {
   if (run.x === 'image') bar.append(toggle('Decoded grid', state.get('grid', false), lay))
   bar.append(
     h('span', { class: 'end field' },
-      button('−', () => scatter.zoomAt(0.8), { 'aria-label': 'farther' }), button('+', () => scatter.zoomAt(1.25), { 'aria-label': 'nearer' }),
+      button('−', () => scatter.zoomAt(0.8), { 'aria-label': 'farther', class: 'wide' }), button('+', () => scatter.zoomAt(1.25), { 'aria-label': 'nearer', class: 'wide' }),
       button('All', () => scatter.fitView()),
       button('Save PNG', () => ctx.save(scatter.picture(), `${run.name.replace(/\W+/g, '-')}-map.png`))))
   scatter.element.append(hover)
@@ -195,7 +197,7 @@ export async function mount (root, ctx) {
 
   const rooms = () => {
     const wide = beside.clientWidth
-    large.room = innerWidth < 900 ? Math.min(160, wide * 0.5) : Math.min(wide, 560)
+    large.room = innerWidth < 900 ? 112 : Math.min(wide, 560)
   }
   rooms()
   addEventListener('resize', rooms)

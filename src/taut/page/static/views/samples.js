@@ -20,7 +20,7 @@ export async function mount (root, ctx) {
   const depthHead = h('div')
   let temperatures = state.get('t', '1').split(',').map(Number)
   if (!temperatures.every(t => t > 0 && t <= 10) || ![1, count].includes(temperatures.length)) temperatures = [1]
-  let [seed, keep, n] = [state.get('seed', 0), Math.min(state.get('keep', 0), count), state.get('n', 48)]
+  let [seed, keep, n] = [state.get('seed', 0), Math.min(state.get('keep', 0), count), state.get('n', model.averaged ? 48 : 12)] // draws element by element take their time
   let means = state.get('means', model.averaged)
 
   let frame = 0
