@@ -151,7 +151,7 @@ def test_lines_of_the_derivations_come_one_at_a_time(page, runs):
     expect(lines).to_have_count(1)
     page.locator("#figure-2 .derivations button", has_text="Next line").first.click()
     expect(lines).to_have_count(2)
-    page.wait_for_function("location.hash.includes('jensen=2')")
+    page.wait_for_function("() => location.hash.includes('jensen=2')")
     expect(lines.nth(1)).to_contain_text("log p(x)")
 
 
@@ -197,11 +197,11 @@ def test_models_of_several_betas_are_seen(page, runs):
 def test_one_example_and_the_next(page, runs):
     visit(page, runs, "flat", "example")
     expect(page.locator(".lens .facts")).to_contain_text("ELBO")
-    page.wait_for_function("document.querySelectorAll('main svg image').length > 0")  # the exact posterior
+    page.wait_for_function("() => document.querySelectorAll('main svg image').length > 0")  # the exact posterior
     before = canvas(page, ".lens canvas")
     page.locator("main button[aria-label='the next example']").click()
     differs(page, ".lens canvas", before)
-    page.wait_for_function("location.hash.includes('example=1')")
+    page.wait_for_function("() => location.hash.includes('example=1')")
     visit(page, runs, "layers", "example")
     expect(page.locator("main")).to_contain_text("Not to be had")  # of seven latents there is no quadrature
     page.locator("main select").select_option("1")
@@ -222,7 +222,7 @@ def test_a_training_is_followed_while_it_goes_on(page, runs):
     handle = page.locator(".handle").first
     handle.focus()
     page.keyboard.press("ArrowLeft")
-    page.wait_for_function("location.hash.includes('step=20')")
+    page.wait_for_function("() => location.hash.includes('step=20')")
 
 
 def test_bounds_stand_in_order_and_what_is_missing_has_a_command(page, runs):
@@ -265,5 +265,5 @@ def test_nothing_is_wider_than_the_screen(page, runs, width):
     page.set_viewport_size({"width": width, "height": 900})
     for view in VIEWS:
         visit(page, runs, "flat", view)
-        page.wait_for_selector("main svg.chart path")
+        page.wait_for_selector("main svg.chart path", state="attached")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, view

@@ -65,18 +65,23 @@ export function logAdd (a, b) {
   return high + Math.log1p(Math.exp(-Math.abs(a - b)))
 }
 
-// log p(x|z) of a lesson's example at any z, between the points of its grid
+// log p(x|z) of a lesson's example at any z, between the points of its grid by cubics (Catmull and Rom)
 export function field (example, reach, points) {
   const { data } = example.tenths
-  const at = (a, b) => {
-    const clip = v => Math.min(points - 1.000001, Math.max(0, (v + reach) / (2 * reach) * (points - 1)))
-    const [u, v] = [clip(a), clip(b)]
+  const near = i => Math.min(points - 1, Math.max(0, i))
+  const weights = t => [0.5 * t * (t * (2 - t) - 1), 0.5 * (t * t * (3 * t - 5) + 2), 0.5 * t * (t * (4 - 3 * t) + 1), 0.5 * t * t * (t - 1)]
+  return (a, b) => {
+    const place = v => Math.min(points - 1.000001, Math.max(0, (v + reach) / (2 * reach) * (points - 1)))
+    const [u, v] = [place(a), place(b)]
     const [i, j] = [Math.floor(u), Math.floor(v)]
-    const [s, t] = [u - i, v - j]
-    const k = i * points + j
-    return 0.1 * ((1 - s) * ((1 - t) * data[k] + t * data[k + 1]) + s * ((1 - t) * data[k + points] + t * data[k + points + 1]))
+    const [across, along] = [weights(u - i), weights(v - j)]
+    let sum = 0
+    for (let m = 0; m < 4; m++) {
+      const row = near(i + m - 1) * points
+      for (let n = 0; n < 4; n++) sum += across[m] * along[n] * data[row + near(j + n - 1)]
+    }
+    return 0.1 * sum
   }
-  return at
 }
 
 // nodes and weights for an expectation under N(0, 1): the trapezium rule, exact to many digits for what is smooth

@@ -14,8 +14,8 @@ const TRAIN = ['train_step', 'train_distortion', 'train_rate', 'train_examples_p
 
 export async function mount (root, ctx) {
   const { run, state } = ctx
-  const status = h('p', { class: 'status number', role: 'status' }, '…')
-  const reading = h('p', { class: 'small number' })
+  const status = h('p', { class: 'status', role: 'status' }, '…')
+  const reading = h('p', { class: 'small' })
   const grid = h('div', { class: 'two-wide' })
   const heat = h('section', { class: 'block' }, h('h2', {}, 'KL of each latent over time'))
   root.append(h('h1', {}, 'Training'), status, reading, grid, heat)
