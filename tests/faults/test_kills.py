@@ -128,7 +128,7 @@ def test_training(forks, bits: Path, whole, tmp_path: Path, seed: int) -> None:
 
 def test_a_process_of_its_own(bits: Path, tmp_path: Path) -> None:
     """Through the command line, with nothing patched: killed when its first numbers are there."""
-    length = ["--training.steps", 3000, "--training.checkpoint", 0.001, *TINY[:6], *TINY[8:]]
+    length = ["--training.steps", 1000, "--training.checkpoint", 0.001, *TINY[:6], *TINY[8:]]
     command = [sys.executable, "-m", "taut", "train", *map(str, [bits, *length])]
     cut, undisturbed = tmp_path / "cut", tmp_path / "whole"
     process = subprocess.Popen([*command, "--out", str(cut), "--quiet"], stderr=subprocess.PIPE)
