@@ -84,7 +84,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN")
     parser.add_argument("--data-root")
-    parser.add_argument("--minutes", type=float, default=1.0, help="of training for each model, where none is given [1]")
+    parser.add_argument(
+        "--minutes", type=float, default=1.0, help="of training for each model, where none is given [1]"
+    )
     parser.add_argument("--moves", type=int, default=300, help="of the pointer [300]")
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     parser.add_argument("--json", type=Path, help="write the result here too")

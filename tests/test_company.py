@@ -21,7 +21,9 @@ from taut.training import Training
 
 pytestmark = pytest.mark.slow
 
-OPTIONS = ["digits", "--training.steps", "50", "--training.batch", "64", "--training.validations", "2", "--model.network", "MLP"]
+OPTIONS = [
+    "digits", "--training.steps", "50", "--training.batch", "64", "--training.validations", "2", "--model.network", "MLP",
+]  # fmt: skip
 
 
 def train(*options: str, wait: bool = True) -> subprocess.Popen:
@@ -95,7 +97,9 @@ def test_a_stopped_run_of_two_goes_on_as_if_it_had_not_been(tmp_path):
         train("--resume", str(tmp_path / "run"))
     a, b = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
     assert all(torch.equal(weight, b[name]) for name, weight in a.items())
-    assert [row["distortion"] for row in told(tmp_path / "whole")] == [row["distortion"] for row in told(tmp_path / "run")]
+    assert [row["distortion"] for row in told(tmp_path / "whole")] == [
+        row["distortion"] for row in told(tmp_path / "run")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ class PerceptronVAE(nn.Module):
 
 
 class ConvVAE(nn.Module):
-    """Strided convolutions on 32×32 in colour, 32 and 64 channels, a layer of 256 and 32 latents; Gaussian pixels of one width each."""
+    """Strided convolutions on 32×32 in colour, 32 and 64 channels, a layer of 256, 32 latents; Gaussian pixels."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -29,7 +29,6 @@ from taut.errors import InputError, Mishap, lost_device, out_of_memory
 from taut.model import VAE
 from taut.objectives import Learner, Objective
 from taut.training.average import Average
-from taut.training.company import Company
 from taut.training.checkpoint import (
     flatten,
     generator_state,
@@ -38,6 +37,7 @@ from taut.training.checkpoint import (
     unflatten,
     write_tensors,
 )
+from taut.training.company import Company
 from taut.training.meter import Meter
 from taut.training.spec import Training
 from taut.training.validation import examine, seeded
