@@ -159,7 +159,12 @@ const OPS = {
       return [...at.slice(0, axis), pick, ...at.slice(axis + k)].reduce((n, v, i) => n + v * own[i], 0);
     });
   },
-  MatMul: (node, [a, b]) => product(a, b),
+  MatMul: (node, [a, b]) => { // a vector is a matrix of one row or column, which goes again
+    const row = a.dims.length === 1, column = b.dims.length === 1;
+    const out = product(row ? tensor([1, ...a.dims], a.data) : a, column ? tensor([...b.dims, 1], b.data) : b);
+    const keep = out.dims.filter((_, i) => !(column && i === out.dims.length - 1) && !(row && i === out.dims.length - 2));
+    return tensor(keep, out.data);
+  },
   Gemm: (node, [a, b, c]) => {
     const { transA, transB, alpha = 1, beta = 1 } = node.attrs;
     const out = product(transA ? transpose(a, [1, 0]) : a, transB ? transpose(b, [1, 0]) : b);
