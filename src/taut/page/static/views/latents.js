@@ -199,9 +199,9 @@ export async function mount (root, ctx) {
     }), follows, again)
     again.disabled = !below()
   }
-  if (large.canvas) bar.append(h('span', { class: 'end' }, button('Save PNG', () => ctx.save(large.canvas, `${run.name.replace(/\W+/g, '-')}-latents.png`))))
 
-  const beside = h('div', { class: 'beside' }, large.element, facts)
+  const keep = large.canvas ? button('Save PNG', () => ctx.save(large.canvas, `${run.name.replace(/\W+/g, '-')}-latents.png`)) : null
+  const beside = h('div', { class: 'beside' }, large.element, facts, h('div', { class: 'saving' }, keep))
   root.append(bar, h('div', { class: 'latents' }, beside, h('div', {}, dims, more)))
   const rooms = () => { large.room = innerWidth < 900 ? 160 : Math.min(beside.clientWidth, 560) }
   rooms()
