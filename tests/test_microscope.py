@@ -253,6 +253,7 @@ def test_only_like_is_compared_with_like():
     reasons = comparable({"hash": "a"}, own, others)
     assert reasons[0] == "" and all(reasons[1:])
     assert "density" in reasons[2] and "point" in reasons[3]
+    assert comparable({"hash": "a"}, own | {"elbo": None}, others[:1]) == ["this run has no bound"]
 
 
 @pytest.mark.parametrize("name", ["plane", "layers", "choices", "sphere", "point"])

@@ -135,6 +135,8 @@ def comparable(facts: Mapping[str, Any], summary: Mapping[str, Any], others: Seq
         theirs = other["summary"]
         if other["facts"].get("hash") != facts.get("hash"):
             reasons.append("other data, or other splits")
+        elif summary.get("elbo") is None:
+            reasons.append("this run has no bound")
         elif theirs.get("elbo") is None:
             reasons.append("a point posterior has no bound")
         elif theirs.get("support") != summary.get("support") or _kind(theirs) != _kind(summary):

@@ -219,7 +219,7 @@ export async function mount (root, ctx) {
     const apart = seen.arrays[`kl${layer}`].data.length === one.size
     blocks.posterior.note([
       one.measured ? 'The family has no closed form of μ and σ: they are those of 400 draws.' : '',
-      apart ? 'Grey: the prior at one σ. Thick and thin: q at one and two σ. By KL; what carries less than 0.01 nats is grey.' : `Grey: the prior at one σ. q and prior do not come apart into single latents: ${plain(seen.arrays[`kl${layer}`].data[0])} nats for all together.`,
+      seen.rate === null ? 'Grey: the prior at one σ. The posterior is a point, without a spread or a rate.' : apart ? 'Grey: the prior at one σ. Thick and thin: q at one and two σ. By KL; what carries less than 0.01 nats is grey.' : `Grey: the prior at one σ. q and prior do not come apart into single latents: ${plain(seen.arrays[`kl${layer}`].data[0])} nats for all together.`,
       seen.layers.length > 1 && layer ? 'The layers above are at their centres.' : '',
       seen.spaces[layer] !== 'real' ? `Its values are no free real numbers (${seen.spaces[layer]}), so μ and σ are of each element of a code.` : '',
       all || one.size <= FEW ? '' : `${FEW} of ${one.size} are shown.`

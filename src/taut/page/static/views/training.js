@@ -33,7 +33,11 @@ export async function mount (root, ctx) {
     return section
   }
 
-  const span = () => [0, Math.max(meta.steps ?? 0, columns.step.at(-1) ?? 1, 1)]
+  // as far as the plan goes, or twice as far as the training is, so that its beginning can be seen
+  const span = () => {
+    const now = columns.step.at(-1) ?? 1
+    return [0, Math.max(now, meta.finished ? now : Math.min(meta.steps ?? now, 2 * now), 1)]
+  }
   const index = () => at === null ? columns.step.length - 1 : Math.min(at, columns.step.length - 1)
   function cursor (c, key, values) {
     const i = index()

@@ -204,7 +204,7 @@ export async function mount (root, ctx) {
     }
     where.append(h('div', { class: 'scroll' }, h('table', { class: 'ledger' }, h('thead', {}, h('tr', {}, ['run', 'ELBO', '±', 'IW-k', 'distortion', 'rate', 'active', ''].map(t => h('th', { scope: 'col' }, t)))),
       h('tbody', {}, [...fair, ...all.filter(r => r.reason)].map(r => h('tr', { class: r.id === run.id ? 'here' : r.reason ? 'apart' : null },
-        [r.name, number(r.elbo), number(r.elbo_stderr), r.iw?.value ? `${number(r.iw.value)}` : '–', number(r.distortion), number(r.rate), r.latent_dim ? `${r.active_units} of ${r.latent_dim}` : '–'].map(t => h('td', { class: 'number' }, t)), h('td', { class: 'say' }, r.reason ? `not compared: ${r.reason}` : '')))))))
+        [r.name, number(r.elbo), number(r.elbo_stderr), r.iw?.value ? `${number(r.iw.value)}` : '–', number(r.distortion), number(r.rate), r.latent_dim ? `${r.active_units} of ${r.latent_dim}` : '–'].map(t => h('td', { class: 'number' }, t)), h('td', { class: 'say' }, r.reason ? (r.id === run.id ? 'this run' : `apart: ${r.reason}`) : '')))))))
   }
 }
 
