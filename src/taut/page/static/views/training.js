@@ -9,6 +9,7 @@ export const title = 'Training'
 export function unavailable () { return null }
 
 const SOON = 1500; const LATE = 5000 // milliseconds between looks at a training, and at one that has ended or is hidden
+const QUIET = 120 // seconds without a line, after which a training may well have been stopped
 const SCALARS = ['step', 'epoch', 'seconds', 'beta', 'distortion', 'rate', 'elbo', 'active_units', 'information']
 const TRAIN = ['train_step', 'train_distortion', 'train_rate', 'train_examples_per_second']
 
@@ -132,11 +133,12 @@ export async function mount (root, ctx) {
     if (!n) { status.textContent = meta.finished ? 'This run has no journal of its training.' : 'The training has begun; its first validation is still to come.'; return }
     const step = columns.step.at(-1).toLocaleString('en-US')
     const whole = meta.steps ? ` of ${meta.steps.toLocaleString('en-US')}` : ''
-    status.classList.toggle('live', !meta.finished)
+    const lately = Date.now() / 1000 - meta.modified < QUIET
+    status.classList.toggle('live', !meta.finished && lately)
     const pace = columns.train_examples_per_second.at(-1)
     status.textContent = meta.finished
       ? `Finished: ${step} steps in ${duration(columns.seconds.at(-1))}.`
-      : `In training: step ${step}${whole}${Number.isFinite(pace) ? `, ${Math.round(pace).toLocaleString('en-US')} examples a second` : ''}. Numbers of ${new Date(meta.modified * 1000).toLocaleTimeString()}.`
+      : `${lately ? 'In training' : 'Not finished, and nothing new for a while'}: step ${step}${whole}${Number.isFinite(pace) ? `, ${Math.round(pace).toLocaleString('en-US')} examples a second` : ''}. Numbers of ${new Date(meta.modified * 1000).toLocaleString()}.`
     told.hidden = !columns.information.some(Number.isFinite)
     heat.hidden = !kl.at(-1)?.length
     weight.hidden = new Set(columns.beta).size < 2 && n > 1
