@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import taut
 
 project, author, release = "taut", "The taut authors", taut.__version__
@@ -13,3 +15,12 @@ myst_heading_anchors = 3
 nb_execution_mode, nb_execution_raise_on_error, nb_execution_timeout = "auto", True, 600
 autodoc_member_order, autodoc_typehints = "bysource", "none"  # the signature stands in the docstring's Args
 napoleon_use_rtype = False
+
+
+def setup(app):
+    """Shapes such as (N, *event) are no emphasis."""
+
+    def plain(app, what, name, object, options, lines):
+        lines[:] = [re.sub(r"(?<![\\*])\*(?=[A-Za-z])", r"\\*", line) for line in lines]
+
+    app.connect("autodoc-process-docstring", plain, priority=400)
