@@ -159,6 +159,10 @@ def test_generation_by_class(digits):
     assert np.abs(rebuilt - digits.reading.restore(data.test.x)).mean() < 2
 
 
+def test_no_probe_asks_codes_for_what_the_encoder_was_told(digits):
+    assert "probe" not in (digits.summary.get("quality") or {})
+
+
 def test_what_is_asked_of_a_conditioned_run(digits):
     line(lambda: digits.sample(4), "condition", "labels", "--condition 0")
     line(lambda: digits.sample(4, condition="eleven"), "'eleven'", "never saw")

@@ -449,6 +449,8 @@ class Run:
         return replace(test, labels=test.labels if labels else None, factors=test.factors if factors else None)
 
     def _quality(self, split: Split, root: str | None) -> dict[str, Any]:
+        if any(condition.name == "labels" for condition in self.reading.conditions):
+            split = replace(split, labels=None)  # what the encoder was told, codes need not tell
         if not self.vae.layers or (split.labels is None and split.factors is None):
             return {}
         train, why = None, ""

@@ -38,7 +38,10 @@ function state () {
       else held.set(key, String(value))
       const [run, view] = [app.run.id, app.view.name]
       clearTimeout(writing)
-      writing = setTimeout(() => history.replaceState(null, '', address(run, view, held)), 120)
+      writing = setTimeout(() => {
+        const now = where() // a link may have been followed meanwhile, and its address is not this view's to write
+        if (now.run === run && now.view === view) history.replaceState(null, '', address(run, view, held))
+      }, 120)
     }
   }
 }
