@@ -34,7 +34,7 @@ fuzz: $(READY)
 
 # the page in Chromium, which must be at /usr/bin/chromium
 browser: $(READY)
-	$(BIN)/python -m pytest -m browser tests/browser
+	$(BIN)/python -m pytest -m browser tests
 
 lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks

@@ -521,7 +521,10 @@ def test_vamp_is_refused_where_it_cannot_be():
     line = r"^model.posterior: Vamp mixes posteriors, and Delta has no density to mix while training; with Delta go the priors"
     with pytest.raises(InputError, match=line):
         model(VampPrior(components=7), posterior=Delta())
-    with pytest.raises(InputError, match=r"^model.prior: is Vamp below the top.*; choose ConditionalNormal there"):
+    with pytest.raises(
+        InputError,
+        match=r"^model.prior: is Vamp where posteriors depend on.*; choose ConditionalNormal there",
+    ):
         model(VampPrior(), layers=(Plain(latents=2), Plain(latents=3, prior=VampPrior())))
     vae, batch = model(VampPrior(components=7), layers=(Plain(latents=2), Plain(latents=3)))  # at the top of two
     Learner(vae, ELBO())(batch, 1.0).loss.backward()

@@ -9,6 +9,7 @@ import math
 import os
 import signal
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -171,7 +172,7 @@ def test_q_is_encoder_and_posterior_and_no_more(data):
 def test_the_model_catches_up_once_the_rate_no_longer_rises(data, monkeypatch):
     rates, seen = iter([1.0, 2.0, 1.5, 3.0, 4.0]), []
     numbers = {"elbo": -1.0, "distortion": 1.0, "active_units": 1}
-    monkeypatch.setattr("taut.training.loop.examine", lambda vae, feed: {**numbers, "rate": next(rates)})
+    monkeypatch.setattr("taut.training.loop.examine", lambda vae, feed, company: {**numbers, "rate": next(rates)})
     vae = build(data)
     vae.encoder[1].bias.register_hook(lambda gradient: seen.append("q"))
     vae.decoder.head.offset.register_hook(lambda gradient: seen.append("decoder"))
@@ -271,9 +272,11 @@ def test_the_scale_of_losses_in_16_bits_goes_on_too(data):
         precision = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=scale))
         optimiser = spec().optimiser.build(vae.parameters())
         device = torch.device("cpu")
-        return loop._State(
-            loop.Learner(vae, ELBO()), optimiser, loop.Average(vae, 0.9), loop.Meter(device), device, precision
+        fabric = SimpleNamespace(
+            device=device, global_rank=0, world_size=1, strategy=SimpleNamespace(precision=precision)
         )
+        learner, average = loop.Learner(vae, ELBO()), loop.Average(vae, 0.9)
+        return loop._State(learner, optimiser, average, loop.Meter(device), loop.Company(fabric), 0)
 
     ahead, fresh = state(1024.0), state(2.0)
     fresh.restore(*ahead.capture())

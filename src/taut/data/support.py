@@ -150,11 +150,11 @@ def infer_support(parts: list[np.ndarray], choice: str, image: bool, field: str)
     """The support of finite raw arrays, by the rule (``auto``) or as chosen; refused if the values contradict it.
 
     >>> infer_support([np.array([[0, 3, 16]])], "auto", image=True, field="data")
-    Support(kind='integers', levels=17, whole=False)
+    Support(kind='integers', levels=17, whole=False, columns=())
     >>> infer_support([np.array([[0.0, 3.0, 16.0]])], "auto", image=False, field="data")
-    Support(kind='integers', levels=17, whole=False)
+    Support(kind='integers', levels=17, whole=False, columns=())
     >>> infer_support([np.zeros((2, 8, 8), np.uint8) + 9], "auto", image=True, field="data")
-    Support(kind='integers', levels=256, whole=False)
+    Support(kind='integers', levels=256, whole=False, columns=())
     """
     whole = all(part.dtype.kind in "iub" for part in parts)
     if choice == "real":
