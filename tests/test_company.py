@@ -88,8 +88,9 @@ def test_a_stopped_run_of_two_goes_on_as_if_it_had_not_been(tmp_path):
     options = [*OPTIONS, "--training.steps", "600", "--devices", "2"]
     train(*options, "--out", str(tmp_path / "whole"))
     process = train(*options, "--out", str(tmp_path / "run"), wait=False)
-    while not (tmp_path / "run" / "metrics.jsonl").exists() and process.poll() is None:
-        time.sleep(0.05)
+    journal = tmp_path / "run" / "metrics.jsonl"
+    while not (journal.exists() and journal.read_text()) and process.poll() is None:
+        time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=300)
     if process.returncode:  # else it was done before it heard

@@ -31,15 +31,15 @@ def cifar_folder(root: Path, folder: Path) -> str:
 
 
 def adult_table(root: Path, folder: Path) -> str:
-    """The numeric columns of the census data."""
-    names = {0: "age", 2: "weight", 4: "schooling", 10: "gain", 11: "loss", 12: "hours"}
+    """The census data: numbers and words, some cells missing."""
+    names = "age,work,weight,education,schooling,marital,occupation,relation,race,sex,gain,loss,hours,country,income"
     path = folder / "adult.csv"
     with gzip.open(root / "tabular" / "adult.data.gz", "rt") as source, open(path, "w") as out:
-        out.write(",".join(names.values()) + "\n")
+        out.write(names + "\n")
         for line in source:
             cells = [cell.strip() for cell in line.split(",")]
             if len(cells) == 15 and cells[0].isdecimal():
-                out.write(",".join(cells[i] for i in names) + "\n")
+                out.write(",".join("" if cell == "?" else cell for cell in cells) + "\n")
     return str(path)
 
 

@@ -73,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
         with tracking(args.tracker if leads() else [], experiment, data.reading.name, folder) as tracked:
             trained = carry_out(experiment, data, folder, args.force, bool(args.resume),
                                 lambda event: (watch(event), tracked(event)), stage)  # fmt: skip
-            tracked.finished(trained.summary)
+            if leads():
+                tracked.finished(trained.summary)
     except (Stopped, KeyboardInterrupt, Mishap) as stopped:
         watch.close()
         saved = (folder / "checkpoint.safetensors").exists()

@@ -131,8 +131,8 @@ class _State:
             "average": self.average.module.state_dict(),
             "best": self.best,
             "optimiser": self.optimiser.state_dict(),
-            "meter": self.meter.state_dict(),
-            "generators": {name: self.company.gathered(state) for name, state in generator_state(self.device).items()},
+            "meter": self._of_each(self.meter.state_dict()),
+            "generators": self._of_each(generator_state(self.device)),
             "precision": self.precision.state_dict(),
         }
         tensors, form = flatten(tree)
@@ -146,20 +146,31 @@ class _State:
             self.learner.load_state_dict(tree["weights"])
             self.average.module.load_state_dict(tree["average"])
             self.optimiser.load_state_dict(tree["optimiser"])
-            self.meter.load_state_dict(tree["meter"])
+            self.meter.load_state_dict(
+                self._own(tree["meter"]) or {name: each[0] for name, each in tree["meter"].items()}
+            )
             if tree.get("precision"):
                 self.precision.load_state_dict(tree["precision"])
             self.best = tree["best"]
             for name in self.NUMBERS:
                 setattr(self, name, facts["numbers"][name])
-            states = tree["generators"]
-            if len(states["cpu"]) == self.company.size:
-                set_generator_state({name: each[self.company.rank] for name, each in states.items()}, self.device)
+            if states := self._own(tree["generators"]):
+                set_generator_state(states, self.device)
             else:  # more processes than before, or fewer: on they go, but not bit for bit
                 torch.manual_seed(self.seed + self.step)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError):
             raise InputError("resume", "finds the checkpoint of another model", "give the run's own folder") from None
         self.saved = self.step
+
+    def _of_each(self, states: dict[str, Tensor]) -> dict[str, list[Tensor]]:
+        """What every process has of its own."""
+        return {name: self.company.gathered(state) for name, state in states.items()}
+
+    def _own(self, states: dict[str, list[Tensor]]) -> dict[str, Tensor] | None:
+        """What was this process's own; none where there were more of them, or fewer."""
+        if any(len(each) != self.company.size for each in states.values()):
+            return None
+        return {name: each[self.company.rank] for name, each in states.items()}
 
     def save(self, folder: Path) -> None:
         """Write it as the folder's checkpoint."""
