@@ -211,6 +211,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for speed.json, speed.md and speed.png")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    torch.set_flush_denormal(True)  # for all sides of this process, as `taut train` has it
     peer = Peer(args.pythae, args.threads) if args.pythae else None
     results = {}
     for case in args.cases.split(","):

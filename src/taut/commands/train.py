@@ -26,6 +26,17 @@ def arguments(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    import torch
+
+    # before any thread of torch's is there: numbers below 1e-38 would cost a hundred times what others do, and say nothing
+    torch.set_flush_denormal(True)
+    try:
+        return _train(args)
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def _train(args: argparse.Namespace) -> int:
     from taut.advice import Advice
     from taut.api import carry_out, finished, reopen
     from taut.config import to_tree, write_yaml
