@@ -299,9 +299,8 @@ def fit(
                     state.meter.reset()
                     state.good = state.capture()
                 last_look, looked_at = time.monotonic(), state.step
-            if folder is not None and (
-                looking or company.alone
-            ):  # what several do together they agree on when they look
+            together = looking or company.alone  # what several do together they agree on when they look
+            if folder is not None and together:
                 stop = company.most(signals.stop)
                 if stop or company.told(time.monotonic() - last_save > 60 * spec.checkpoint):
                     state.seconds = earlier + time.monotonic() - started
