@@ -61,29 +61,6 @@ def test_programs_for_torch(run: Path, tmp_path: Path) -> None:
     assert not (out / "encoder.pt2").exists()
 
 
-@pytest.mark.browser
-@pytest.mark.parametrize("network", ["run", "residual"])
-def test_the_page_decodes_as_the_model_does(run: Path, network: str, tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
-    if network == "residual":
-        run = tmp_path / "residual"
-        assert main(["train", "digits", "--out", str(run), "--model.network", "ResidualMLP", "--model.network.width", "16",
-                     "--model.network.activation", "gelu", "--model.likelihood", "Categorical", *SHORT]) == 0  # fmt: skip
-    assert main(["export", str(run), "--web", "-o", str(tmp_path / "page")]) == 0
-    assert {path.name for path in (tmp_path / "page").iterdir()} == {"index.html", "walk.js", "model.js"}
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
-        page.goto((tmp_path / "page" / "index.html").as_uri())
-        page.wait_for_selector("canvas")
-        assert 0 <= float(page.evaluate("document.body.dataset.difference")) < 1e-3
-        before = page.evaluate("document.querySelector('canvas').toDataURL()")
-        page.click("#next")
-        assert page.evaluate("document.querySelector('canvas').toDataURL()") != before
-        browser.close()
-
-
 def test_what_cannot_be_exported_is_said(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = open_data(Data("digits"))
     experiment = parse(Experiment, {"data": {"source": "digits"}, "model": {"likelihood": "PixelCNN"}})

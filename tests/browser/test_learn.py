@@ -5,23 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import threading
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from quick import quick_run
 
-from taut.page.catalogue import Catalogue, identity
-from taut.page.server import Office, opened
+from browser.chromium import visit
 from taut.runs import write_json
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
 SMALL = {"part": "MLP", "hidden": [32]}
 VIEWS = ("example", "training", "truth", "tension", "learn")
 
@@ -64,53 +58,6 @@ def runs(tmp_path_factory) -> Path:
         shutil.copy(root / "flat" / file, root / "training" / file)
     (root / "training" / "metrics.jsonl").write_text(row(10, 1.0) + row(20, 2.0))
     return root
-
-
-@pytest.fixture(scope="module")
-def site(runs):
-    office = Office(Catalogue([runs]))
-    server, listening, address = opened(office)
-    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield SimpleNamespace(address=address, base=address.split("?")[0])
-    server.should_exit = True
-    thread.join(10)
-    office.close()
-    listening.close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser, site):
-    """A page that must say nothing to the console and ask nothing of other machines."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    wrong: list[str] = []
-    own = (site.base, "blob:", "data:")
-    context.on("request", lambda request: request.url.startswith(own) or wrong.append(request.url))
-    context.on("console", lambda message: message.type in ("error", "warning") and wrong.append(message.text))
-    context.on("weberror", lambda error: wrong.append(str(error.error)))
-    page = context.new_page()
-    page.set_default_timeout(60_000)
-    expect.set_options(timeout=60_000)
-    page.goto(site.address)
-    page.wait_for_selector("#views a")
-    yield page
-    context.close()
-    assert not wrong
-
-
-def visit(page: Page, runs: Path, name: str, view: str, query: str = "") -> None:
-    page.evaluate("hash => { location.hash = hash }", f"#/{identity(runs / name)}/{view}{query}")
-    page.wait_for_selector(f"main.view-{view} h1")
 
 
 def drag(page: Page, handle, dx: float, dy: float) -> None:

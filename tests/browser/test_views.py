@@ -5,28 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import threading
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from quick import quick_run
 
-from taut.page.catalogue import Catalogue, identity
-from taut.page.server import Office, opened
+from browser.chromium import DRAWN, started, visit
+from taut.page.catalogue import identity
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
 SMALL = {"part": "MLP", "hidden": [32]}
-OWN = ("map", "latents", "between", "samples")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("browser") / "runs"
     quick_run(
@@ -51,67 +45,6 @@ def runs(tmp_path_factory) -> Path:
     for file in ("config.yaml", "data.json"):
         shutil.copy(root / "flat" / file, root / "training" / file)
     return root
-
-
-def started(runs: Path) -> SimpleNamespace:
-    office = Office(Catalogue([runs]))
-    server, listening, address = opened(office)
-    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-
-    def stop() -> None:
-        server.should_exit = True
-        thread.join(10)
-        office.close()
-        listening.close()
-
-    return SimpleNamespace(address=address, base=address.split("?")[0], stop=stop, views=[])
-
-
-@pytest.fixture(scope="session")
-def site(runs):
-    it = started(runs)
-    yield it
-    it.stop()
-
-
-@pytest.fixture(scope="session")
-def browser():
-    with sync_playwright() as playwright:
-        # a browser that is missing is an error here, never a reason to skip
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser, site):
-    """A page that has been let in, and that must say nothing to the console and ask nothing of other machines."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
-    wrong: list[str] = []
-    context.on(
-        "request", lambda request: request.url.startswith((site.base, "blob:", "data:")) or wrong.append(request.url)
-    )
-    context.on("console", lambda message: message.type in ("error", "warning") and wrong.append(message.text))
-    context.on("weberror", lambda error: wrong.append(str(error.error)))
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    page.goto(site.address)
-    page.wait_for_selector("#views a")
-    page.wrong = wrong
-    yield page
-    context.close()
-    assert not wrong
-
-
-def visit(page: Page, runs: Path, name: str, view: str, query: str = "") -> None:
-    """Go to a view of a run and wait until it shows something."""
-    page.evaluate("hash => { location.hash = hash }", f"#/{identity(runs / name)}/{view}{query}")
-    page.wait_for_selector(f"main.view-{view} h1")
-    if view in OWN:
-        page.wait_for_selector(f"main.view-{view}[data-shown], main.view-{view} .failure")
 
 
 def shown(page: Page, selector: str = "main canvas") -> str:
@@ -156,9 +89,9 @@ def test_every_view_mounts_for_every_kind_of_data(page, runs, name):
     views = page.evaluate("fetch('/api/runs').then(r => r.json()).then(r => r.views)")
     for view in views:
         visit(page, runs, name, view)
-        assert page.locator("main .failure").count() == 0 or view not in OWN, page.locator("main").inner_text()
+        assert page.locator("main .failure").count() == 0 or view not in DRAWN, page.locator("main").inner_text()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
-    assert set(OWN) <= set(views)
+    assert set(DRAWN) <= set(views)
 
 
 def test_what_cannot_be_shown_is_said(page, runs):
@@ -167,7 +100,7 @@ def test_what_cannot_be_shown_is_said(page, runs):
         assert "no latents" in page.locator("main .failure").inner_text()
     visit(page, runs, "none", "samples")
     assert page.locator("main canvas").first.evaluate("c => c.width") > 20
-    for view in OWN:
+    for view in DRAWN:
         visit(page, runs, "training", view)
         assert "not finished" in page.locator("main .failure").inner_text()
 
@@ -187,7 +120,7 @@ def test_dragging_on_the_map_decodes(page, runs):
     page.mouse.up()
     assert len(seen) > 5
     page.wait_for_timeout(400)
-    assert "at=" in page.url
+    until(page, "location.hash.includes('at=')")
     assert "from the prior's centre" in page.locator(".facts").inner_text()
     # the address brings the same picture back
     last = shown(page, LARGE)
@@ -231,7 +164,7 @@ def test_the_map_zooms_pans_and_lays_a_grid(page, runs):
     now = changed(page, back, now)
     page.locator(".legend button").first.click()
     changed(page, back, now)
-    assert "grid=true" in page.url
+    until(page, "location.hash.includes('grid=true')")
 
 
 def test_pointing_at_an_example_shows_it(page, runs):
@@ -282,7 +215,7 @@ def test_every_latent_can_be_moved_typed_kept_and_put_back(page, runs):
     page.get_by_role("button", name="From test example").click()
     until(page, "() => document.querySelector('[aria-label=z0]').value !== '0'")
     page.wait_for_timeout(300)
-    assert "example=7" in page.url and "z=" in page.url
+    until(page, "location.hash.includes('example=7') && location.hash.includes('z=')")
 
 
 def test_what_is_below_a_layer_is_drawn_anew(page, runs):
@@ -319,7 +252,7 @@ def test_the_way_between_two(page, runs, tmp_path):
     way = changed(page, strip, way)
     page.get_by_label("path").select_option("spherical")
     page.wait_for_timeout(300)
-    assert "b=40" in page.url and "path=spherical" in page.url and "a=3" in page.url
+    until(page, "['b=40', 'path=spherical', 'a=3'].every(part => location.hash.includes(part))")
     page.get_by_role("button", name="Draw").first.click()
     pad = page.get_by_label("draw here").first.bounding_box()
     way = shown(page, strip)
@@ -376,7 +309,7 @@ def test_keys_lead_everywhere(page, runs):
     assert not page.get_by_role("dialog").is_visible()
 
 
-@pytest.mark.parametrize("view", OWN)
+@pytest.mark.parametrize("view", DRAWN)
 def test_the_tab_key_reaches_all_that_can_be_used(page, runs, view):
     visit(page, runs, "flat", view)
     page.wait_for_timeout(300)
@@ -410,7 +343,7 @@ def test_views_fit_every_screen_in_light_and_dark(browser, site, runs, width):
         page = context.new_page()
         page.goto(site.address)
         page.wait_for_selector("#views a")
-        for view in OWN:
+        for view in DRAWN:
             visit(page, runs, "flat", view)
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (view, width)
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
