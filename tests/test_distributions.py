@@ -28,6 +28,7 @@ from taut.distributions import (
     register_divergence,
     tempered,
 )
+from taut.distributions.bernoulli import Bernoulli as BernoulliOfLogits
 from taut.distributions.counts import log_rise
 from taut.distributions.divergence import _closed
 from taut.errors import InputError
@@ -520,6 +521,20 @@ def test_the_optimal_scale_keeps_to_its_floor(spec, order):
     at_floor = spec.about(torch.zeros(()), torch.tensor(spec.floor)).log_prob(torch.zeros(()))
     assert log_prob[0].item() == pytest.approx(4 * (at_floor.item() - math.log(0.7)), rel=1e-6)
     assert torch.isfinite(torch.autograd.grad(log_prob.sum(), out)[0]).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bernoulli_keeps_its_normaliser_from_nothing_to_overflow(dtype):
+    # more rows than go through at once, logits where eᵃ vanishes, is one and would overflow
+    logits = torch.linspace(-200, 200, 300 * 500, dtype=dtype).view(500, 300).T.contiguous()
+    x = (torch.arange(500) % 2).to(dtype).expand(300, 500)
+    exact = logits.double().requires_grad_()
+    expected = td.Bernoulli(logits=exact).log_prob(x.double()).sum(1)
+    logits.requires_grad_()
+    ours = BernoulliOfLogits(logits).joint_log_prob(x)
+    torch.testing.assert_close(ours, expected.to(dtype), rtol=1e-6 if dtype == torch.float32 else 1e-9, atol=0)
+    (mine,), (theirs,) = torch.autograd.grad(ours.sum(), logits), torch.autograd.grad(expected.sum(), exact)
+    torch.testing.assert_close(mine, theirs.to(dtype), rtol=1e-5, atol=1e-7)
 
 
 def test_continuous_bernoulli_is_torchs_where_torch_is_accurate():

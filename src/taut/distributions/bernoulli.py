@@ -9,6 +9,8 @@ is spent here.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch import distributions as td
@@ -17,10 +19,27 @@ from torch.nn.functional import softplus
 
 __all__ = ["Bernoulli"]
 
+CACHED = 1 << 17  # numbers, half a megabyte of them
+
 
 def _log_normaliser(logits: Tensor) -> Tensor:
     """log(1 + eᵃ); beyond 40 it is a to the last bit of a double, where torch's own threshold of 20 is 2e-9 off."""
     return softplus(logits, threshold=40)
+
+
+def _log_normalisers(logits: Tensor) -> Tensor:
+    """Σ_d log(1 + e^{a_d}), (N,), outside autograd.
+
+    A processor has fast passes for eᵃ and for the logarithm, and a slow one for both together; so many rows at a time as
+    its cache holds go through them. Beyond 80, where eᵃ would overflow, log(1 + eᵃ) is a itself.
+    """
+    if logits.device.type != "cpu":
+        return _log_normaliser(logits).flatten(1).sum(1)
+    sums = []
+    for rows in logits.flatten(1).split(max(1, CACHED // max(1, math.prod(logits.shape[1:])))):
+        low = rows.clamp_max(80).exp_().add_(1).log_()
+        sums.append(torch.maximum(low, rows).sum(1))
+    return torch.cat(sums)
 
 
 class Bernoulli(td.Bernoulli):
@@ -56,7 +75,7 @@ class _Joint(torch.autograd.Function):
         each, x = logits.view(-1, *value.shape).flatten(2), value.flatten(1)
         # a product of matrices where many rows share an x, a plain sum where none do: each is slow at the other's work
         inner = torch.einsum("kbd,bd->kb", each, x) if len(each) > 1 else (x * each).sum(2)
-        return inner.flatten() - _log_normaliser(logits).flatten(1).sum(1)
+        return inner.flatten() - _log_normalisers(logits)
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
