@@ -112,6 +112,7 @@ def test_files_of_numbers(run: Path, tmp_path: Path) -> None:
     with np.load(tmp_path / "z.npz", allow_pickle=False) as codes:
         assert codes["x"].shape == (1797, 3) and codes["label"].shape == (1797,)
     main(["reconstruct", str(run), "-o", str(tmp_path / "r.npy")])
+    assert main(["reconstruct", str(run), "--progressive", "--layers", "1"]) == 2
     assert np.load(tmp_path / "r.npy").shape == (180, 8, 8)
     main(["interpolate", str(run), "3", "9", "--steps", "6", "--path", "spherical", "-o", str(tmp_path / "i.npy")])
     assert np.load(tmp_path / "i.npy").shape == (6, 8, 8)

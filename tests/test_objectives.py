@@ -12,7 +12,7 @@ from taut.distributions import DiagonalNormal
 from taut.errors import InputError
 from taut.layers import Spatial
 from taut.model import Model, Step, Trace
-from taut.networks import Pyramid
+from taut.networks import MLP, Pyramid
 from taut.objectives import (
     DIP,
     ELBO,
@@ -148,6 +148,12 @@ def test_spectral_is_the_sum_of_largest_singular_values():
     assert any(
         m.weight.grad is not None and m.weight.grad.any() for m in vae.modules() if isinstance(m, torch.nn.Conv2d)
     )
+
+
+def test_spectral_is_refused_where_there_is_no_convolution():
+    vae = Model(network=MLP(hidden=(8,))).build((4,), Support("binary", 2), Statistics(torch.zeros(4), torch.ones(4)))
+    with pytest.raises(InputError, match="Spectral is of convolutions"):
+        Spectral().require(vae)
 
 
 def test_balance_weighs_layers_by_size_and_rate_while_beta_rises():

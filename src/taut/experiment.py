@@ -75,6 +75,8 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
             "training.aggressive", f"is {training.aggressive}, and the model has no latents to infer", "leave it out"
         )
     vae = build(experiment, data)  # what cannot be built is refused here, before anything is written
+    for penalty in experiment.objective.penalties:
+        penalty.require(vae)
     for stage in training.stages:
         vae.learn(stage.learn)
     if training.start is not None:

@@ -55,6 +55,8 @@ def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str
     told = "" if args.layers is None else f", the top {args.layers} of {count} layers told of x"
     if args.progressive and not (picture and image):
         raise InputError("--progressive", "is a picture of images", "leave it out, and say --layers K")
+    if args.progressive and args.layers is not None:
+        raise InputError("--layers", "is one number, and --progressive shows every number of them", "leave one out")
     if not picture:
         x = run.reconstruct(split, args.layers)
         _write(run, path, x, _labels(run, split))

@@ -48,6 +48,13 @@ class Penalty(Part, family=True):
             InputError: with what would do.
         """
 
+    def require(self, vae: VAE) -> None:
+        """Refuse a model that has nothing for the term to act on.
+
+        Raises:
+            InputError: with what would do.
+        """
+
     @abstractmethod
     def term(self, trace: Trace, vae: VAE) -> Tensor:
         """The term, a scalar, from the pass over a batch and the model that made it."""
@@ -165,9 +172,16 @@ class Spectral(Penalty):
 
     weight: float = 0.1
 
+    def require(self, vae: VAE) -> None:
+        if not self._maps(vae):
+            raise InputError("objective.penalties", "Spectral is of convolutions, and the model has none",
+                             "choose a network of convolutions, or leave it off")  # fmt: skip
+
     def term(self, trace: Trace, vae: VAE) -> Tensor:
-        maps = [module.weight.flatten(1) for module in vae.modules() if isinstance(module, nn.Conv2d | Place)]
-        return sum((_stretch(weight) for weight in maps), torch.zeros((), device=trace.steps[0].z.device))
+        return torch.stack([_stretch(weight) for weight in self._maps(vae)]).sum()
+
+    def _maps(self, vae: VAE) -> list[Tensor]:
+        return [module.weight.flatten(1) for module in vae.modules() if isinstance(module, nn.Conv2d | Place)]
 
 
 def _stretch(weight: Tensor, steps: int = 8) -> Tensor:
