@@ -17,10 +17,13 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from benchmarks.speed.loops import ConvVAE, Ladder, PerceptronVAE, floor, lean, plain, replay
@@ -39,14 +42,14 @@ from taut.training import Training, fit
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
-Side = Callable[[], float]  # does its share once, and says how many seconds that took
+Side = Callable[[], float]  # does its share once, and says how many seconds a piece of it took
 
 
-def timed(work: Callable[[], object]) -> Side:
+def timed(work: Callable[[], object], pieces: int = 1) -> Side:
     def once() -> float:
         begin = time.perf_counter()
         work()
-        return time.perf_counter() - begin
+        return (time.perf_counter() - begin) / pieces
 
     return once
 
@@ -60,13 +63,13 @@ class Peer:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
 
-    def side(self, **ask: object) -> Side:
+    def side(self, pieces: int, **ask: object) -> Side:
         def once() -> float:
             self.process.stdin.write(json.dumps(ask) + "\n")
             self.process.stdin.flush()
             if not (line := self.process.stdout.readline()):
                 sys.exit("pythae's side ended")
-            return json.loads(line)
+            return json.loads(line) / pieces
 
         return once
 
@@ -91,11 +94,11 @@ def ours(vae: VAE, objective: object, grey: torch.Tensor, batch: int, steps: int
         grey.numpy(), None, Data("array", binarize="dynamic" if binary else "none", valid=0.01, test=0.01)
     )
     spec = Training(batch=batch, steps=steps, validations=1, warmup=0)
-    return timed(lambda: fit(vae, objective, data, spec, steps, seed=0))
+    return timed(lambda: fit(vae, objective, data, spec, steps, seed=0), steps)
 
 
-def training(case: str, peer: Peer | None) -> tuple[int, dict[str, Side]]:
-    """Sides of one case of training, each of which runs so many steps."""
+def training(case: str, peer: Peer | None) -> dict[str, Side]:
+    """Sides of one case of training; a piece is a step."""
     shape, binary, batch, steps = (1, 28, 28), True, 128, 1000
     elbo = ELBO(schedule=Constant())
     objective = elbo
@@ -126,57 +129,86 @@ def training(case: str, peer: Peer | None) -> tuple[int, dict[str, Side]]:
     x = (torch.rand(batch, *shape) < 0.13).float()
     sides = {
         "taut": ours(vae, objective, grey, batch, steps, binary),
-        "lean": timed(lambda run=lean(by_hand, grey, batch, binary): run(steps)),
-        "floor": timed(lambda run=floor(by_hand, x): run(steps)),
+        "lean": timed(lambda run=lean(by_hand, grey, batch, binary): run(steps), steps),
+        "floor": timed(lambda run=floor(by_hand, x): run(steps), steps),
     }
     if case == "mlp":
-        sides["plain"] = timed(lambda run=plain(grey, batch): run(steps))
+        sides["plain"] = timed(lambda run=plain(grey, batch): run(steps), steps)
     if peer and case in ("mlp", "conv", "iwae"):
-        sides["pythae"] = peer.side(do="train", case=case, steps=steps, batch=batch)
-    return steps, sides
+        sides["pythae"] = peer.side(steps, do="train", case=case, steps=steps, batch=batch)
+    return sides
 
 
-def evaluation(peer: Peer | None, images: int = 64) -> tuple[int, dict[str, Side]]:
-    """IW-1000 of so many images."""
+def bounded(images: int, samples: int) -> Side:
+    """IW-K of so many images; a piece is an image."""
     torch.manual_seed(0)
     x = (torch.rand(images, 1, 28, 28) < 0.13).float()
     data = open_array((torch.rand(40, 1, 28, 28) < 0.13).float().numpy())
     vae = Model(latents=50, network=MLP((200, 200), "tanh")).build((1, 28, 28), Support("binary"), unit((1, 28, 28)))
     vae.eval().requires_grad_(False)
+    return timed(lambda: bounds(Subject(vae, Split(x), data.reading), samples), images)
+
+
+def evaluation(peer: Peer | None, images: int = 64) -> dict[str, Side]:
     model = PerceptronVAE(1000)
     with torch.no_grad():
-        products = replay(lambda: model(x[:1]))
-    sides = {
-        "taut": timed(lambda: bounds(Subject(vae, Split(x), data.reading), 1000)),
-        "floor": timed(lambda: products(images)),
-    }
+        products = replay(lambda: model((torch.rand(1, 1, 28, 28) < 0.13).float()))
+    sides = {"taut": bounded(images, 1000), "floor": timed(lambda: products(images), images)}
     if peer:
-        sides["pythae"] = peer.side(do="nll", images=images, batch=100)
-        sides["pythae, 1000"] = peer.side(do="nll", images=images, batch=1000)
-    return images, sides
+        sides["pythae"] = peer.side(images, do="nll", images=images, batch=100)
+        sides["pythae, 1000"] = peer.side(images, do="nll", images=images, batch=1000)
+    return sides
 
 
-def use() -> tuple[int, dict[str, Side]]:
+def growth(peer: Peer | None) -> dict[str, Side]:
+    """What an image costs as K grows, and as the set does."""
+    by_samples = {f"K = {k:,}": bounded(images, k) for k, images in ((10, 512), (100, 256), (1_000, 32), (10_000, 4))}
+    by_images = {f"{n:,} images, K = 100": bounded(n, 100) for n in (64, 512, 4096)}
+    return by_samples | by_images
+
+
+def use(peer: Peer | None) -> dict[str, Side]:
     """Codes of 5,000 images, and as many pictures from the prior."""
     import taut
 
     run = taut.train(pictures((1, 28, 28), 6000)[:, 0].numpy(), training={"steps": 20}, seed=0,
                      model={"network": {"part": "MLP", "hidden": [200, 200]}, "latents": 50})  # fmt: skip
     x = pictures((1, 28, 28), 5000)[:, 0].numpy()
-    return 5000, {"encode": timed(lambda: run.encode(x)), "sample": timed(lambda: run.sample(5000, seed=0))}
+    return {"encode": timed(lambda: run.encode(x), 5000), "sample": timed(lambda: run.sample(5000, seed=0), 5000)}
 
 
-def beginning() -> tuple[int, dict[str, Side]]:
+def beginning(peer: Peer | None) -> dict[str, Side]:
     """Start-up, each in a fresh process."""
     say = lambda *args: timed(lambda: subprocess.run(args, check=True, capture_output=True))  # noqa: E731
     taut = str(Path(sys.executable).with_name("taut"))
-    return 1, {
+    return {
         "import torch": say(sys.executable, "-c", "import torch"),
         "import torch, taut": say(sys.executable, "-c", "import torch, taut"),
         "taut --help": say(taut, "--help"),
         "python -c pass": say(sys.executable, "-c", "pass"),
     }
 
+
+def command(peer: Peer | None) -> dict[str, Side]:
+    """`taut train` from its first line to its report, and its inner loop, for about two minutes of steps; a piece is a step."""
+    steps, scratch = 15_000, Path(tempfile.mkdtemp())
+    np.save(scratch / "grey.npy", pictures((28, 28), 20_000).numpy())
+    words = f"train {scratch / 'grey.npy'} --out {scratch / 'run'} --force --quiet --data.binarize dynamic"
+    words += f" --model.latents 50 --model.network MLP --model.network.hidden 200,200 --training.steps {steps}"
+
+    def whole() -> None:
+        subprocess.run([sys.executable, "-m", "taut", *words.split()], check=True, capture_output=True)
+
+    def loop() -> float:
+        return json.loads((scratch / "run" / "summary.json").read_text())["seconds"] / steps
+
+    return {"taut": timed(whole, steps), "its loop": loop}
+
+
+CASES: dict[str, Callable[[Peer | None], dict[str, Side]]] = {
+    **{case: partial(training, case) for case in ("mlp", "conv", "ladder", "iwae")},
+    "evaluate": evaluation, "growth": growth, "use": use, "start": beginning, "command": command,
+}  # fmt: skip
 
 # case → (better side, other side, target of other's time over better's, words)
 TARGETS = {
@@ -188,11 +220,12 @@ TARGETS = {
     ("ladder", "lean"): (0.95, ""),
     ("evaluate", "pythae"): (5.0, ""),
     ("evaluate", "floor"): (0.5, ""),
+    ("command", "its loop"): (0.9, ""),
 }
 
 
-def measure(sides: dict[str, Side], rounds: int) -> dict[str, list[float]]:
-    for side in sides.values():
+def measure(sides: dict[str, Side], rounds: int, warm: bool) -> dict[str, list[float]]:
+    for side in sides.values() if warm else ():
         side()
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for i in range(rounds):
@@ -205,7 +238,7 @@ def measure(sides: dict[str, Side], rounds: int) -> dict[str, list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pythae", metavar="PYTHON", help="without it, pythae is left out")
-    parser.add_argument("--cases", default="mlp,conv,ladder,iwae,evaluate,use,start")
+    parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, help="folder for speed.json, speed.md and speed.png")
@@ -215,17 +248,10 @@ def main() -> None:
     peer = Peer(args.pythae, args.threads) if args.pythae else None
     results = {}
     for case in args.cases.split(","):
-        if case == "evaluate":
-            count, sides = evaluation(peer)
-        elif case == "use":
-            count, sides = use()
-        elif case == "start":
-            count, sides = beginning()
-        else:
-            count, sides = training(case, peer)
-        seconds = measure(sides, args.rounds)
-        results[case] = {"count": count, "seconds": seconds}
-        print("\n".join(table(case, count, seconds)), flush=True)
+        rounds = 1 if case == "command" else args.rounds
+        seconds = measure(CASES[case](peer), rounds, warm=rounds > 1)
+        results[case] = {"seconds": seconds}
+        print("\n".join(table(case, seconds)), flush=True)
     if peer:
         peer.close()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -238,16 +264,16 @@ def main() -> None:
         (args.out / "speed.json").write_text(json.dumps(facts | {"cases": results}, indent=1))
         lines = [f"{facts['machine']}; {args.threads} threads; {args.rounds} rounds in turns.", ""]
         for case, found in results.items():
-            lines += [*table(case, found["count"], found["seconds"]), ""]
+            lines += [*table(case, found["seconds"]), ""]
         (args.out / "speed.md").write_text("\n".join(lines))
         draw(results, TARGETS, args.out / "speed.png")
 
 
-def table(case: str, count: int, seconds: dict[str, list[float]]) -> list[str]:
+def table(case: str, seconds: dict[str, list[float]]) -> list[str]:
     """A row a side: milliseconds a piece, and its time over ours."""
     lines = [f"| {case} | ms each, median (least to most) | time over taut's | target | |", "|---|---|---|---|---|"]
     for name, each in seconds.items():
-        each = [1000 * s / count for s in each]
+        each = [1000 * s for s in each]
         ratio = target = verdict = ""
         if "taut" in seconds and name != "taut":
             ratios = [theirs / mine for theirs, mine in zip(seconds[name], seconds["taut"], strict=True)]
