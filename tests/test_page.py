@@ -475,7 +475,7 @@ def test_an_atlas_of_other_weights_or_a_damaged_one_is_none(tmp_path):
 
     quick_run(tmp_path / "one", network=SMALL, latents=2)
     catalogue = Catalogue([tmp_path])
-    Desk(catalogue.entries()[0], catalogue).atlas
+    assert Desk(catalogue.entries()[0], catalogue).atlas.examples == 180
     weights = tmp_path / "one" / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
@@ -484,6 +484,7 @@ def test_an_atlas_of_other_weights_or_a_damaged_one_is_none(tmp_path):
     codes = np.zeros((4, 2), np.float32)
     about = {
         "names": None,
+        "by": "",
         "sheets": [{"size": 2, "prior": "x", "standard": True}],
         "examples": 4,
         "centre": "c",
@@ -605,8 +606,21 @@ def test_kinds_and_quantities_are_told_together(given):
         np.testing.assert_array_equal(usual, ask(ws, run, "decode", z=[0, 0], condition=["a", told[1]["mean"]])[1]["x"])
         assert ask(ws, run, "sample", n=2, each=0, condition=["a", 1])[0]["rows"] == ["a", "b"]
         assert "is a number" in ask(ws, run, "decode", z=[0.0, 0.0], condition=["a", "old"])[0]["error"]
+        seen, points = ask(ws, run, "map")
+        assert not seen["labels"] and seen["by"] == "" and "labels" not in points
         conditions = ask(ws, run, "examples", index=[0])[0]["conditions"]
         assert conditions[0][0] in "ab" and abs(conditions[0][1]) < 5
+
+
+def test_a_table_is_coloured_by_its_first_column_of_few_kinds(tmp_path):
+    rows = [f"{i * 0.1:.2f},{['low', 'high', ''][i % 3]},{i % 7}" for i in range(60)]
+    (tmp_path / "sorts.csv").write_text("\n".join(["size,sort,more", *rows]))
+    run = quick_run(tmp_path / "sorts", tmp_path / "sorts.csv", network=SMALL, latents=2)
+    catalogue = Catalogue([tmp_path])
+    meta = read("map", {}).answer(Desk(catalogue.entries()[0], catalogue))
+    assert meta.meta["by"] == "sort" and meta.meta["labels"] == ["high", "low"]
+    column = run.reading.restore(run.test_split().x)[:, 1]
+    np.testing.assert_array_equal(meta.arrays["labels"], np.where(np.isnan(column), -1, column))
 
 
 def test_what_is_told_nothing_says_so(site, runs):

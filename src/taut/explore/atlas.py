@@ -17,10 +17,12 @@ from taut.errors import InputError
 from taut.explore.maps import Plane, plane
 
 if TYPE_CHECKING:
+    from taut.data import Split
     from taut.runs import Run
 
 __all__ = ["Atlas", "Sheet", "charted", "fingerprint", "read_atlas"]
 
+KINDS = 10  # as many colours as there are
 ROOM = 40_000_000  # numbers of codes that are kept: 70,000 examples of 570 latents
 
 
@@ -45,8 +47,9 @@ class Atlas:
 
     Attributes:
         codes: (N, latents) float32, posterior centres of the first N test examples, layers side by side.
-        labels: (N,) int16, or none.
+        labels: (N,) int16 by which points are coloured, −1 where there is none; or none at all.
         names: of the labels, or none.
+        by: what they are: ``label``, or the name of a column.
         sheets: a layer each, top first.
         examples: how many test examples there are.
         centre: what a code is of a posterior, in words.
@@ -56,6 +59,7 @@ class Atlas:
     codes: np.ndarray
     labels: np.ndarray | None
     names: list[str] | None
+    by: str
     sheets: list[Sheet]
     examples: int
     centre: str
@@ -83,8 +87,8 @@ class Atlas:
     def content(self) -> bytes:
         """The content of the file that :func:`read_atlas` reads."""
         arrays = {"codes": self.codes} | ({} if self.labels is None else {"labels": self.labels})
-        about = {"names": self.names, "sheets": [asdict(sheet) for sheet in self.sheets], "examples": self.examples,
-                 "centre": self.centre, "kl": self.kl}  # fmt: skip
+        about = {"names": self.names, "by": self.by, "sheets": [asdict(sheet) for sheet in self.sheets],
+                 "examples": self.examples, "centre": self.centre, "kl": self.kl}  # fmt: skip
         return save(arrays, {"atlas": json.dumps(about)})
 
 
@@ -100,15 +104,26 @@ def charted(run: Run, root: str | None = None) -> Atlas:
     split = run.test_split(root)
     some = split.take(slice(max(1, ROOM // max(width, 1))))
     codes = run.encode(some).astype(np.float32, copy=False) if width else np.zeros((len(some), 0), np.float32)
-    labels = None if some.labels is None else some.labels.numpy().astype(np.int16)
+    labels, names, by = _coloured(run, some)
     sheets = [
         Sheet(size, type(layer.prior).__name__, standard_prior(run, i))
         for i, (size, layer) in enumerate(zip(run.sizes, run.experiment.model.layers, strict=True))
     ]
     kl = run.summary.get("kl_per_dim")
     known = kl is not None and len(kl) == width
-    names = run.facts.get("label_names") if labels is not None else None
-    return Atlas(codes, labels, names, sheets, len(split), run.centre, kl if known else None)
+    return Atlas(codes, labels, names, by, sheets, len(split), run.centre, kl if known else None)
+
+
+def _coloured(run: Run, split: Split) -> tuple[np.ndarray | None, list[str] | None, str]:
+    """The labels of examples, their names, and what they are; of a table without labels, its first column of few kinds."""
+    if split.labels is not None:
+        return split.labels.numpy().astype(np.int16), run.facts.get("label_names"), "label"
+    for column, field in enumerate(run.reading.fields or ()):
+        if 2 <= len(field.categories) <= KINDS:
+            values = run.reading.restore(split.x)[:, column].astype(np.float64)
+            name = (run.reading.columns or ())[column]
+            return np.nan_to_num(values, nan=-1).astype(np.int16), list(field.categories), name
+    return None, None, ""
 
 
 def fingerprint(weights: Path, examples: Mapping[str, Any]) -> str:
@@ -127,8 +142,8 @@ def read_atlas(path: Path) -> Atlas | None:
             about = json.loads(file.metadata()["atlas"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dictionary
         sheets = [Sheet(int(each["size"]), str(each["prior"]), bool(each["standard"])) for each in about["sheets"]]
-        atlas = Atlas(arrays["codes"], arrays.get("labels"), about["names"], sheets, int(about["examples"]),
-                      str(about["centre"]), about["kl"])  # fmt: skip
+        atlas = Atlas(arrays["codes"], arrays.get("labels"), about["names"], str(about["by"]), sheets,
+                      int(about["examples"]), str(about["centre"]), about["kl"])  # fmt: skip
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return atlas if _whole(atlas.codes, atlas.labels, sheets, atlas.kl) else None

@@ -7,12 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from taut.errors import InputError
 from taut.page.catalogue import Catalogue, Entry
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from taut.data import Split
     from taut.explore.atlas import Atlas
     from taut.runs import Run

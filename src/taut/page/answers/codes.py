@@ -360,7 +360,7 @@ def _drawn(desk: Desk, atlas: Atlas, asked: Map) -> Reply:
     return Reply(
         {
             "kept": True, "description": seen.description, "axes": seen.axes, "n": len(seen.coordinates),
-            "of": atlas.examples, "labels": atlas.names, "standard": sheet.standard, "prior": sheet.prior,
+            "of": atlas.examples, "labels": atlas.names, "by": atlas.by, "standard": sheet.standard, "prior": sheet.prior,
             "centre": atlas.centre, "layers": len(atlas.sheets),
         },
         arrays,

@@ -81,9 +81,16 @@ function table (run) {
     canvas: null,
     draw (array, i = 0) {
       const width = array.shape[1]
-      cells.forEach((cell, j) => { cell.textContent = value(array.data[i * width + j]) })
+      cells.forEach((cell, j) => { cell.textContent = cellOf(run, j, array.data[i * width + j]) })
     }
   }
+}
+
+// What a cell of a table says: the name of a category, or a number.
+function cellOf (run, column, number) {
+  const field = run.reading.fields?.[column]
+  if (field?.categories.length && Number.isFinite(number)) return field.categories[Math.round(number)] ?? value(number)
+  return Number.isFinite(number) ? value(number) : 'missing'
 }
 
 export function value (number) {
@@ -252,7 +259,7 @@ function rows (run, array, names) {
   const head = h('tr', {}, h('th', {}, ''), run.reading.columns.map(name => h('th', { scope: 'col' }, name)))
   const body = []
   for (let i = 0; i < n; i++) {
-    const cells = Array.from(array.data.subarray(i * width, (i + 1) * width), v => h('td', {}, value(v)))
+    const cells = Array.from(array.data.subarray(i * width, (i + 1) * width), (v, j) => h('td', {}, cellOf(run, j, v)))
     body.push(h('tr', {}, h('td', {}, names ? names[i] : String(i)), cells))
   }
   return h('div', { class: 'scroll', tabIndex: 0, 'aria-label': 'rows' },

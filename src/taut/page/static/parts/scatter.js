@@ -204,7 +204,7 @@ export class Scatter {
     pixels.fill(0)
     const colours = this.colours()
     const many = Math.min(1, Math.max(0, Math.log10(this.count / 300) / 2.2)) // from 0, a few hundred, to 1, fifty thousand
-    const side = (7 - 4.6 * many) * d * Math.min(2.2, Math.max(0.75, Math.sqrt(this.zoom))) * (this.width < 500 ? 0.8 : 1)
+    const side = (7 - 4.6 * many) * d * Math.min(2.2, Math.max(0.75, Math.sqrt(this.zoom))) * Math.min(1.7, Math.max(0.75, Math.sqrt(Math.min(this.width, this.height) / 560)))
     const strength = (0.9 - 0.25 * many) * (this.underlay ? 0.85 : 1)
     const stamps = stampsOf(side, strength)
     const reach = stamps.reach

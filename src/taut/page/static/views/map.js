@@ -17,8 +17,6 @@ export async function mount (root, ctx) {
   const { run, state, colours } = ctx
   const head = h('p', { class: 'quiet' }, 'The model is being loaded …')
   root.append(h('h1', {}, 'Where the examples lie'), head)
-  const loading = ctx.ask('model')
-  loading.catch(() => {}) // told below, where it is waited for
   let model = null
 
   const spec = () => {
@@ -28,6 +26,8 @@ export async function mount (root, ctx) {
   }
   // the map that was kept the last time needs no model
   let map = await ctx.ask('kept', spec()).catch(() => null)
+  const loading = ctx.ask('model')
+  loading.catch(() => {}) // told below, where it is waited for
   if (!map || !map.kept) {
     map = null
     model = await loading
@@ -40,7 +40,7 @@ export async function mount (root, ctx) {
   }
 
   const large = picture(run, colours, { room: 320, label: 'what the decoder makes of the point' })
-  const small = picture(run, colours, { room: 72, label: 'the nearest example' })
+  const small = picture(run, colours, { room: run.x === 'image' ? 72 : 150, label: 'the nearest example' })
   const peek = picture(run, colours, { room: 84, label: 'example' })
   const hover = h('div', { class: 'hover', hidden: true })
   const facts = h('dl', { class: 'facts' })
@@ -58,10 +58,8 @@ export async function mount (root, ctx) {
     hover.style.top = `${Math.min(y + 12, scatter.height - 130)}px`
     const found = await example(index)
     if (hovered !== index) return
-    if (run.x === 'image') {
-      peek.draw(found.arrays.x)
-      clear(hover).append(peek.element, named(index, found))
-    } else clear(hover).append(named(index, found))
+    peek.draw(found.arrays.x)
+    clear(hover).append(peek.element, named(index, found))
   }
 
   function named (index, found) {
@@ -94,11 +92,9 @@ export async function mount (root, ctx) {
       h('dt', {}, map.axes[0].length > 8 ? 'the place' : map.axes.filter(Boolean).join(', ')), h('dd', {}, map.axes[1] ? at.map(v => plain(v)).join(', ') : plain(at[0])),
       ...(map.standard ? [h('dt', {}, "from the prior's centre"), h('dd', {}, `${plain(found.distance)} σ`)] : []),
       h('dt', {}, 'to the nearest example'), h('dd', {}, plain(found.gap)))
-    if (run.x === 'image') {
-      const near = await ctx.ask('examples', { index: [found.nearest] }, 'nearest')
-      small.draw(near.arrays.x)
-      clear(nearest).append('the nearest example', h('br'), named(found.nearest, near))
-    } else nearest.textContent = `the nearest is example ${found.nearest}`
+    const near = await ctx.ask('examples', { index: [found.nearest] }, 'nearest')
+    small.draw(near.arrays.x)
+    clear(nearest).append('the nearest example', h('br'), named(found.nearest, near))
   }
 
   const scatter = new Scatter({
@@ -156,7 +152,7 @@ export async function mount (root, ctx) {
         : model ? `The prior is ${map.prior}${run.layers.length > 1 && spec().layer ? ', moved by the layer above' : ''}, so it has no circles here.` : ''
     const which = map.n < map.of ? `the first ${map.n.toLocaleString('en')} of ${map.of.toLocaleString('en')}` : map.n.toLocaleString('en')
     const layer = map.layers > 1 ? ` of layer ${spec().layer + 1} of ${map.layers}; layers above are at their mean, those below where they are expected` : ''
-    const labels = map.labels ? '' : ' These data have no labels: one colour.'
+    const labels = !map.labels ? ' These data have no labels: one colour.' : map.by === 'label' ? '' : ` Coloured by ${map.by}.`
     const end = model ? 'Drag anywhere.' : 'The model is being loaded …'
     head.textContent = `${which} test examples at their ${map.centre}, in ${map.description}${layer}. ${prior}${labels} ${end}`
   }
@@ -232,7 +228,7 @@ export async function mount (root, ctx) {
       button('All', () => scatter.fitView()),
       button('Save PNG', () => ctx.save(scatter.picture(), `${run.name.replace(/\W+/g, '-')}-map.png`))))
   scatter.element.append(hover)
-  const beside = h('div', { class: 'beside' }, large.element, facts, h('div', { class: 'pair' }, ...(run.x === 'image' ? [small.element] : []), nearest))
+  const beside = h('div', { class: 'beside' }, large.element, facts, h('div', { class: run.x === 'table' ? 'pair over' : 'pair' }, ...(run.x === 'table' ? [nearest, small.element] : [small.element, nearest])))
   root.append(bar, ...(told.element ? [told.element] : []), h('div', { class: 'map' }, h('div', {}, scatter.element, legend), beside))
 
   const rooms = () => {

@@ -21,10 +21,16 @@ const WORDS = {
 export async function mount (root, ctx) {
   const { run } = ctx
   const charts = []
-  const found = await ctx.ask('truth', {}, 'truth')
   const { summary } = run
+  // what the summary says is there at once
+  const known = !Number.isFinite(summary.distortion) ? ''
+    : !Number.isFinite(summary.elbo) ? `Distortion ${number(summary.distortion)} nats.`
+    : `ELBO ${number(summary.elbo)} ± ${number(summary.elbo_stderr)} nats, of which distortion ${number(summary.distortion)} and rate ${number(summary.rate)}.`
+  const head = h('p', { class: 'quiet' }, `${known} What else was measured is being read …`)
+  root.append(h('h1', {}, 'How good is it, truly?'), head)
+  const found = await ctx.ask('truth', {}, 'truth')
   const rungs = found.rungs
-  root.append(h('h1', {}, 'How good is it, truly?'))
+  head.textContent = known
   const ladder = block(root, 'log p(x) of the test examples')
   if (!rungs.length) {
     const why = summary.why ?? 'no bound of this run is on record'
@@ -52,7 +58,7 @@ export async function mount (root, ctx) {
   function chart (where, options, draw, file) {
     const made = figure(where, options, draw)
     charts.push(made)
-    where.append(h('p', {}, button('Save as SVG', () => ctx.save(standalone(made.svg), `${file}.svg`), { class: 'quiet' })))
+    where.append(h('p', { class: 'corner' }, button('Save as SVG', () => ctx.save(standalone(made.svg), `${file}.svg`), { class: 'quiet' })))
     return made
   }
 
