@@ -50,28 +50,30 @@ class Office:
         self.catalogue, self._trust, self._root = catalogue, tuple(trust), root
         self._desks: OrderedDict[tuple[str, float], Desk] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, "models")
-        self._early = ThreadPoolExecutor(1, "early")
         self._warming: threading.Timer | None = None
 
     def begin(self) -> None:
         """Read what saved files are answered with, while the browser is at the first files of the page."""
-        for name in ("taut.page.answers", "taut.explore.atlas", "taut.explore.watching"):
-            self._early.submit(importlib.import_module, name)
+        names = ("taut.page.frames", "taut.page.answers", "taut.explore.atlas", "taut.explore.watching")
+        threading.Thread(target=lambda: [importlib.import_module(name) for name in names], daemon=True).start()
 
     def warm(self) -> None:
         """Read what models need in a moment, unless a question does so before: torch holds up all else while it loads, so
         what is saved is shown first. Only the first call counts."""
         if self._warming is None:
-            self._warming = threading.Timer(PAUSE, self._thread.submit, (_prepared,))
+            self._warming = threading.Timer(PAUSE, self._prepare)
             self._warming.daemon = True
             self._warming.start()
+
+    def _prepare(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the server has ended meanwhile
+            self._thread.submit(_prepared)
 
     def close(self) -> None:
         """Let go of the thread; what it is at is not waited for."""
         if self._warming is not None:
             self._warming.cancel()
-        for pool in (self._early, self._thread):
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def desk(self, known: str) -> Desk:
         """The desk of a run; a new one where its weights have changed.
@@ -106,7 +108,7 @@ class Office:
             question, desk = await loop.run_in_executor(
                 None, lambda: (_read(message.get("kind"), message.get("fields", {})), self.desk(message["run"]))
             )
-            where = self._early if question.light else self._thread
+            where = None if question.light else self._thread
             return await loop.run_in_executor(where, self._answered, known, question, desk)
         except InputError as error:
             return _failed(known, str(error))
