@@ -9,7 +9,8 @@ of each, in milliseconds:
               moves come 60 a second, one question is in flight, stale ones are dropped
     address   from the start of the command to the printed address
     first     to the page with its runs and their saved numbers
-    map       to the map with its first decoded picture, the model loaded (the second time codes are read from RUN/explore)
+    points    to the map with its points (the second time they are read from RUN/explore, and no model is waited for)
+    map       to the map with its first decoded picture, the model loaded
 
 and once, the frames a second while a map of 70,000 points is panned. Chromium is looked for at /usr/bin/chromium.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -98,6 +100,7 @@ def main() -> None:
         for run in runs:
             found["runs"][run.name] = measured(browser, run, args, found)
         browser.close()
+    found["load"] = [round(each, 1) for each in os.getloadavg()]
     text = json.dumps(found, indent=1)
     print(text)
     if args.json:
@@ -132,6 +135,8 @@ def measured(browser: Browser, run: Path, args: argparse.Namespace, found: dict[
             page.goto(address)
             page.wait_for_selector("#rail a")
             stamps["first"] = time.perf_counter() - begun
+            page.wait_for_selector("main[data-points]", timeout=120_000)
+            stamps["points"] = time.perf_counter() - begun
             page.wait_for_selector("main[data-shown]", timeout=120_000)
             stamps["map"] = time.perf_counter() - begun
             result[when] = {name: round(1000 * seconds) for name, seconds in stamps.items()}

@@ -16,11 +16,18 @@ __all__ = ["quick_run"]
 
 
 def quick_run(
-    folder: Path, data: Any = "digits", summary: dict[str, Any] | None = None, steps: int = 3, **model: Any
+    folder: Path,
+    data: Any = "digits",
+    summary: dict[str, Any] | None = None,
+    steps: int = 3,
+    tree: dict[str, Any] | None = None,
+    **model: Any,
 ) -> Run:
-    """A run of a few steps in a folder, without a report; its data are a named set, a path or an array."""
+    """A run of a few steps in a folder, without a report; its data are a named set, a path or an array, and ``tree`` is what
+    else its configuration says."""
     named = isinstance(data, (str, Path))
-    tree = merge({"data": {"source": str(data) if named else "array"}, "training": {"steps": steps}}, {"model": model})
+    tree = merge({"data": {"source": str(data) if named else "array"}, "training": {"steps": steps}}, tree or {})
+    tree = merge(tree, {"model": model})
     experiment = parse(Experiment, tree)
     dataset = open_data(experiment.data) if named else open_array(np.asarray(data), None, experiment.data)
     experiment = resolve(experiment, dataset)

@@ -440,23 +440,196 @@ def test_a_bomb_of_a_picture_is_refused_before_it_is_unpacked():
         read_picture(bytes(content), reading, (0, 16))
 
 
-def test_codes_are_kept_for_the_next_time_where_they_can_be(runs, tmp_path):
+def test_an_atlas_is_kept_for_the_next_time_where_it_can_be(runs, tmp_path):
     run = quick_run(tmp_path / "one", network=SMALL, latents=2)
     catalogue = Catalogue([tmp_path])
-    first = Desk(catalogue.entries()[0], catalogue).codes
-    (file,) = (tmp_path / "one" / "explore").glob("codes-*.npy")
-    np.testing.assert_array_equal(np.load(file), run.encode(run.test_split()))
-    file.write_bytes(b"damaged")
-    np.testing.assert_array_equal(Desk(catalogue.entries()[0], catalogue).codes, first)
+
+    def desk():
+        return Desk(catalogue.entries()[0], catalogue)
+
+    assert desk().saved is None
+    first = desk().atlas
+    (file,) = (tmp_path / "one" / "explore").glob("atlas-*.safetensors")
+    kept = desk().saved
+    np.testing.assert_array_equal(kept.codes, run.encode(run.test_split()))
+    np.testing.assert_array_equal(kept.labels, run.test_split().labels)
+    assert kept.sheets == first.sheets and kept.names == first.names and kept.examples == len(kept.codes) == 180
+    file.write_bytes(file.read_bytes()[:-9])
+    assert desk().saved is None
+    np.testing.assert_array_equal(desk().atlas.codes, first.codes)
     file.unlink()
     file.parent.rmdir()
     file.parent.write_text("in the way")  # as a folder that cannot be written is
-    np.testing.assert_array_equal(Desk(catalogue.entries()[0], catalogue).codes, first)
+    np.testing.assert_array_equal(desk().atlas.codes, first.codes)
     from taut.folders import refuse_foreign
 
     file.parent.unlink()
     file.parent.mkdir()
     refuse_foreign(tmp_path / "one", force=True)  # what a page keeps is part of a run
+
+
+def test_an_atlas_of_other_weights_or_a_damaged_one_is_none(tmp_path):
+    from safetensors.numpy import save_file
+
+    from taut.explore.atlas import read_atlas
+
+    quick_run(tmp_path / "one", network=SMALL, latents=2)
+    catalogue = Catalogue([tmp_path])
+    assert Desk(catalogue.entries()[0], catalogue).atlas.examples == 180
+    weights = tmp_path / "one" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert Desk(catalogue.entries()[0], catalogue).saved is None
+    codes = np.zeros((4, 2), np.float32)
+    about = {
+        "names": None,
+        "by": "",
+        "sheets": [{"size": 2, "prior": "x", "standard": True}],
+        "examples": 4,
+        "centre": "c",
+        "kl": None,
+    }
+    place = tmp_path / "atlas.safetensors"
+    save_file({"codes": codes}, place, {"atlas": json.dumps(about)})
+    assert read_atlas(place).codes.shape == (4, 2)
+    for change in ({"kl": [1.0]}, {"sheets": 3}, {"sheets": []}, {"examples": "many"}, {"kl": "none"}):
+        save_file({"codes": codes}, place, {"atlas": json.dumps(about | change)})
+        assert read_atlas(place) is None, change
+    save_file({"codes": codes, "labels": np.zeros(3)}, place, {"atlas": json.dumps(about)})
+    assert read_atlas(place) is None
+    save_file({"codes": codes}, place)
+    assert read_atlas(place) is None
+
+
+def test_what_was_kept_is_answered_without_torch(runs):
+    """A map, a training and the list of runs: what a page shows first waits for no model."""
+    catalogue = Catalogue([runs / "flat"])
+    full = read("map", {}).answer(Desk(catalogue.entries()[0], catalogue))
+    code = (
+        "import sys, json; from taut.page.catalogue import Catalogue; from taut.page.desk import Desk; "
+        f"from taut.page.answers import read; c = Catalogue([{str(runs / 'flat')!r}]); d = Desk(c.entries()[0], c); "
+        "found = read('kept', {}).answer(d); read('metrics', {}).answer(d); "
+        "print(json.dumps([found.meta['kept'], found.meta['standard'], found.arrays['at'].tolist()])); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    kept, standard, at = json.loads(done.stdout)
+    assert kept and standard
+    np.testing.assert_array_equal(np.array(at, np.float32), full.arrays["at"])
+
+
+# ---- what a model is told
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory) -> Path:
+    """Runs that are told a label, and a kind and a quantity."""
+    root = tmp_path_factory.mktemp("given") / "runs"
+    tree = {"data": {"source": "digits", "condition": ["labels"]}, "training": {"steps": 30}}
+    quick_run(root / "label", tree=tree, network=SMALL, latents=2)
+    layers = [{"part": "Plain", "latents": 3}, {"part": "Plain", "latents": 2}]
+    quick_run(root / "layers", tree=tree, network=SMALL, layers=layers)
+    rng = np.random.default_rng(0)
+    rows = [f"{a:.3f},{b:.3f},{'ab'[i % 2]},{c:.2f}" for i, (a, b, c) in enumerate(rng.normal(size=(60, 3)))]
+    table = root / "given.csv"
+    table.write_text("\n".join(["length,width,sort,age", *rows]))
+    tree = {"data": {"source": str(table), "condition": ["sort", "age"]}, "training": {"steps": 3}}
+    quick_run(root / "table", table, tree=tree, network=SMALL, latents=2)
+    return root
+
+
+def test_a_label_is_told_and_answered(given):
+    from taut.runs import load
+
+    run = load(given / "label")
+    with serving([given]) as it, speaking(it) as ws:
+
+        def asked(kind, name="label", **fields):
+            meta, arrays = ask(ws, known(given, name), kind, **fields)
+            assert meta["kind"] == kind, meta
+            return meta, arrays
+
+        z = [0.5, -0.5]
+        three, four = (asked("decode", z=z, condition=[label])[1]["x"] for label in "34")
+        assert (three != four).any()
+        expected = pictures(run.reading, run.decode([z], "3"), run.reading.limits)
+        np.testing.assert_array_equal(three, expected)
+        np.testing.assert_array_equal(asked("decode", z=z)[1]["x"], asked("decode", z=z, condition=["0"])[1]["x"])
+        np.testing.assert_array_equal(asked("look", at=z, condition=["3"])[1]["x"], three)
+        assert len(asked("grid", low=[-1, -1], high=[1, 1], size=2, condition=["5"])[1]["x"]) == 4
+        way = asked("between", a=z, b=[1.0, 1.0], steps=3, condition=["3"])[1]["x"]
+        np.testing.assert_array_equal(way[0], three[0])
+        assert asked("draw", seed=1, condition=["2"])[1]["z"].shape == (1, 2)
+        some, arrays = asked("examples", index=[0, 5], codes=True)
+        assert some["conditions"] == [[some["labels"][label]] for label in arrays["labels"]]
+        many, arrays = asked("sample", n=3, each=0)
+        assert many["rows"] == [str(i) for i in range(10)] and len(arrays["x"]) == 30
+        expected = pictures(run.reading, run.sample(3, seed=0, means=True, condition="7"), run.reading.limits)
+        np.testing.assert_array_equal(arrays["x"][21:24], expected)
+        np.testing.assert_array_equal(asked("sample", n=3, condition=["7"])[1]["x"], expected)
+        assert asked("sample", n=3)[0]["rows"] == [""]
+        prior = asked("prior", condition=["1"])[0]
+        assert prior["normal"] and prior["middle"] != asked("prior", condition=["2"])[0]["middle"]
+        seen = asked("examine", example=3, samples=100)[0]
+        assert seen["rate"] > 0 and seen["distortion"] > 0
+        asked("exact", example=3)
+        asked("noise", example=3)
+        run_id = known(given, "label")
+        ws.send(json.dumps({"id": 1, "run": run_id, "kind": "portrait", "fields": {"run": run_id}}))
+        assert unpack(ws.recv(timeout=60))[0]["kind"] == "portrait"
+        asked("refusals")
+        white = io.BytesIO()
+        Image.new("L", (8, 8), 255).save(white, "PNG")
+        file = base64.b64encode(white.getvalue()).decode()
+        assert asked("read", file=file, condition=["4"])[1]["z"].shape == (1, 2)
+        kept = asked("resample", "layers", z=[0.0] * 5, keep=1, seed=1, condition=["4"])[1]["z"]
+        assert kept.shape == (1, 5) and len(asked("detail", "layers", n=2, condition=["4"])[1]["x"]) == 6
+        asked("look", "layers", at=[0, 0], condition=["4"])
+        asked("examine", "layers", example=0, samples=100)
+        for wrong, said in ((["x"], "never saw"), (["1", "2"], "has 2 values; give 1"), ([0.5], "never saw")):
+            assert said in ask(ws, known(given, "label"), "decode", z=z, condition=wrong)[0]["error"], wrong
+        assert "give 40 or fewer" in ask(ws, known(given, "label"), "sample", n=41, each=0)[0]["error"]
+        assert "each" in ask(ws, known(given, "label"), "sample", n=1, each=1)[0]["error"]
+
+
+def test_kinds_and_quantities_are_told_together(given):
+    with serving([given]) as it, speaking(it) as ws:
+        run = known(given, "table")
+        full = json.loads(fetch(it, f"/api/runs/{run}")[2])
+        told = full["reading"]["conditions"]
+        assert [each["name"] for each in told] == ["sort", "age"] and told[0]["categories"] == ["a", "b"]
+        young, old = (ask(ws, run, "decode", z=[0.0, 0.0], condition=["a", age])[1]["x"] for age in (-1.5, 1.5))
+        assert (young != old).any()
+        usual = ask(ws, run, "decode", z=[0.0, 0.0])[1]["x"]
+        np.testing.assert_array_equal(usual, ask(ws, run, "decode", z=[0, 0], condition=["a", told[1]["mean"]])[1]["x"])
+        assert ask(ws, run, "sample", n=2, each=0, condition=["a", 1])[0]["rows"] == ["a", "b"]
+        assert "is a number" in ask(ws, run, "decode", z=[0.0, 0.0], condition=["a", "old"])[0]["error"]
+        seen, points = ask(ws, run, "map")
+        assert not seen["labels"] and seen["by"] == "" and "labels" not in points
+        conditions = ask(ws, run, "examples", index=[0])[0]["conditions"]
+        assert conditions[0][0] in "ab" and abs(conditions[0][1]) < 5
+
+
+def test_a_table_is_coloured_by_its_first_column_of_few_kinds(tmp_path):
+    rows = [f"{i * 0.1:.2f},{['low', 'high', ''][i % 3]},{i % 7}" for i in range(60)]
+    (tmp_path / "sorts.csv").write_text("\n".join(["size,sort,more", *rows]))
+    run = quick_run(tmp_path / "sorts", tmp_path / "sorts.csv", network=SMALL, latents=2)
+    catalogue = Catalogue([tmp_path])
+    meta = read("map", {}).answer(Desk(catalogue.entries()[0], catalogue))
+    assert meta.meta["by"] == "sort" and meta.meta["labels"] == ["high", "low"]
+    column = run.reading.restore(run.test_split().x)[:, 1]
+    np.testing.assert_array_equal(meta.arrays["labels"], np.where(np.isnan(column), -1, column))
+
+
+def test_what_is_told_nothing_says_so(site, runs):
+    with speaking(site) as ws:
+        said = ask(ws, known(runs, "flat"), "decode", z=[0, 0], condition=["3"])[0]["error"]
+        assert "told nothing" in said
+        assert "leave it out" in ask(ws, known(runs, "flat"), "sample", n=1, each=0)[0]["error"]
+        assert ask(ws, known(runs, "flat"), "prior")[0]["middle"] == [0, 0]
+        assert not ask(ws, known(runs, "vamp"), "prior")[0]["normal"]
 
 
 def test_a_model_that_fails_to_load_says_why(runs, tmp_path):

@@ -147,7 +147,9 @@ class Run:
                       for some in torch.arange(n).split(1024)]  # fmt: skip
         return torch.cat([torch.cat([step.z.flatten(1) for step in steps], 1) for steps in chunks]).numpy()
 
-    def complete(self, z: ArrayLike, layers: int, seed: int | None = None, temperature: float = 1.0) -> np.ndarray:
+    def complete(
+        self, z: ArrayLike, layers: int, seed: int | None = None, temperature: float = 1.0, condition: Any = None
+    ) -> np.ndarray:
         """Codes (N, latents) whose first layers, from the top, are kept, and whose others are what the model makes of these.
 
         Args:
@@ -155,16 +157,18 @@ class Run:
             layers: how many are kept.
             seed: of the draws of the others; the centres of what is expected of them if left open.
             temperature: of the draws.
+            condition: what a model with a condition is told, as :meth:`sample` is.
         """
         codes, count = self._codes(z), len(self.vae.layers)
+        told = self._condition(condition, len(codes))
         if not 0 <= layers <= count:
             raise InputError("layers", f"is {layers}", f"the model has {count}; give 0 to that")
         pick = centre if seed is None else pick_prior(temperature)
         found = []
         with torch.no_grad(), seeded(seed or 0):
-            for chunk in codes.split(1024):
-                kept = follow(self._placed(chunk)[:layers], pick)
-                steps, _ = self.vae.walk(self.vae.root(len(chunk)), [None] * count, kept)
+            for index in torch.arange(len(codes)).split(1024):
+                kept = follow(self._placed(codes[index])[:layers], pick)
+                steps, _ = self.vae.walk(self.vae.root(len(index), told(index)), [None] * count, kept)
                 found.append(torch.cat([step.z.flatten(1) for step in steps], 1))
         return torch.cat(found).numpy()
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, Playwright
 from taut.page.catalogue import Catalogue, identity
 from taut.page.server import Office, opened
 
-__all__ = ["DRAWN", "launched", "started", "visit"]
+__all__ = ["DRAWN", "calm", "launched", "started", "visit"]
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
 DRAWN = ("map", "latents", "between", "samples")  # these say when they have drawn, or why they cannot
@@ -38,7 +38,19 @@ def started(runs: Path) -> SimpleNamespace:
         office.close()
         listening.close()
 
-    return SimpleNamespace(address=address, base=address.split("?")[0], stop=stop)
+    return SimpleNamespace(address=address, base=address.split("?")[0], stop=stop, office=office)
+
+
+CALM = """async () => {
+  const frame = () => new Promise(resolve => requestAnimationFrame(resolve))
+  const view = document.getElementById('view')
+  for (let quiet = 0; quiet < 3; quiet = view.getAttribute('aria-busy') === 'true' ? 0 : quiet + 1) await frame()
+}"""
+
+
+def calm(page: Page) -> None:
+    """Wait until no answer is awaited, and what came is drawn."""
+    page.evaluate(CALM)
 
 
 def visit(page: Page, runs: Path, name: str, view: str, query: str = "") -> None:

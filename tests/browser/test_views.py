@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page
 from quick import quick_run
 
-from browser.chromium import DRAWN, started, visit
+from browser.chromium import DRAWN, calm, started, visit
 from taut.page.catalogue import identity
 
 pytestmark = pytest.mark.browser
@@ -31,6 +31,8 @@ def runs(tmp_path_factory) -> Path:
         summary={"elbo": -200.0, "rate": 5.0, "kl_per_dim": [3.0, 0.001]},
     )
     quick_run(root / "layers", network=SMALL, layers=[{"part": "Plain", "latents": 3}, {"part": "Plain", "latents": 4}])
+    told = {"data": {"condition": ["labels"]}}
+    quick_run(root / "told", steps=60, tree=told, network=SMALL, latents=2)
     quick_run(root / "choices", network=SMALL, latents=4, posterior={"part": "Categorical", "categories": 3})
     quick_run(root / "none", layers=[], likelihood={"part": "PixelCNN", "channels": 4, "kernels": [3, 3], "maps": 2})
     rng = np.random.default_rng(0)
@@ -84,7 +86,7 @@ def test_the_token_leaves_the_address(page, site):
     assert "token" not in page.url
 
 
-@pytest.mark.parametrize("name", ["flat", "layers", "choices", "signal", "table", "colours"])
+@pytest.mark.parametrize("name", ["flat", "told", "layers", "choices", "signal", "table", "colours"])
 def test_every_view_mounts_for_every_kind_of_data(page, runs, name):
     views = page.evaluate("fetch('/api/runs').then(r => r.json()).then(r => r.views)")
     for view in views:
@@ -107,7 +109,7 @@ def test_what_cannot_be_shown_is_said(page, runs):
 
 def test_dragging_on_the_map_decodes(page, runs):
     visit(page, runs, "flat", "map")
-    page.wait_for_timeout(200)
+    calm(page)
     before = shown(page, LARGE)
     box = page.locator(".plot .front").bounding_box()
     page.mouse.move(box["x"] + 80, box["y"] + 80)
@@ -119,14 +121,14 @@ def test_dragging_on_the_map_decodes(page, runs):
         seen.add(before)
     page.mouse.up()
     assert len(seen) > 5
-    page.wait_for_timeout(400)
+    calm(page)
     until(page, "location.hash.includes('at=')")
     assert "from the prior's centre" in page.locator(".facts").inner_text()
     # the address brings the same picture back
     last = shown(page, LARGE)
     page.reload()
     page.wait_for_selector("main[data-shown]")
-    page.wait_for_timeout(200)
+    calm(page)
     assert shown(page, LARGE) == last
 
 
@@ -134,7 +136,7 @@ def test_arrows_move_the_point_and_shift_moves_it_finely(page, runs):
     visit(page, runs, "flat", "map", "?at=0.000,0.000")
 
     def place():
-        page.wait_for_timeout(300)
+        calm(page)
         return np.array([float(v) for v in page.evaluate("document.querySelector('main').dataset.shown").split(",")])
 
     start = place()
@@ -169,7 +171,7 @@ def test_the_map_zooms_pans_and_lays_a_grid(page, runs):
 
 def test_pointing_at_an_example_shows_it(page, runs):
     visit(page, runs, "flat", "map")
-    page.wait_for_timeout(300)
+    calm(page)
     box = page.locator(".plot .front").bounding_box()
     for step in range(1, 400):  # somewhere among the points
         page.mouse.move(
@@ -214,7 +216,7 @@ def test_every_latent_can_be_moved_typed_kept_and_put_back(page, runs):
     page.get_by_label("test example").fill("7")
     page.get_by_role("button", name="From test example").click()
     until(page, "() => document.querySelector('[aria-label=z0]').value !== '0'")
-    page.wait_for_timeout(300)
+    calm(page)
     until(page, "location.hash.includes('example=7') && location.hash.includes('z=')")
 
 
@@ -251,7 +253,7 @@ def test_the_way_between_two(page, runs, tmp_path):
     page.get_by_label("test example of the second end").press("Enter")
     way = changed(page, strip, way)
     page.get_by_label("path").select_option("spherical")
-    page.wait_for_timeout(300)
+    calm(page)
     until(page, "['b=40', 'path=spherical', 'a=3'].every(part => location.hash.includes(part))")
     page.get_by_role("button", name="Draw").first.click()
     pad = page.get_by_label("draw here").first.bounding_box()
@@ -274,7 +276,7 @@ def test_the_way_between_two(page, runs, tmp_path):
 
 def test_samples_are_those_of_their_seed(page, runs):
     visit(page, runs, "layers", "samples")
-    page.wait_for_timeout(300)
+    calm(page)
     first = shown(page)
     page.get_by_role("button", name="Next seed").click()
     second = changed(page, "main canvas", first)
@@ -295,6 +297,92 @@ def test_samples_are_those_of_their_seed(page, runs):
     assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_label_is_told_and_z_stays(page, runs):
+    visit(page, runs, "told", "map", "?at=0.5,0.5")
+    calm(page)
+    now, rings = shown(page, LARGE), shown(page, ".plot .front")
+    page.get_by_label("label 3").check()
+    now = changed(page, LARGE, now)
+    changed(page, ".plot .front", rings)  # the prior of another label lies elsewhere
+    until(
+        page, "() => location.hash.includes('told=3') && document.querySelector('main').innerText.includes('label 3')"
+    )
+    page.keyboard.press("ArrowRight")
+    changed(page, LARGE, now)
+    assert page.get_by_label("label 4").is_checked()
+    assert page.evaluate("document.querySelector('main').dataset.shown") == "0.5,0.5"
+    visit(page, runs, "told", "latents", "?z=0.5,-0.5")
+    calm(page)
+    now = shown(page, LARGE)
+    page.get_by_label("label 7").check()
+    changed(page, LARGE, now)
+    assert page.get_by_label("z0", exact=True).input_value() == "0.5"
+    page.get_by_label("test example").fill("3")
+    page.get_by_role("button", name="From test example").click()
+    until(page, "() => document.querySelector('[aria-label=z0]').value !== '0.5'")
+    label = page.evaluate("document.querySelector('.told input:checked').value")
+    visit(page, runs, "told", "between", "?a=3&b=8")
+    calm(page)
+    assert page.evaluate("document.querySelector('.told input:checked').value") == label
+    way = shown(page, ".strip canvas")
+    page.get_by_label("label 9" if label != "9" else "label 8").check()
+    changed(page, ".strip canvas", way)
+
+
+def test_samples_of_each_label_stand_in_rows(page, runs):
+    visit(page, runs, "told", "samples")
+    calm(page)
+    assert page.locator(".row-names").inner_text().split() == [str(i) for i in range(10)]
+    rows = page.locator(".row-names span").all()
+    sheet = page.locator(".rowed canvas").bounding_box()
+    middles = [box["y"] + box["height"] / 2 - sheet["y"] for box in (row.bounding_box() for row in rows)]
+    assert all(abs(y - (i + 0.5) * sheet["height"] / 10) < 4 for i, y in enumerate(middles))
+    assert not page.locator(".told").is_visible()
+    now = shown(page)
+    page.get_by_label("given").select_option("one")
+    now = changed(page, "main canvas", now)
+    page.get_by_label("label 5").check()
+    now = changed(page, "main canvas", now)
+    until(page, "() => document.querySelector('main p').textContent.includes('given label 5')")
+    page.get_by_label("given").select_option("data")
+    changed(page, "main canvas", now)
+    until(page, "() => location.hash.includes('given=data') && document.querySelector('.told').hidden")
+
+
+def test_the_kept_map_is_there_before_the_model(browser, runs):
+    from threading import Event
+
+    first = started(runs)
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(first.address)
+    visit(page, runs, "flat", "map")
+    first.stop()
+    context.close()
+    # all that asks a model waits behind this
+    it, go = started(runs), Event()
+    it.office._thread.submit(go.wait, 60)
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(it.address)
+    page.wait_for_selector("#rail a")
+    page.evaluate("hash => { location.hash = hash }", f"#/{identity(runs / 'flat')}/map")
+    page.wait_for_selector("main[data-points='180']")
+    assert "being loaded" in page.locator("main p").first.inner_text()
+    empty = page.evaluate(
+        """() => {
+          const c = document.querySelector('.plot canvas')
+          return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.every(v => v === 0)
+        }"""
+    )
+    assert not empty and page.locator("main[data-shown]").count() == 0
+    go.set()
+    page.wait_for_selector("main[data-shown]")
+    until(page, "() => document.querySelector('main p').textContent.includes('Drag anywhere')")
+    context.close()
+    it.stop()
+
+
 def test_keys_lead_everywhere(page, runs):
     visit(page, runs, "flat", "map")
     for key, view in (("2", "latents"), ("3", "between"), ("4", "samples"), ("1", "map")):
@@ -309,14 +397,15 @@ def test_keys_lead_everywhere(page, runs):
     assert not page.get_by_role("dialog").is_visible()
 
 
-@pytest.mark.parametrize("view", DRAWN)
+@pytest.mark.parametrize("view", [*DRAWN, "example", "training", "truth", "tension"])
 def test_the_tab_key_reaches_all_that_can_be_used(page, runs, view):
-    visit(page, runs, "flat", view)
-    page.wait_for_timeout(300)
+    visit(page, runs, "told", view)
+    calm(page)
     count = page.evaluate(
         """() => {
           const all = [...document.querySelectorAll('a[href], button, input, select, [tabindex="0"]')]
           const used = all.filter(e => e.checkVisibility() && !e.disabled && e.getAttribute('tabindex') !== '-1')
+            .filter(e => e.type !== 'radio' || e.checked) // arrows reach the others
           used.forEach((e, i) => { e.dataset.mine = i })
           return used.length
         }"""
@@ -334,22 +423,50 @@ def test_the_tab_key_reaches_all_that_can_be_used(page, runs, view):
     assert names == 0
 
 
-@pytest.mark.parametrize("width", [360, 1024, 2560])
-def test_views_fit_every_screen_in_light_and_dark(browser, site, runs, width):
-    for scheme in ("light", "dark"):
-        context = browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce"
-        )
-        page = context.new_page()
-        page.goto(site.address)
-        page.wait_for_selector("#views a")
-        for view in DRAWN:
-            visit(page, runs, "flat", view)
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (view, width)
-        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert (ground == "rgb(252, 252, 249)") == (scheme == "light")
-        assert page.evaluate("getComputedStyle(document.querySelector('button')).transitionDuration") == "0s"
-        context.close()
+WRONG = """() => {
+  const seen = element => element.checkVisibility() && element.getClientRects().length
+  const all = [...document.querySelectorAll('main :is(h1, h2, p, button, select, input, dd, canvas)')]
+  const wide = all.filter(seen).filter(element => {
+    for (let up = element.parentElement; up; up = up.parentElement) {
+      if (['auto', 'scroll', 'hidden'].includes(getComputedStyle(up).overflowX)) return false
+    }
+    const box = element.getBoundingClientRect()
+    return box.right > innerWidth + 1 || box.left < -1
+  }).map(element => `${element.tagName} ${element.textContent.slice(0, 40)} leaves the screen`)
+  const used = [...document.querySelectorAll('main .bar :is(button, select, input:not([type=radio]))')].filter(seen)
+  const boxes = used.map(element => element.getBoundingClientRect())
+  const over = []
+  boxes.forEach((a, i) => boxes.slice(i + 1).forEach((b, j) => {
+    const x = Math.min(a.right, b.right) - Math.max(a.left, b.left)
+    const y = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top)
+    if (x > 1 && y > 1) over.push(`${used[i].textContent} lies on ${used[i + 1 + j].textContent}`)
+  }))
+  const empty = document.querySelector('main').innerText.trim().split('\\n').length < 2 ? ['nothing is said'] : []
+  return [...wide, ...over, ...empty]
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280, 2560])
+def test_views_fit_every_screen_in_light_and_dark(browser, site, runs, width, scheme):
+    context = browser.new_context(
+        viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(site.address)
+    page.wait_for_selector("#views a")
+    for view in page.evaluate("fetch('/api/runs').then(r => r.json()).then(r => r.views)"):
+        visit(page, runs, "told" if view in DRAWN else "flat", view)
+        calm(page)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (view, width)
+        assert page.evaluate(WRONG) == [], (view, width)
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (ground == "rgb(252, 252, 249)") == (scheme == "light")
+    moving = """() => [...document.querySelectorAll('*')].filter(e => getComputedStyle(e).animationName !== 'none'
+      || getComputedStyle(e).transitionDuration.split(', ').some(d => parseFloat(d) > 0)).length"""
+    assert page.evaluate(moving) == 0
+    context.close()
 
 
 def test_light_and_dark_can_be_chosen_and_are_remembered(page, runs):
@@ -375,7 +492,7 @@ def test_the_policy_lets_nothing_foreign_in(page):
         }"""
     )
     assert blocked == [True, True]
-    page.wait_for_timeout(200)
+    calm(page)
     assert len(page.wrong) >= 2 and all("Content Security Policy" in text for text in page.wrong)
     page.wrong.clear()
 

@@ -62,6 +62,12 @@ class Condition:
             raise InputError("condition", problem, nearest(unknown[0], self.categories))
         return torch.nn.functional.one_hot(torch.tensor([places[text] for text in found]), self.width).float()
 
+    def values(self, numbers: torch.Tensor) -> list[str] | list[float]:
+        """What numbers (N, width), as :meth:`numbers` gives them, stand for."""
+        if self.categories:
+            return [self.categories[place] for place in numbers.argmax(1).tolist()]
+        return (numbers[:, 0].double() * self.std + self.mean).tolist()
+
 
 def conditions_of(source: Source) -> tuple[Condition, ...]:
     """What each condition of a source is: a kind, or a quantity."""

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from taut.explore.codes import nearest, standard_prior, usual_norm
-from taut.explore.maps import Plane, plane
-from taut.explore.paths import interpolate, traverse
-from taut.explore.pictures import as_images, brightness, pictures, read_picture, shown
+from typing import Any
 
-__all__ = [
-    "Plane", "as_images", "brightness", "interpolate", "nearest", "pictures", "plane", "read_picture", "shown",
-    "standard_prior", "traverse", "usual_norm",
-]  # fmt: skip
+_HOMES = {
+    "Plane": "maps", "as_images": "images", "brightness": "images", "interpolate": "paths", "nearest": "codes",
+    "pictures": "images", "plane": "maps", "read_picture": "images", "shown": "images", "standard_prior": "codes",
+    "traverse": "paths", "usual_norm": "codes",
+}  # fmt: skip
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    # names are fetched when first used: what reads saved files alone need not wait for torch
+    if name in _HOMES:
+        import importlib
+
+        return getattr(importlib.import_module(f"taut.explore.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'taut.explore' has no attribute {name!r}")

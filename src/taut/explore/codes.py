@@ -31,15 +31,17 @@ def nearest(codes: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def standard_prior(run: Run, layer: int = 0) -> bool:
-    """Whether the prior of a layer is N(0, I): its density is, at a few points, and no layer above moves it."""
+    """Whether the prior of a layer is N(0, I): its density is, at a few points, and neither a layer above nor a condition
+    moves it."""
     if layer or not run.vae.layers:
         return False
-    top = run.vae.layers[0]
+    top, told = run.vae.layers[0], run.vae.conditioned
     generator = torch.Generator().manual_seed(0)
     points = 1.5 * torch.randn(5, *top.event, generator=generator)
+    condition = torch.randn(5, told, generator=generator) if told else None
     with torch.no_grad():
         try:
-            found = top.prior(top.enter(run.vae.root(len(points)))).log_prob(points)
+            found = top.prior(top.enter(run.vae.root(len(points), condition))).log_prob(points)
         except (ValueError, NotImplementedError):
             return False  # a density of other values than vectors
     size = points[0].numel()

@@ -37,6 +37,12 @@ class Plane:
         """Codes (..., D) to coordinates (..., 2)."""
         return np.asarray(codes) @ self.basis
 
+    def ellipse(self, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """N(mean, diag std²) seen in the plane: its middle (2,), and its axes at one standard deviation, the rows of (2, 2)."""
+        covariance = self.basis.T @ (np.square(std)[:, None] * self.basis)
+        variances, directions = np.linalg.eigh(covariance)
+        return mean @ self.basis, (directions * np.sqrt(np.maximum(variances, 0))).T
+
     def lift(self, coordinates: np.ndarray) -> np.ndarray:
         """Coordinates (..., 2) to codes (..., D) whose part off the plane is that of the mean code."""
         return self.rest + np.asarray(coordinates) @ self.basis.T

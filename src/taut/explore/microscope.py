@@ -185,7 +185,7 @@ def examine(run: Run, example: int, draws: int = 8, samples: int = 1000, seed: i
         weights,
         None if weights is None else growth(weights),
         None if naive is None else growth(naive),
-        run.decode(codes),
+        run.decode(codes, batch.condition, None if batch.offset is None else batch.offset.expand(len(codes), -1)),
         codes,
         POINT if not proper else "" if exact else NOISY.format(in_words(trace.exactness)),
     )
@@ -217,7 +217,7 @@ def noised(run: Run, example: int, noise: np.ndarray | None = None, seed: int = 
     eps = torch.as_tensor(drawn, dtype=mean.dtype, device=mean.device)
     with torch.enable_grad():
         z = mean + std * eps
-        trace = vae.generate(1, follow([z.view(1, *vae.layers[0].event)]))
+        trace = vae.generate(1, follow([z.view(1, *vae.layers[0].event)]), batch.condition)
         distortion = trace.distortion(batch).sum()
         by_code, by_std = torch.autograd.grad(distortion, (mean, std))
     kl = step.kl.parts[0] if step.kl.parts.shape[1] == len(mean) else torch.full_like(mean, math.nan)
@@ -259,7 +259,7 @@ def log_weights(vae: VAE, batch: Batch, samples: int, prior: bool = False) -> np
     found, size = [], samples_at_once(vae, 1)
     for k in [min(size, samples - done) for done in range(0, samples, size)]:
         told = [None if e is None else fold(e, k) for e in evidence]
-        trace = vae.descend(vae.root(k), told, draw, k)
+        trace = vae.descend(vae.root(k, batch.condition), told, draw, k)
         weight = trace.log_likelihood(batch).double()
         if not prior:
             weight = weight + (trace.log_prior() - trace.log_posterior()).double()
@@ -274,7 +274,7 @@ def posteriors_of(vae: VAE, batch: Batch, draws: int = 400) -> list[Posterior]:
     for i, step in enumerate(vae(batch, pick=centre).steps):
         own, prior = _moments(step.q), _moments(step.p)
         mean, std = own or _spread(vae(batch, draws).steps[i].z)
-        prior_mean, prior_std = prior or _spread(vae.generate(draws, draw).steps[i].z)
+        prior_mean, prior_std = prior or _spread(vae.generate(draws, draw, batch.condition).steps[i].z)
         kl = step.kl.parts[0].double().cpu().numpy()
         found.append(Posterior(mean, std, prior_mean, prior_std, kl, own is None))
     return found

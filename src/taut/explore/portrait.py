@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from taut.data import Split
+from taut.explore.conditions import named
 from taut.explore.maps import plane
 from taut.runs import Run
 
@@ -55,6 +56,7 @@ def portrait(run: Run, codes: np.ndarray, few: Split, across: int = 9, seed: int
     reach = max(3.0, far) if run.real else 1.0
     axis = np.linspace(-reach, reach, across)
     places = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
-    grid = run.decode(run.place(seen.lift(places).astype(np.float32)))
-    samples = run.sample(len(few), seed=seed, means=True)
+    told = named(run.reading.conditions, ())
+    grid = run.decode(run.place(seen.lift(places).astype(np.float32)), told)
+    samples = run.sample(len(few), seed=seed, means=True, condition=told)
     return Portrait(seen.description, seen.coordinates, reach, grid, run.reconstruct(few), samples)

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import io
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from taut.errors import InputError
 from taut.page.catalogue import Catalogue, Entry
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from taut.data import Split
+    from taut.explore.atlas import Atlas
     from taut.runs import Run
 
 __all__ = ["Desk"]
-
-ROOM = 40_000_000  # numbers of codes that are kept: 70,000 examples of 570 latents
 
 
 class Desk:
@@ -80,29 +76,36 @@ class Desk:
             return brightness(self.run, self.test())
         return brightness(self.run)
 
-    @cached_property
-    def codes(self) -> np.ndarray:
-        """The posterior centres of the test examples, (N, latents) float32; fewer than all where they would need too much
-        memory. Kept in RUN/explore where that can be written."""
-        path = self.entry.folder / "explore" / f"codes-{self.digest}.npy"
-        width = max(sum(self.run.sizes), 1)
-        split = self.test().take(slice(max(1, ROOM // width)))
-        with contextlib.suppress(OSError, ValueError):
-            found = np.load(path, allow_pickle=False)
-            if found.shape == (len(split), width) and found.dtype == np.float32:
-                return found
-        codes = self.run.encode(split).astype(np.float32, copy=False)
-        _keep(path, codes)
-        return codes
+    @property
+    def saved(self) -> Atlas | None:
+        """The atlas of these weights and examples that was kept in RUN/explore, if one was; no model is needed for it."""
+        from taut.explore.atlas import read_atlas
+
+        if "atlas" not in self.kept:
+            self.kept["atlas"] = read_atlas(self._place)
+        return self.kept["atlas"]
+
+    @property
+    def atlas(self) -> Atlas:
+        """The codes of the test examples, and what a map says of them. Kept in RUN/explore where that can be written."""
+        from taut.explore.atlas import charted
+
+        if self.saved is None:
+            self.kept["atlas"] = charted(self.run, self._root)
+            _keep(self._place, self.kept["atlas"].content())
+        return self.kept["atlas"]
 
     @cached_property
-    def digest(self) -> str:
-        """Sixteen letters for the weights and the examples."""
-        from taut.training.checkpoint import digest
+    def _place(self) -> Path:
+        from taut.explore.atlas import fingerprint
 
-        spec = json.dumps(self.entry.config.get("data"), sort_keys=True, default=str)
-        weights = digest(self.run.vae.state_dict(), f"{self.run.facts['hash']} {spec}")
-        return hashlib.sha256(weights.encode()).hexdigest()[:16]
+        entry = self.entry
+        try:
+            examples = {"hash": entry.data.get("hash"), "data": entry.config.get("data")}
+            name = fingerprint(entry.folder / "model.safetensors", examples)
+        except OSError:
+            raise InputError(str(entry.folder), "holds no weights", "finish the training") from None
+        return entry.folder / "explore" / f"atlas-{name}.safetensors"
 
     def pictures(self, x: np.ndarray) -> np.ndarray:
         """Examples as the user stores them, as a page draws them: bytes of images (N, H, W) or (N, H, W, 3), else numbers
@@ -112,15 +115,13 @@ class Desk:
         return pictures(self.run.reading, x, self.limits)
 
 
-def _keep(path: Path, codes: np.ndarray) -> None:
-    """Write codes for the next time, in place of those of other weights; a folder that cannot be written is left alone."""
+def _keep(path: Path, content: bytes) -> None:
+    """Write an atlas for the next time, in place of those of other weights; a folder that cannot be written is left alone."""
     from taut.training.checkpoint import write_atomically
 
-    buffer = io.BytesIO()
-    np.save(buffer, codes, allow_pickle=False)
     with contextlib.suppress(OSError, InputError):
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, buffer.getvalue())
-        for old in path.parent.glob("codes-*.npy"):
-            if old != path:
+        write_atomically(path, content)
+        for old in path.parent.glob("*"):
+            if old != path and old.name.startswith(("atlas-", "codes-")):
                 old.unlink()

@@ -13,16 +13,17 @@ import importlib
 import json
 import os
 import socket
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from taut.errors import InputError
 from taut.page.catalogue import Catalogue
 from taut.page.desk import Desk
-from taut.page.frames import pack
 from taut.page.guard import Guard
 
 __all__ = ["Office", "application", "bind", "opened", "require", "serve"]
@@ -33,6 +34,7 @@ FRAME = 32_000_000  # bytes of a message that is still answered, with a refusal;
 WAITING = 64  # questions of one socket at a time
 DESKS = 4  # models that are kept loaded
 PORT, TRIES = 8421, 40
+PAUSE = 1.5  # seconds from the first view to the reading of what models need
 
 
 class Office:
@@ -47,14 +49,30 @@ class Office:
     def __init__(self, catalogue: Catalogue, trust: Sequence[str] = (), root: str | None = None) -> None:
         self.catalogue, self._trust, self._root = catalogue, tuple(trust), root
         self._desks: OrderedDict[tuple[str, float], Desk] = OrderedDict()
-        self._thread = ThreadPoolExecutor(1, "models", _few_threads)
+        self._thread = ThreadPoolExecutor(1, "models")
+        self._warming: threading.Timer | None = None
+
+    def begin(self) -> None:
+        """Read what saved files are answered with, while the browser is at the first files of the page."""
+        names = ("taut.page.frames", "taut.page.answers", "taut.explore.atlas", "taut.explore.watching")
+        threading.Thread(target=lambda: [importlib.import_module(name) for name in names], daemon=True).start()
 
     def warm(self) -> None:
-        """Begin to read what models need, so that the first of them need not wait for it."""
-        self._thread.submit(importlib.import_module, "taut.runs")
+        """Read what models need in a moment, unless a question does so before: torch holds up all else while it loads, so
+        what is saved is shown first. Only the first call counts."""
+        if self._warming is None:
+            self._warming = threading.Timer(PAUSE, self._prepare)
+            self._warming.daemon = True
+            self._warming.start()
+
+    def _prepare(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the server has ended meanwhile
+            self._thread.submit(_prepared)
 
     def close(self) -> None:
         """Let go of the thread; what it is at is not waited for."""
+        if self._warming is not None:
+            self._warming.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def desk(self, known: str) -> Desk:
@@ -99,8 +117,10 @@ class Office:
     def _answered(known: int, question: Any, desk: Desk) -> bytes:
         """The answer's frame, made in the thread that answers; a fault is told, and ends nothing."""
         try:
+            if not question.light:
+                _prepared()
             reply = question.answer(desk)
-            return pack({"id": known, "kind": question.kind, **_finite(reply.meta)}, reply.arrays)
+            return _frame({"id": known, "kind": question.kind, **_finite(reply.meta)}, reply.arrays)
         except InputError as error:
             return _failed(known, str(error))
         except MemoryError:
@@ -120,6 +140,7 @@ def application(office: Office) -> Any:
     """
     require()
     from starlette.applications import Starlette
+    from starlette.background import BackgroundTask
     from starlette.responses import FileResponse, JSONResponse
     from starlette.routing import Mount, Route, WebSocketRoute
     from starlette.staticfiles import StaticFiles
@@ -133,7 +154,8 @@ def application(office: Office) -> Any:
 
     def run(request: Any) -> Any:
         try:
-            return JSONResponse(_finite(office.catalogue.entry(request.path_params["known"]).full()))
+            content = _finite(office.catalogue.entry(request.path_params["known"]).full())
+            return JSONResponse(content, background=BackgroundTask(office.warm))
         except InputError as error:
             return JSONResponse({"error": str(error)}, 404)
 
@@ -230,7 +252,14 @@ def _read(kind: Any, fields: Any) -> Any:
 
 
 def _failed(known: int | None, sentence: str) -> bytes:
-    return pack({"id": known, "kind": "error", "error": sentence.encode("utf-8", "replace").decode()})
+    return _frame({"id": known, "kind": "error", "error": sentence.encode("utf-8", "replace").decode()})
+
+
+def _frame(meta: dict[str, Any], arrays: Any = None) -> bytes:
+    # numpy is not needed for the address and the list of runs, and is read beside them
+    from taut.page.frames import pack
+
+    return pack(meta, arrays)
 
 
 def _finite(content: Any) -> Any:
@@ -242,10 +271,12 @@ def _finite(content: Any) -> Any:
     return [_finite(value) for value in content] if isinstance(content, (list, tuple)) else content
 
 
-def _few_threads() -> None:
-    """Few threads: a small model is decoded fastest by one, and the page's own thread must have a core."""
+@cache
+def _prepared() -> None:
+    """What models need, and few threads: a small model is decoded fastest by one, and the page's own must have a core."""
     import torch
 
+    importlib.import_module("taut.runs")
     torch.set_num_threads(max(1, min(4, (os.cpu_count() or 2) // 2)))
 
 
@@ -324,7 +355,7 @@ def serve(
     server, listening, address = opened(office, host, port)
     with listening:
         ready(address)
-        office.warm()
+        office.begin()
         try:
             server.run(sockets=[listening])
         finally:

@@ -20,7 +20,7 @@ from taut.errors import InputError
 if TYPE_CHECKING:
     from taut.page.desk import Desk
 
-__all__ = ["Question", "Reply", "choice", "number", "numbers", "read", "text", "truth", "whole", "wholes"]
+__all__ = ["Question", "Reply", "choice", "condition", "number", "numbers", "read", "text", "truth", "whole", "wholes"]
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,17 @@ def text(most: int, default: Any = dataclasses.MISSING) -> Any:
     return _declared(reader, default)
 
 
+def condition() -> Any:
+    """What a model is told beside its latents: a text or a finite number for each condition, or nothing."""
+
+    def reader(value: Any) -> tuple[str | float, ...]:
+        if not isinstance(value, list) or len(value) > 100 or not all(map(_told, value)):
+            raise ValueError("a list of up to 100 texts of 200 characters or fewer and numbers from −1e+12 to 1e+12")
+        return tuple(value)
+
+    return _declared(reader, ())
+
+
 def truth(default: Any = dataclasses.MISSING) -> Any:
     """True or false."""
 
@@ -170,6 +181,10 @@ def _finite(value: Any) -> bool:
     return not isinstance(value, bool) and (
         isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
     )
+
+
+def _told(value: Any) -> bool:
+    return len(value) <= 200 if isinstance(value, str) else _finite(value) and abs(value) <= 1e12
 
 
 def _short(value: Any) -> str:

@@ -31,7 +31,6 @@ class Examine(Question):
 
     def answer(self, desk: Desk) -> Reply:
         from taut.explore.microscope import examine
-        from taut.runs import finite
 
         split = desk.test()
         found = examine(desk.run, self.example, self.draws, self.samples, self.seed)
@@ -56,7 +55,7 @@ class Examine(Question):
             "spaces": [layer.posterior.space for layer in desk.run.experiment.model.layers],
             "limits": list(desk.limits),
         }  # fmt: skip
-        return Reply(finite(meta), arrays)
+        return Reply(meta, arrays)
 
 
 @dataclass(frozen=True)

@@ -49,11 +49,10 @@ class Truth(Question):
 
     def answer(self, desk: Desk) -> Reply:
         from taut.explore.truth import ladder
-        from taut.runs import finite
 
         entry = desk.entry
         found = ladder(entry.summary, entry.folder) if entry.finished and entry.summary else {"rungs": []}
-        return Reply(finite({"finished": entry.finished, **found}))
+        return Reply({"finished": entry.finished, **found})
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,6 @@ class Beside(Question):
 
     def answer(self, desk: Desk) -> Reply:
         from taut.explore.truth import comparable
-        from taut.runs import finite
 
         entry, others = desk.entry, [other for other in desk.runs if other.summary]
         told = [{"facts": other.data, "summary": other.summary} for other in others]
@@ -90,7 +88,7 @@ class Beside(Question):
             {"id": other.id, "name": other.name, "reason": reason, **{n: other.summary.get(n) for n in names}}
             for other, reason in zip(others, reasons, strict=True)
         ]
-        return Reply(finite({"rows": rows}))
+        return Reply({"rows": rows})
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ class Sweep(Question):
 
     def answer(self, desk: Desk) -> Reply:
         from taut.evaluation.tension import Place, beaten, frontier
-        from taut.runs import finite, read_json
+        from taut.runs import read_json
 
         path = desk.entry.folder.parent / "sweep.json"
         if not path.is_file():
@@ -118,13 +116,13 @@ class Sweep(Question):
         places = [Place(points[i]["rate"], points[i]["distortion"], points[i]["elbo_stderr"]) for i in placed]
         lost = beaten(places, [points[i]["beta"] for i in placed])
         head = {key: record[key] for key in ("data", "options", "finished", "least", "discrete")}
-        return Reply(finite({
+        return Reply({
             **head,
             "name": path.parent.name,
             "points": points,
             "frontier": [placed[i] for i in frontier(places)],
             "beaten": [[placed[i], placed[best], by] for i, (best, by) in lost.items()],
-        }))  # fmt: skip
+        })  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ class Whole(Question):
         other = desk if self.run == desk.entry.id else desk.other(self.run)
         split = other.test()
         few = split.take(slice(SHOWN))
-        codes = other.codes[:CODES]
+        codes = other.atlas.codes[:CODES]
         found = portrait(other.run, codes, few)
         arrays = {
             "codes": found.codes.astype(np.float32),

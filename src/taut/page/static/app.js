@@ -89,9 +89,17 @@ async function save (picture, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000)
 }
 
-const socket = new Socket(open => { if (!open && app.run) note('The server is gone; start taut explore again.') })
+const socket = new Socket(open => { if (!open && app.run) note('The server is gone; start taut explore again.') },
+  busy => $('view').setAttribute('aria-busy', busy))
 
 // ---- runs
+// a point of a sweep is known by its values
+function nameOf (run) {
+  const options = Object.entries(run.sweep?.options || {})
+  if (!options.length) return run.name
+  return `${run.sweep.name}, ${options.map(([key, value]) => `${key.split('.').pop()} ${value}`).join(', ')}`
+}
+
 function rail () {
   const keys = run => `${run.data}${run.finished ? '' : ', not finished'}`
   const list = h('ul', {}, app.runs.map(run => {
@@ -100,11 +108,11 @@ function rail () {
       ? numbers.map(([words, number]) => [h('dt', {}, words), h('dd', {}, `${nats(number)} nats`)]).flat()
       : h('dt', {}, 'not finished'))
     return h('li', {}, h('a', { href: address(run.id, app.view ? app.view.name : 'map'), 'aria-current': app.run && run.id === app.run.id ? 'true' : null, title: `${run.name}: ${keys(run)}` },
-      h('span', { class: 'name' }, run.name), said))
+      h('span', { class: 'name' }, nameOf(run)), said))
   }))
   const box = h('select', { 'aria-label': 'Run', onchange: () => { location.hash = address(box.value, app.view.name) } },
     app.runs.map(run => h('option', { value: run.id, selected: app.run && run.id === app.run.id },
-      run.elbo === null ? run.name : `${run.name}   ELBO ${plain(run.elbo, 1)} nats`)))
+      run.elbo === null ? nameOf(run) : `${nameOf(run)}, ELBO ${plain(run.elbo, 1)} nats`)))
   const now = JSON.stringify([app.runs, app.run && app.run.id, app.view && app.view.name])
   if (now === app.railed) return
   app.railed = now
@@ -253,10 +261,12 @@ document.querySelector('.skip').addEventListener('click', event => {
 
 async function start () {
   theme()
+  const view = name => import(`./views/${name}.js`)
+  const known = ORDER.map(view) // while the list of runs is read
   const found = await get('api/runs')
   app.runs = found.runs
-  const names = [...ORDER.filter(name => found.views.includes(name)), ...found.views.filter(name => !ORDER.includes(name))]
-  app.views = await Promise.all(names.map(name => import(`./views/${name}.js`)))
+  rail() // saved numbers first
+  app.views = await Promise.all([...known, ...found.views.filter(name => !ORDER.includes(name)).map(view)])
   if (!app.runs.length) {
     $('view').append(h('p', { class: 'failure' }, 'No run is there any more. Train one: taut train digits'))
     return

@@ -33,6 +33,16 @@ export function picture (run, colours, { room = 280, label = 'picture' } = {}) {
   return line(run, colours, room, label)
 }
 
+// An empty sheet where a picture will be, of its size.
+export function blank (run, place) {
+  if (run.x !== 'image') return
+  const [channels, height, width] = run.reading.shape
+  place.draw({ data: new Uint8Array(height * width * (channels > 1 ? 3 : 1)).fill(128), shape: [1, height, width, ...(channels > 1 ? [3] : [])] })
+  const g = place.canvas.getContext('2d')
+  g.clearRect(0, 0, width, height)
+  place.canvas.classList.add('blank')
+}
+
 function image (room, label) {
   const canvas = h('canvas', { class: 'pixels', role: 'img', 'aria-label': label })
   canvas.width = canvas.height = 1
@@ -50,6 +60,7 @@ function image (room, label) {
         canvas.style.height = `${height * scale}px`
         place.sized = place.room
       }
+      canvas.classList.remove('blank')
       canvas.getContext('2d').putImageData(pixels(array, i), 0, 0)
     }
   }
@@ -70,9 +81,16 @@ function table (run) {
     canvas: null,
     draw (array, i = 0) {
       const width = array.shape[1]
-      cells.forEach((cell, j) => { cell.textContent = value(array.data[i * width + j]) })
+      cells.forEach((cell, j) => { cell.textContent = cellOf(run, j, array.data[i * width + j]) })
     }
   }
+}
+
+// What a cell of a table says: the name of a category, or a number.
+function cellOf (run, column, number) {
+  const field = run.reading.fields?.[column]
+  if (field?.categories.length && Number.isFinite(number)) return field.categories[Math.round(number)] ?? value(number)
+  return Number.isFinite(number) ? value(number) : 'missing'
 }
 
 export function value (number) {
@@ -164,7 +182,8 @@ export function sheet (run, colours, label = 'pictures') {
     canvas,
     get layout () { return layout },
     // columns: how many in a row; room: CSS pixels across; least: the smallest side of one
-    draw (array, { columns, room, least = 28, gap = 2, names = null, most = 4 }) {
+    // exact: so many columns, however narrow
+    draw (array, { columns, room, least = 28, gap = 2, names = null, most = 4, exact = false }) {
       const n = array.shape[0]
       if (run.x === 'table') {
         clear(element).append(rows(run, array, names))
@@ -172,7 +191,7 @@ export function sheet (run, colours, label = 'pictures') {
       }
       const d = dense()
       if (!isImage(array)) {
-        columns = Math.max(1, Math.min(columns || 6, Math.floor(room / 110), n))
+        columns = Math.max(1, Math.min(columns || 6, exact ? n : Math.floor(room / 110), n))
         const width = Math.floor((room - gap * 4 * (columns - 1)) / columns)
         const height = Math.round(width * 0.5)
         const down = Math.ceil(n / columns)
@@ -240,7 +259,7 @@ function rows (run, array, names) {
   const head = h('tr', {}, h('th', {}, ''), run.reading.columns.map(name => h('th', { scope: 'col' }, name)))
   const body = []
   for (let i = 0; i < n; i++) {
-    const cells = Array.from(array.data.subarray(i * width, (i + 1) * width), v => h('td', {}, value(v)))
+    const cells = Array.from(array.data.subarray(i * width, (i + 1) * width), (v, j) => h('td', {}, cellOf(run, j, v)))
     body.push(h('tr', {}, h('td', {}, names ? names[i] : String(i)), cells))
   }
   return h('div', { class: 'scroll', tabIndex: 0, 'aria-label': 'rows' },

@@ -4,6 +4,39 @@ import { h, plain } from './controls.js'
 import { dense } from './picture.js'
 
 const CELLS = 96 // along each side of the index of points
+const STANDARD = { middle: [0, 0], axes: [[1, 0], [0, 1]] }
+const QUICK = 7 // milliseconds: points that take no longer are drawn anew in every frame of a movement
+
+// Discs of so many pixels at sixteen places within a pixel, as how much of each pixel they cover.
+const cut = new Map()
+function stampsOf (side, strength) {
+  const name = `${side.toFixed(2)} ${strength.toFixed(2)}`
+  if (!cut.has(name)) {
+    const radius = side / 2
+    const reach = Math.ceil(radius + 0.5)
+    const stamps = []
+    for (let place = 0; place < 16; place++) {
+      const [x, y] = [(place % 4 + 0.5) / 4, ((place >> 2) + 0.5) / 4]
+      const stamp = []
+      for (let v = -reach; v <= reach; v++) {
+        for (let u = -reach; u <= reach; u++) {
+          stamp.push(strength * Math.min(1, Math.max(0, radius + 0.5 - Math.hypot(u + 0.5 - x, v + 0.5 - y))))
+        }
+      }
+      stamps.push(Float32Array.from(stamp))
+    }
+    cut.clear()
+    cut.set(name, Object.assign(stamps, { reach }))
+  }
+  return cut.get(name)
+}
+
+const probe = document.createElement('canvas').getContext('2d')
+function rgb (colour) {
+  probe.fillStyle = '#000'
+  probe.fillStyle = colour
+  return [1, 3, 5].map(i => parseInt(probe.fillStyle.slice(i, i + 2), 16))
+}
 
 export class Scatter {
   // options: label; onMove([x, y]) as the point is dragged or moved by keys; onHover(index or null, x, y) in CSS pixels
@@ -16,7 +49,9 @@ export class Scatter {
     this.at = [0, 0]
     this.count = 0
     this.hidden = new Set()
-    this.circles = []
+    this.circles = [] // radii, in standard deviations of the prior
+    this.prior = STANDARD // its middle, and its axes at one standard deviation
+    this.took = Infinity
     this.marks = []
     this.underlay = null
     this.axes = ['', '']
@@ -38,24 +73,19 @@ export class Scatter {
     this.points = at
     this.labels = labels
     this.count = at.length / 2
-    this.batch()
+    this.shuffle()
     this.index()
     this.fitView()
   }
 
-  // Points in the order in which they are drawn, [label, places]: in turns, so that no label lies upon all others.
-  batch () {
-    const turns = Math.max(1, Math.min(40, Math.round(this.count / 250)))
-    this.batches = []
-    for (let turn = 0; turn < turns; turn++) {
-      const groups = new Map()
-      for (let p = turn; p < this.count; p += turns) {
-        const label = this.labels ? this.labels[p] : -1
-        if (!groups.has(label)) groups.set(label, [])
-        groups.get(label).push(p)
-      }
-      this.batches.push(...groups)
-    }
+  // The order in which points are drawn: by great steps through all of them, so that no label lies upon all others.
+  shuffle () {
+    const n = this.count
+    const common = (a, b) => b ? common(b, a % b) : a
+    let step = Math.max(1, Math.round(n * 0.618))
+    while (common(n, step) > 1) step++
+    this.order = new Uint32Array(n)
+    for (let i = 0, p = 0; i < n; i++, p = (p + step) % n) this.order[i] = p
   }
 
   index () {
@@ -110,11 +140,15 @@ export class Scatter {
 
   fitView () {
     const reach = Math.max(0, ...this.circles)
+    const { middle, axes } = this.prior
+    const [across, up] = [0, 1].map(i => reach * Math.hypot(axes[0][i], axes[1][i]))
     let [x0, x1, y0, y1] = this.count ? this.extent : [-1, 1, -1, 1]
-    x0 = Math.min(x0, -reach)
-    x1 = Math.max(x1, reach)
-    y0 = Math.min(y0, -reach)
-    y1 = Math.max(y1, reach)
+    if (reach) {
+      x0 = Math.min(x0, middle[0] - across)
+      x1 = Math.max(x1, middle[0] + across)
+      y0 = Math.min(y0, middle[1] - up)
+      y1 = Math.max(y1, middle[1] + up)
+    }
     this.centre = [(x0 + x1) / 2, (y0 + y1) / 2]
     this.whole = [(x1 - x0) || 1, (y1 - y0) || 1]
     this.zoom = 1
@@ -147,52 +181,81 @@ export class Scatter {
   // ---- drawing
   render () {
     if (!this.width) return
-    this.drawPoints()
-    this.drawn = { centre: [...this.centre], scale: this.scale }
+    this.redraw()
     this.compose()
     this.onView()
   }
 
-  drawPoints () {
-    if (!this.count) return
-    const d = dense()
-    const g = this.cache.getContext('2d')
-    g.setTransform(1, 0, 0, 1, 0, 0)
-    g.clearRect(0, 0, this.cache.width, this.cache.height)
-    const colours = this.colours()
-    const zoomed = Math.sqrt(this.zoom)
-    const side = Math.max(1, (this.count > 20000 ? 2 : this.count > 3000 ? 3 : 5) * d * Math.min(2.5, Math.max(0.7, zoomed)))
-    g.globalAlpha = this.underlay ? 0.55 : this.count > 20000 ? 0.55 : 0.8
-    const [w, hgt, s] = [this.cache.width, this.cache.height, this.scale * d]
-    const [ox, oy] = [w / 2 - this.centre[0] * s, hgt / 2 + this.centre[1] * s]
-    for (const [label, members] of this.batches) {
-      if (this.hidden.has(label)) continue
-      g.fillStyle = label < 0 ? (this.labels ? colours.hair : colours.ink) : colours.classes[label % 10]
-      const round = side > 4
-      if (round) g.beginPath()
-      for (const p of members) {
-        const x = ox + this.points[2 * p] * s
-        const y = oy - this.points[2 * p + 1] * s
-        if (x < -side || y < -side || x > w + side || y > hgt + side) continue
-        if (round) {
-          g.moveTo(x + side / 2, y)
-          g.arc(x, y, side / 2, 0, 6.2832)
-        } else g.fillRect(x - side / 2, y - side / 2, side, side)
-      }
-      if (round) g.fill()
-    }
+  redraw () {
+    this.stale = false
+    this.drawPoints()
+    this.drawn = { centre: [...this.centre], scale: this.scale }
   }
 
-  // The view has moved: what is drawn is stretched at once, and drawn anew when it rests.
+  // Points are discs, blended into the bytes of a picture: for many of them that is far cheaper than paths.
+  drawPoints () {
+    if (!this.count) return
+    const begun = performance.now()
+    const d = dense()
+    const g = this.cache.getContext('2d')
+    const [w, h] = [this.cache.width, this.cache.height]
+    if (!this.bytes || this.bytes.width !== w || this.bytes.height !== h) this.bytes = g.createImageData(w, h)
+    const pixels = this.bytes.data
+    pixels.fill(0)
+    const colours = this.colours()
+    const many = Math.min(1, Math.max(0, Math.log10(this.count / 300) / 2.2)) // from 0, a few hundred, to 1, fifty thousand
+    const side = (7 - 4.6 * many) * d * Math.min(2.2, Math.max(0.75, Math.sqrt(this.zoom))) * Math.min(1.7, Math.max(0.75, Math.sqrt(Math.min(this.width, this.height) / 560)))
+    const strength = (0.9 - 0.25 * many) * (this.underlay ? 0.85 : 1)
+    const stamps = stampsOf(side, strength)
+    const reach = stamps.reach
+    const wide = 2 * reach + 1
+    const inks = [...colours.classes, this.labels ? colours.hair : colours.ink].map(rgb)
+    const s = this.scale * d
+    const [ox, oy] = [w / 2 - this.centre[0] * s, h / 2 + this.centre[1] * s]
+    for (let i = 0; i < this.count; i++) {
+      const p = this.order[i]
+      const label = this.labels ? this.labels[p] : -1
+      if (this.hidden.has(label)) continue
+      const x = ox + this.points[2 * p] * s
+      const y = oy - this.points[2 * p + 1] * s
+      const [left, top] = [Math.floor(x), Math.floor(y)]
+      if (!(left > reach && top > reach && left < w - reach - 1 && top < h - reach - 1)) continue
+      const [red, green, blue] = inks[label < 0 ? 10 : label % 10]
+      const stamp = stamps[((y - top) * 4 | 0) * 4 + ((x - left) * 4 | 0)]
+      for (let v = 0, k = 0; v < wide; v++) {
+        let at = 4 * ((top + v - reach) * w + left - reach)
+        for (let u = 0; u < wide; u++, k++, at += 4) {
+          const over = stamp[k]
+          if (over === 0) continue
+          const under = pixels[at + 3] / 255
+          const sum = over + under * (1 - over)
+          const share = over / sum
+          pixels[at] += (red - pixels[at]) * share
+          pixels[at + 1] += (green - pixels[at + 1]) * share
+          pixels[at + 2] += (blue - pixels[at + 2]) * share
+          pixels[at + 3] = 255 * sum
+        }
+      }
+    }
+    g.putImageData(this.bytes, 0, 0)
+    this.took = performance.now() - begun
+  }
+
+  // The view has moved: few points are drawn anew at once; of many, what is drawn is moved and stretched until it rests.
   moved () {
-    this.compose()
     clearTimeout(this.resting)
-    this.resting = setTimeout(() => this.render(), 90)
+    if (this.took < QUICK) this.stale = true
+    else this.resting = setTimeout(() => this.render(), 90)
+    this.compose()
   }
 
   compose () {
     cancelAnimationFrame(this.asked)
-    this.asked = requestAnimationFrame(() => { this.composeBack(); this.composeFront() })
+    this.asked = requestAnimationFrame(() => {
+      if (this.stale) this.redraw()
+      this.composeBack()
+      this.composeFront()
+    })
   }
 
   composeBack () {
@@ -205,7 +268,8 @@ export class Scatter {
       const { canvas, low, high } = this.underlay
       const [x0, y0] = this.screen(low[0], high[1])
       const [x1, y1] = this.screen(high[0], low[1])
-      g.imageSmoothingEnabled = false
+      g.imageSmoothingEnabled = (x1 - x0) * d < 3 * canvas.width
+      g.imageSmoothingQuality = 'high'
       g.drawImage(canvas, x0 * d, y0 * d, (x1 - x0) * d, (y1 - y0) * d)
     }
     const ratio = this.scale / this.drawn.scale
@@ -271,37 +335,43 @@ export class Scatter {
     const colours = this.colours()
     g.setTransform(d, 0, 0, d, 0, 0)
     g.clearRect(0, 0, this.width, this.height)
-    const [ox, oy] = this.screen(0, 0)
+    const { middle, axes } = this.prior
+    const [ox, oy] = this.screen(...middle)
+    const [a, b] = axes.map(axis => Math.hypot(...axis) * this.scale)
+    const turn = Math.atan2(-axes[0][1], axes[0][0])
     g.strokeStyle = colours.ink
     g.lineWidth = 1
-    g.setLineDash([4, 4])
     for (const radius of this.circles) {
       g.beginPath()
-      g.arc(ox, oy, radius * this.scale, 0, 6.2832)
-      if (this.underlay) { // a rim of paper, to be seen upon pictures
-        g.save()
-        g.setLineDash([])
-        g.strokeStyle = colours.paper
-        g.lineWidth = 3
-        g.globalAlpha = 0.7
-        g.stroke()
-        g.restore()
-      }
+      g.ellipse(ox, oy, radius * a, radius * b, turn, 0, 6.2832)
+      // a rim of paper, to be seen upon points and pictures
+      g.save()
+      g.strokeStyle = colours.paper
+      g.lineWidth = 3
+      g.globalAlpha = 0.7
       g.stroke()
+      g.restore()
+      g.setLineDash([4, 4])
+      g.stroke()
+      g.setLineDash([])
     }
-    g.setLineDash([])
     g.font = `${colours.small} system-ui, sans-serif`
     g.textAlign = 'center'
     g.textBaseline = 'middle'
+    const tall = Math.hypot(axes[0][1], axes[1][1]) || 1
+    const lean = (axes[0][0] * axes[0][1] + axes[1][0] * axes[1][1]) / tall // the topmost place of an ellipse
     for (const radius of this.circles) {
-      const words = `${radius}σ`
-      const y = oy - radius * this.scale
-      g.fillStyle = colours.paper
-      g.fillRect(ox - 12, y - 8, 24, 16)
+      const [lx, ly] = [ox + radius * lean * this.scale, oy - radius * tall * this.scale]
+      g.strokeStyle = colours.paper
+      g.lineWidth = 5
+      g.lineJoin = 'round'
+      g.strokeText(`${radius}σ`, lx, ly)
       g.fillStyle = colours.ink
-      g.fillText(words, ox, y)
+      g.fillText(`${radius}σ`, lx, ly)
     }
     if (this.circles.length) {
+      g.strokeStyle = colours.ink
+      g.lineWidth = 1
       g.beginPath()
       g.moveTo(ox - 4, oy)
       g.lineTo(ox + 4, oy)

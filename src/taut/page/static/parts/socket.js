@@ -21,11 +21,12 @@ export function unpack (buffer) {
 export class Refusal extends Error {}
 
 export class Socket {
-  constructor (onState = () => {}) {
+  // onState(open), and onBusy(whether an answer is awaited)
+  constructor (onState = () => {}, onBusy = () => {}) {
     this.count = 0
     this.asked = new Map()
     this.keys = new Map()
-    this.onState = onState
+    Object.assign(this, { onState, onBusy })
     this.pause = 250
     this.connect()
   }
@@ -42,6 +43,7 @@ export class Socket {
         for (const { reject } of this.asked.values()) reject(new Refusal('the server is gone; start taut explore again'))
         this.asked.clear()
         this.keys.clear()
+        this.onBusy(false)
         setTimeout(() => this.connect(), this.pause)
         this.pause = Math.min(this.pause * 2, 8000)
       }
@@ -53,6 +55,7 @@ export class Socket {
     const waiting = this.asked.get(frame.id)
     if (!waiting) return
     this.asked.delete(frame.id)
+    this.onBusy(this.asked.size > 0)
     if (frame.kind === 'error') waiting.reject(new Refusal(frame.error))
     else waiting.resolve(frame)
   }
@@ -62,6 +65,7 @@ export class Socket {
     const id = ++this.count
     return new Promise((resolve, reject) => {
       this.asked.set(id, { resolve, reject })
+      this.onBusy(true)
       this.ws.send(JSON.stringify({ id, run, kind, fields }))
     })
   }

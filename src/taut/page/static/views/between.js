@@ -1,5 +1,6 @@
 // Between two: examples, drawings or dropped pictures, and the way from the code of one to that of the other.
 import { button, clear, h, plain, select, slider } from '../parts/controls.js'
+import { conditions } from '../parts/conditions.js'
 import { picture, sheet } from '../parts/picture.js'
 
 export const name = 'between'
@@ -27,6 +28,8 @@ export async function mount (root, ctx) {
   const fitting = Math.floor(Math.max(200, root.clientWidth - 48) / (broad * Math.max(1, Math.round(56 / Math.max(tall, broad, 1))) + 2))
   const steps = run.x === 'image' && root.clientWidth >= 600 ? Math.min(31, Math.max(9, fitting)) : 21
   let way = null
+  let chosen = state.get('told', '') !== '' // until a condition is chosen, the way is told what its first end was
+  const told = conditions(run, state, () => { chosen = true; go() })
 
   const large = picture(run, colours, { room: 280, label: 'on the way' })
   const strip = sheet(run, colours, 'the way from one to the other')
@@ -45,7 +48,7 @@ export async function mount (root, ctx) {
   let frame = 0
   async function go () {
     if (!ends.a || !ends.b) return
-    const found = await ctx.ask('between', { a: Array.from(ends.a), b: Array.from(ends.b), steps, path }, 'between')
+    const found = await ctx.ask('between', { a: Array.from(ends.a), b: Array.from(ends.b), steps, path, ...told.fields() }, 'between')
     cancelAnimationFrame(frame)
     frame = requestAnimationFrame(() => { way = found; lay(); at() })
   }
@@ -78,7 +81,9 @@ export async function mount (root, ctx) {
       state.set(which, index)
       const found = await ctx.ask('examples', { index: [index], codes: true }, `end-${which}`)
       const z = found.arrays.z.data
-      const back = await ctx.ask('decode', { z: Array.from(z) }, `again-${which}`)
+      const own = found.conditions ? { condition: found.conditions[0] } : {}
+      const back = await ctx.ask('decode', { z: Array.from(z), ...own }, `again-${which}`)
+      if (which === 'a' && own.condition && !chosen) told.set(own.condition)
       const label = found.arrays.labels && found.labels ? found.labels[found.arrays.labels.data[0]] : null
       take(found.arrays.x, z, back.arrays.x, label ? `${label}, test example ${index}` : `test example ${index}`)
       return found
@@ -88,7 +93,7 @@ export async function mount (root, ctx) {
       const bytes = new Uint8Array(await blob.arrayBuffer())
       let raw = ''
       for (let i = 0; i < bytes.length; i += 32768) raw += String.fromCharCode(...bytes.subarray(i, i + 32768))
-      const found = await ctx.ask('read', { file: btoa(raw) }, `end-${which}`)
+      const found = await ctx.ask('read', { file: btoa(raw), ...told.fields() }, `end-${which}`)
       state.set(which, null)
       take(found.arrays.x, found.arrays.z.data, found.arrays.again, sentence)
     }
@@ -141,12 +146,12 @@ export async function mount (root, ctx) {
     go()
   }), h('span', { class: 'end' }, strip.canvas && run.x !== 'table' ? button('Save PNG', () => ctx.save(strip.canvas, `${run.name.replace(/\W+/g, '-')}-between.png`)) : ''))
   const middle = h('section', { class: 'middle', 'aria-label': 'on the way' }, large.element, along, words)
-  root.append(bar, h('div', { class: 'strip' }, strip.element), h('div', { class: 'ends' }, from.element, middle, to.element))
+  root.append(bar, ...(told.element ? [told.element] : []), h('div', { class: 'strip' }, strip.element), h('div', { class: 'ends' }, from.element, middle, to.element))
   strip.canvas.addEventListener('click', event => {
     const i = strip.cell(event)
     if (i !== null) { t = i / (steps - 1); along.set(t); state.set('t', t); at() }
   })
-  head.textContent = `The codes between two ${model.centre}s, decoded.${drawable ? ' Choose examples, draw, or drop a picture on either side.' : ''}`
+  head.textContent = `The codes between two ${model.centre}s, decoded.${drawable ? ' Choose examples, draw, or drop a picture on either side.' : ''}${told.known.length ? ` All the way the model is told one ${told.names}: change it, and the codes stay.` : ''}`
   along.range.addEventListener('keydown', event => {
     const step = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key]
     if (!step) return

@@ -57,7 +57,7 @@ export async function mount (root, ctx) {
   function chartIn (key, options, draw) {
     const made = figure(places[key], options, draw)
     charts.push(made)
-    blocks[key].append(h('p', {}, button('Save as SVG', () => ctx.save(standalone(made.svg), `example-${example}-${key}.svg`), { class: 'quiet' })))
+    blocks[key].append(h('p', { class: 'corner' }, button('Save as SVG', () => ctx.save(standalone(made.svg), `example-${example}-${key}.svg`), { class: 'quiet' })))
     return made
   }
 
@@ -224,7 +224,7 @@ export async function mount (root, ctx) {
       seen.spaces[layer] !== 'real' ? `Its values are no free real numbers (${seen.spaces[layer]}), so μ and σ are of each element of a code.` : '',
       all || one.size <= FEW ? '' : `${FEW} of ${one.size} are shown.`
     ].filter(Boolean).join(' '))
-    sheets.draw(seen.arrays.rebuilt, { columns: run.x === 'image' ? 12 : 4, room: Math.max(200, sheets.element.clientWidth), gap: 4, most: 2.4, names: ['centre', ...Array.from({ length: 11 }, (_, i) => `draw ${i + 1}`)] })
+    rebuild()
     blocks.rebuilt.note(seen.rate === null ? 'A point posterior: every draw is the same.' : `First from the ${seen.centre}, then from draws of q.`)
     for (const key of ['weights', 'growth']) blocks[key].hidden = !seen.arrays.log_weights
     blocks.weights.note('One draw of q each: the wider, the farther the ELBO, their mean, lies below log p(x).')
@@ -232,7 +232,14 @@ export async function mount (root, ctx) {
     chart.posterior.redraw(); chart.weights.redraw(); chart.growth.redraw()
   }
 
-  const watch = new ResizeObserver(() => { if (seen) sheets.draw(seen.arrays.rebuilt, { columns: run.x === 'image' ? 12 : 4, room: Math.max(200, sheets.element.clientWidth), gap: 4, most: 2.4 }) })
+  function rebuild () {
+    if (!seen) return
+    const room = Math.max(200, sheets.element.clientWidth)
+    const names = ['centre', ...Array.from({ length: 11 }, (_, i) => `draw ${i + 1}`)]
+    sheets.draw(seen.arrays.rebuilt, { columns: run.x === 'image' ? (room < 480 ? 6 : 12) : 4, room, gap: 4, most: 2.4, names })
+  }
+
+  const watch = new ResizeObserver(rebuild)
   watch.observe(sheets.element)
   ctx.onTheme(() => { for (const made of charts) made.redraw(); if (seen) x.draw(seen.arrays.x) })
   ask()

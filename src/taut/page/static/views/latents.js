@@ -1,5 +1,6 @@
 // The latents one by one: each has the control that fits it, those that say most come first, and the decoder answers.
 import { button, check, clear, h, plain, select, toggle } from '../parts/controls.js'
+import { conditions } from '../parts/conditions.js'
 import { picture } from '../parts/picture.js'
 
 export const name = 'latents'
@@ -31,6 +32,7 @@ export async function mount (root, ctx) {
   let z = new Float32Array(model.latents)
   let controls = []
   const locked = new Set()
+  const told = conditions(run, state, () => decode())
 
   const klOf = place => model.kl ? model.kl[place] : null
   // the latents of the layer that is shown: place among all, first column, and its name
@@ -59,8 +61,8 @@ export async function mount (root, ctx) {
     remember()
     const below = layer + 1 < model.layers.length && follow
     const found = below
-      ? await ctx.ask('resample', { z: Array.from(z), keep: layer + 1 }, 'decode')
-      : await ctx.ask('decode', { z: Array.from(z) }, 'decode')
+      ? await ctx.ask('resample', { z: Array.from(z), keep: layer + 1, ...told.fields() }, 'decode')
+      : await ctx.ask('decode', { z: Array.from(z), ...told.fields() }, 'decode')
     if (below) z.set(found.arrays.z.data.subarray(model.layers[layer].start + model.layers[layer].size), model.layers[layer].start + model.layers[layer].size)
     cancelAnimationFrame(frame)
     frame = requestAnimationFrame(() => receive(found))
@@ -161,7 +163,8 @@ export async function mount (root, ctx) {
     const order = model.kl ? 'Sorted by KL, how much each says of x on average.' : 'This model has no KL for each latent, so they are in their own order.'
     const gone = dead ? ` ${dead} of ${found.length} ${dead === 1 ? 'is' : 'are'} dead (below ${DEAD} nats): moving ${dead === 1 ? 'it' : 'them'} changes next to nothing.` : ''
     const draws = model.averaged ? '' : ` Pictures are ${model.decodings}.`
-    head.textContent = `${order}${gone}${draws}`
+    const given = told.known.length ? ` Beside z the model is told the ${told.names}: change it, and z stays.` : ''
+    head.textContent = `${order}${gone}${draws}${given}`
   }
 
   // ---- where to start from
@@ -169,7 +172,9 @@ export async function mount (root, ctx) {
   async function fromExample () {
     const index = Math.max(0, Math.round(Number(number.value) || 0))
     state.set('example', index)
-    take(await ctx.ask('examples', { index: [index], codes: true }, 'start'))
+    const found = await ctx.ask('examples', { index: [index], codes: true }, 'start')
+    if (found.conditions) told.set(found.conditions[0])
+    take(found)
   }
   number.addEventListener('change', fromExample)
   async function reset () {
@@ -179,12 +184,12 @@ export async function mount (root, ctx) {
   const seedOf = () => crypto.getRandomValues(new Uint32Array(1))[0] >>> 1
   const bar = h('div', { class: 'bar' },
     button(model.real ? 'All to 0' : 'Reset', reset),
-    button('Draw from the prior', async () => take(await ctx.ask('draw', { seed: seedOf() }, 'start'))),
+    button('Draw from the prior', async () => take(await ctx.ask('draw', { seed: seedOf(), ...told.fields() }, 'start'))),
     h('span', { class: 'field' }, button('From test example', fromExample), number))
   if (model.layers.length > 1) {
     const below = () => model.layers.length - 1 - layer
     const again = button('Redraw below', async () => {
-      const found = await ctx.ask('resample', { z: Array.from(z), keep: layer + 1, seed: seedOf() }, 'start')
+      const found = await ctx.ask('resample', { z: Array.from(z), keep: layer + 1, seed: seedOf(), ...told.fields() }, 'start')
       follow = false
       follows.querySelector('input').checked = false
       state.set('follow', false)
@@ -202,7 +207,7 @@ export async function mount (root, ctx) {
 
   const keep = large.canvas ? button('Save PNG', () => ctx.save(large.canvas, `${run.name.replace(/\W+/g, '-')}-latents.png`)) : null
   const beside = h('div', { class: 'beside' }, large.element, facts, h('div', { class: 'saving' }, keep))
-  root.append(bar, h('div', { class: 'latents' }, beside, h('div', {}, dims, more)))
+  root.append(bar, ...(told.element ? [told.element] : []), h('div', { class: 'latents' }, beside, h('div', {}, dims, more)))
   const rooms = () => { large.room = innerWidth < 900 ? 160 : Math.min(beside.clientWidth, 560) }
   rooms()
   addEventListener('resize', rooms)
@@ -215,7 +220,7 @@ export async function mount (root, ctx) {
   } else {
     lay()
     if (model.real && model.layers.length === 1) await decode()
-    else if (model.real) take(await ctx.ask('resample', { z: Array.from(z), keep: 0 }).catch(() => ctx.ask('draw', { seed: 0 })))
+    else if (model.real) take(await ctx.ask('resample', { z: Array.from(z), keep: 0, ...told.fields() }).catch(() => ctx.ask('draw', { seed: 0, ...told.fields() })))
     else await fromExample()
   }
   ctx.onTheme(decode)

@@ -1,5 +1,6 @@
 // New examples: z from the prior, with the temperature of each layer, and how layers add detail from the top down.
 import { button, clear, h, select, slider } from '../parts/controls.js'
+import { conditions, singular } from '../parts/conditions.js'
 import { sheet } from '../parts/picture.js'
 
 export const name = 'samples'
@@ -18,19 +19,27 @@ export async function mount (root, ctx) {
   const many = sheet(run, colours, 'samples')
   const depth = sheet(run, colours, 'the same draws, layer by layer')
   const depthHead = h('div')
+  const labels = h('div', { class: 'row-names', 'aria-hidden': 'true' })
   let temperatures = state.get('t', '1').split(',').map(Number)
   if (!temperatures.every(t => t > 0 && t <= 10) || ![1, count].includes(temperatures.length)) temperatures = [1]
   let [seed, keep, n] = [state.get('seed', 0), Math.min(state.get('keep', 0), count), state.get('n', model.averaged ? 48 : 12)] // draws element by element take their time
   let means = state.get('means', model.averaged)
+  const told = conditions(run, state, () => { draw(); detail() })
+  // a row for each label, by the first kind that has few; one that is chosen; or as they come in the data
+  const kind = told.known.findIndex(each => each.categories.length > 1 && each.categories.length <= 33)
+  let given = state.get('given', kind >= 0 ? 'each' : told.known.length ? 'one' : '')
+  if (!told.known.length) given = ''
+  else if (!['each', 'one', 'data'].includes(given) || (given === 'each' && kind < 0)) given = 'one'
 
   let frame = 0
   async function draw () {
     state.set('seed', seed)
     state.set('t', temperatures.some(t => t !== 1) ? temperatures.join(',') : null)
     state.set('keep', keep || null)
-    const given = { n, seed, keep, means }
-    if (count) given.temperature = temperatures
-    const found = await ctx.ask('sample', given, 'sample')
+    const fields = { n, seed, keep, means, ...(given && given !== 'data' ? told.fields() : {}) }
+    if (given === 'each') Object.assign(fields, { each: kind, n: Math.min(12, Math.floor(400 / told.known[kind].categories.length)) })
+    if (count) fields.temperature = temperatures
+    const found = await ctx.ask('sample', fields, 'sample')
     cancelAnimationFrame(frame)
     frame = requestAnimationFrame(() => {
       last = found
@@ -43,10 +52,31 @@ export async function mount (root, ctx) {
   function show () {
     const room = Math.max(200, root.clientWidth - 48)
     if (last) {
-      many.draw(last.arrays.x, { columns: null, room, least: room < 500 ? 40 : 84, gap: 3, most: 4 })
+      const rows = last.rows.length > 1 ? last.rows : null
+      const across = rows ? last.arrays.x.shape[0] / rows.length : null
+      const beside = rows && run.x !== 'table' ? Math.min(140, 14 + 8 * Math.max(...rows.map(row => row.length))) : 0
+      many.draw(last.arrays.x, {
+        columns: across, room: room - beside, least: room < 500 ? 40 : 84, gap: 3, most: rows ? 2 : 4, exact: Boolean(rows),
+        names: rows ? rows.flatMap(row => Array(across).fill(row)) : null
+      })
+      clear(labels)
+      labels.hidden = !beside
+      labels.style.width = `${beside}px`
+      if (beside) {
+        for (const row of rows) {
+          const words = h('span', { class: 'small', title: row }, row)
+          words.style.height = `${many.layout.height}px`
+          labels.append(words)
+        }
+      }
       root.dataset.shown = String(Number(root.dataset.shown || 0) + 1)
       const z = count ? (keep ? `, the same z in the top ${keep} of ${count} layers` : ', each z a draw from the prior') : ''
-      head.textContent = `${n} ${last.what}${z}. Seed ${seed}: the same seed gives the same examples.`
+      const said = {
+        each: rows ? `, a row for each ${singular(told.known[kind].name)}${told.known.length > 1 ? `, else given ${told.words()}` : ''}; down a column the noise is the same` : '',
+        one: ` given ${told.words()}`,
+        data: `, given ${told.names} as they come in the data`
+      }[given] || ''
+      head.textContent = `${last.arrays.x.shape[0]} ${last.what}${given === 'each' ? '' : z}${said}. Seed ${seed}: the same seed gives the same examples.`
     }
     if (lastDepth) depth.draw(lastDepth.arrays.x, { columns: lastDepth.n, room: Math.min(room, 640), least: 40, gap: 3, most: 3 })
   }
@@ -54,7 +84,7 @@ export async function mount (root, ctx) {
   async function detail () {
     if (count < 2) return
     try {
-      lastDepth = await ctx.ask('detail', { n: 6, seed, temperature: Math.max(0.01, temperatures[0]) }, 'detail')
+      lastDepth = await ctx.ask('detail', { n: 6, seed, temperature: Math.max(0.01, temperatures[0]), ...told.fields() }, 'detail')
       clear(depthHead).append(h('h2', {}, 'Layer by layer'), h('p', { class: 'quiet' },
         `From above: ${lastDepth.depths.map(k => `${k}`).join(', ')} of ${count} layers as drawn, those below where they are expected. What changes from row to row is what a layer adds.`))
       show()
@@ -105,9 +135,24 @@ export async function mount (root, ctx) {
       draw()
     }))
   }
-  bar.append(select('how many', [[12, '12'], [48, '48'], [120, '120']], n, value => { n = Number(value); state.set('n', n); draw() }))
+  const number = select('how many', [[12, '12'], [48, '48'], [120, '120']], n, value => { n = Number(value); state.set('n', n); draw() })
+  if (told.known.length) {
+    const one = singular(told.known[Math.max(kind, 0)].name)
+    bar.append(select('given', [...(kind >= 0 ? [['each', `each ${one} in turn`]] : []), ['one', told.known.length > 1 ? 'what is chosen' : `one ${one}`], ['data', 'as in the data']], given, value => {
+      given = value
+      state.set('given', value)
+      fitting()
+      draw()
+    }))
+  }
+  function fitting () {
+    number.hidden = given === 'each'
+    if (told.element) told.element.hidden = given === 'data' || (given === 'each' && told.known.length === 1)
+  }
+  fitting()
+  bar.append(number)
   if (run.x !== 'table') bar.append(h('span', { class: 'end' }, button('Save PNG', () => ctx.save(many.canvas, `${run.name.replace(/\W+/g, '-')}-samples-${seed}.png`))))
-  root.append(bar, warm, many.element, h('div', { class: 'more' }, depthHead, depth.element))
+  root.append(bar, ...(told.element ? [told.element] : []), warm, h('div', { class: 'rowed' }, labels, many.element), h('div', { class: 'more' }, depthHead, depth.element))
   addEventListener('resize', show)
   ctx.onTheme(show)
   await draw()

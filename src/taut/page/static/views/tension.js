@@ -12,9 +12,11 @@ export function unavailable () { return null }
 
 export async function mount (root, ctx) {
   const { run, state } = ctx
-  const found = await ctx.ask('sweep', {}, 'sweep')
   const where = h('div')
-  root.append(h('h1', {}, 'Rate against distortion'))
+  const head = h('p', { class: 'quiet' }, 'Whether this run is a point of a sweep is being read …')
+  root.append(h('h1', {}, 'Rate against distortion'), head)
+  const found = await ctx.ask('sweep', {}, 'sweep')
+  head.remove()
   if (found.points.length) return swept(root, where, ctx, found)
 
   const data = await lesson('tension')

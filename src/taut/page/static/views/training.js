@@ -30,7 +30,7 @@ export async function mount (root, ctx) {
     if (where === grid) grid.append(section)
     const made = figure(section, { height: 190, margin: { top: 20, right: 84, left: 54 }, ...options, label: words }, draw)
     charts.push(made)
-    section.append(h('p', {}, button('Save as SVG', () => ctx.save(standalone(made.svg), `${words.toLowerCase().replaceAll(' ', '-')}.svg`), { class: 'quiet' })))
+    section.append(h('p', { class: 'corner' }, button('Save as SVG', () => ctx.save(standalone(made.svg), `${words.toLowerCase().replaceAll(' ', '-')}.svg`), { class: 'quiet' })))
     return section
   }
 
@@ -123,9 +123,9 @@ export async function mount (root, ctx) {
     if (i < 0) return
     const said = [
       ['step', columns.step[i].toLocaleString('en-US')], ['epoch', plain(columns.epoch[i], 1)], ['ELBO', `${number(columns.elbo[i])} nats`],
-      ['distortion', number(columns.distortion[i])], ['rate', number(columns.rate[i])], ['β', plain(columns.beta[i])]
+      ['distortion', `${number(columns.distortion[i])} nats`], ['rate', `${number(columns.rate[i])} nats`], ['β', plain(columns.beta[i])]
     ]
-    reading.textContent = said.map(([key, value]) => `${key} ${value}`).join('   ')
+    reading.textContent = said.map(([key, value]) => `${key} ${value}`).join(' · ')
   }
 
   function tell () {

@@ -12,6 +12,7 @@ export function unavailable (run) {
   return null
 }
 
+const FEW = 20 // examples, below which a mean over them says little
 const NARROW = 640 // pixels, below which the bar stands upright
 const WORDS = {
   iw: 'importance weights of more draws', ais: 'annealing, nearer to log p(x) from below', bdmc: 'both sides, on examples that the model makes',
@@ -21,10 +22,19 @@ const WORDS = {
 export async function mount (root, ctx) {
   const { run } = ctx
   const charts = []
-  const found = await ctx.ask('truth', {}, 'truth')
   const { summary } = run
+  // what the summary says is there at once
+  const known = !Number.isFinite(summary.distortion) ? ''
+    : !Number.isFinite(summary.elbo) ? `Distortion ${number(summary.distortion)} nats.`
+    : `ELBO ${number(summary.elbo)} ± ${number(summary.elbo_stderr)} nats, of which distortion ${number(summary.distortion)} and rate ${number(summary.rate)}.`
+  const head = h('p', { class: 'quiet' }, `${known} What else was measured is being read …`)
+  root.append(h('h1', {}, 'How good is it, truly?'), head)
+  const found = await ctx.ask('truth', {}, 'truth')
+  // what is known of a few examples alone may lie anywhere: it stands in the table, and not in the bar
   const rungs = found.rungs
-  root.append(h('h1', {}, 'How good is it, truly?'))
+  const sure = rungs.filter((rung, i) => i === 0 || rung.n >= FEW)
+  const unsure = rungs.filter(rung => !sure.includes(rung))
+  head.textContent = known
   const ladder = block(root, 'log p(x) of the test examples')
   if (!rungs.length) {
     const why = summary.why ?? 'no bound of this run is on record'
@@ -52,23 +62,23 @@ export async function mount (root, ctx) {
   function chart (where, options, draw, file) {
     const made = figure(where, options, draw)
     charts.push(made)
-    where.append(h('p', {}, button('Save as SVG', () => ctx.save(standalone(made.svg), `${file}.svg`), { class: 'quiet' })))
+    where.append(h('p', { class: 'corner' }, button('Save as SVG', () => ctx.save(standalone(made.svg), `${file}.svg`), { class: 'quiet' })))
     return made
   }
 
   function bar (where) {
     chart(where, { height: w => w < NARROW ? 330 : 170, label: 'the bounds of log p(x)', margin: w => w < NARROW ? { left: 54, right: 150, top: 24, bottom: 12 } : { left: 20, right: 90, top: 58, bottom: 44 } }, c => {
-      const exact = rungs.find(r => r.name === 'exact')
-      const best = exact ?? rungs.reduce((a, b) => b.value > a.value ? b : a)
+      const exact = sure.find(r => r.name === 'exact')
+      const best = exact ?? sure.reduce((a, b) => b.value > a.value ? b : a)
       const slack = Math.max(0, found.sandwich?.gap.value ?? 0)
-      const ups = rungs.map(r => r.value + 2 * (r.gain_stderr || 0))
-      const low = rungs[0].value
+      const ups = sure.map(r => r.value + 2 * (r.gain_stderr || 0))
+      const low = sure[0].value
       const high = Math.max(best.value + slack, ...ups)
       const room = Math.max(high - low, 0.6)
       if (c.width < NARROW) return upright(c, best, slack, low, high, room)
       c.axes({ x: { domain: [low - room * 0.1, high + room * 0.16], label: 'nats an example' }, y: { domain: [0, 1], bare: true } })
       c.rect(c.x.invert(c.left), 0.12, low, 0.62, { colour: 'var(--quiet)', opacity: 0.4 })
-      const sorted = [...rungs].sort((a, b) => a.value - b.value)
+      const sorted = [...sure].sort((a, b) => a.value - b.value)
       sorted.slice(1).forEach((r, i) => {
         c.rect(sorted[i].value, 0.12, r.value, 0.62, { colour: `var(--value-${Math.min(7, 3 + 2 * i)})`, opacity: 0.75, title: `${sorted[i].name} to ${r.name}: ${number(r.value - sorted[i].value)} nats` })
       })
@@ -94,7 +104,7 @@ export async function mount (root, ctx) {
     }, `bounds-${run.id}`)
     function upright (c, best, slack, low, high, room) {
       c.axes({ x: { domain: [0, 1], bare: true }, y: { domain: [low - room * 0.1, high + room * 0.1], label: 'nats an example' } })
-      const sorted = [...rungs].sort((a, b) => a.value - b.value)
+      const sorted = [...sure].sort((a, b) => a.value - b.value)
       c.rect(0.1, c.y.invert(c.bottom), 0.8, low, { colour: 'var(--quiet)', opacity: 0.4 })
       sorted.slice(1).forEach((r, i) => c.rect(0.1, sorted[i].value, 0.8, r.value, { colour: `var(--value-${Math.min(7, 3 + 2 * i)})`, opacity: 0.75 }))
       if (slack && best.name !== 'exact') c.rect(0.1, best.value, 0.8, best.value + slack, { colour: 'var(--quiet)', opacity: 0.15 })
@@ -102,7 +112,7 @@ export async function mount (root, ctx) {
       c.ends(sorted.map(r => ({ y: r.value, text: `${r.name === 'exact' ? 'log p(x)' : r.name} ${number(r.value)}` })))
     }
     const bits = summary.bits_per_dim
-    where.append(h('p', {}, `Each step is a gap that the bound before it leaves; a line below the bar is two standard errors of the gain over the ELBO. ${bits ? `The ELBO is ${plain(bits, 4)} bits/dim. ` : ''}${summary.iw?.why ? `There is no importance-weighted bound: ${summary.iw.why}.` : ''}`))
+    where.append(h('p', {}, `Each step is a gap that the bound before it leaves; a line below the bar is two standard errors of the gain over the ELBO. ${unsure.map(r => `${r.name === 'exact' ? 'log p(x) itself' : r.name} is known of ${r.n} examples alone, too few to stand here. `).join('')}${bits ? `The ELBO is ${plain(bits, 4)} bits/dim. ` : ''}${summary.iw?.why ? `There is no importance-weighted bound: ${summary.iw.why}.` : ''}`))
   }
 
   function rows (refused) {
