@@ -35,6 +35,7 @@ myst_heading_anchors = 3
 copybutton_prompt_text, copybutton_prompt_is_regexp = r">>> |\.\.\. ", True
 nb_execution_mode, nb_execution_raise_on_error, nb_execution_timeout = "auto", True, 600
 nb_merge_streams = True
+nb_render_image_options, html_scaled_image_link = {"scale": "50%"}, False  # pixels of a sharp screen
 autodoc_member_order, autodoc_typehints = "bysource", "none"  # the signature stands in the docstring's Args
 napoleon_use_rtype = False
 
@@ -45,11 +46,11 @@ os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 
 
 def _kernels(app) -> None:
-    """A profile for the kernels: figures are shown, in the pixels of a sharp screen."""
+    """A profile for the kernels: figures are shown, pixel for pixel."""
     home = Path(app.doctreedir) / "ipython"
     (home / "profile_default").mkdir(parents=True, exist_ok=True)
     (home / "profile_default" / "ipython_kernel_config.py").write_text(
-        'c = get_config()\nc.IPKernelApp.matplotlib = "inline"\nc.InlineBackend.figure_formats = {"retina"}\n'
+        'c = get_config()\nc.IPKernelApp.matplotlib = "inline"\nc.InlineBackend.print_figure_kwargs = {"bbox_inches": None}\n'
         "c.HistoryManager.enabled = False\n",
         encoding="utf-8",
     )
