@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -39,9 +40,13 @@ nb_render_image_options, html_scaled_image_link = {"scale": "50%"}, False  # pix
 autodoc_member_order, autodoc_typehints = "bysource", "none"  # the signature stands in the docstring's Args
 napoleon_use_rtype = False
 
+logging.getLogger("traitlets").setLevel(logging.WARNING)
+
 # Cells draw as the reports do. Kernels read both from the environment.
 os.environ["MATPLOTLIBRC"] = str(DOCS / "matplotlibrc")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # models this small gain nothing from a second thread, and numbers stay the same
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # models this small gain nothing from a second thread, and numbers stay the same
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 
 
@@ -51,7 +56,7 @@ def _kernels(app) -> None:
     (home / "profile_default").mkdir(parents=True, exist_ok=True)
     (home / "profile_default" / "ipython_kernel_config.py").write_text(
         'c = get_config()\nc.IPKernelApp.matplotlib = "inline"\nc.InlineBackend.print_figure_kwargs = {"bbox_inches": None}\n'
-        "c.HistoryManager.enabled = False\n",
+        "c.HistoryManager.enabled = False\nc.IPKernelApp.log_level = 40\n",
         encoding="utf-8",
     )
     os.environ["IPYTHONDIR"] = str(home)

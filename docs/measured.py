@@ -55,7 +55,9 @@ def table(content: Any) -> str:
     rows = _rows(content)
     if not rows:
         return ""
-    columns = list(dict.fromkeys(key for row in rows for key, value in row.items() if not isinstance(value, list | dict)))
+    columns = list(
+        dict.fromkeys(key for row in rows for key, value in row.items() if not isinstance(value, list | dict))
+    )
     line = "| {} |".format
     cells = [line(" | ".join(_cell(row.get(column)) for column in columns)) for row in rows]
     return "\n".join([line(" | ".join(columns)), line(" | ".join("---" for _ in columns)), *cells]) + "\n"
