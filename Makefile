@@ -40,10 +40,9 @@ lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 
-# the site, into build/docs
+# the site, into build/docs; pages that have not changed are not run again
 docs: $(READY)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
-	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
+	$(BIN)/python -m sphinx -W --keep-going -q -D nb_execution_mode=cache docs build/docs
 
 # torch comes first, so that no other package chooses a build of it
 $(READY): constraints.txt pyproject.toml

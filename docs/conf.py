@@ -2,25 +2,71 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
+import sys
+from pathlib import Path
 
 import taut
 
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS))
+
 project, author, release = "taut", "The taut authors", taut.__version__
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-html_theme, html_title = "furo", "taut"
-exclude_patterns = ["conf.py"]
-myst_enable_extensions = ["dollarmath"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx-mathjax-offline",  # formulae need no network either
+    "measured",
+]
+html_theme, html_title, html_static_path, html_css_files = "furo", "taut", ["_static"], ["site.css"]
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#0b7a75", "color-brand-content": "#0b7a75"},
+    "dark_css_variables": {"color-brand-primary": "#4fc4bd", "color-brand-content": "#4fc4bd"},
+}
+html_show_sphinx = False
+exclude_patterns = ["*.py", "_static"]
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
+copybutton_prompt_text, copybutton_prompt_is_regexp = r">>> |\.\.\. ", True
 nb_execution_mode, nb_execution_raise_on_error, nb_execution_timeout = "auto", True, 600
+nb_merge_streams = True
+nb_render_image_options, html_scaled_image_link = {"scale": "50%"}, False  # pixels of a sharp screen
 autodoc_member_order, autodoc_typehints = "bysource", "none"  # the signature stands in the docstring's Args
 napoleon_use_rtype = False
 
+logging.getLogger("traitlets").setLevel(logging.WARNING)
 
-def setup(app):
+# Cells draw as the reports do. Kernels read both from the environment.
+os.environ["MATPLOTLIBRC"] = str(DOCS / "matplotlibrc")
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # models this small gain nothing from a second thread, and numbers stay the same
+os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+
+
+def _kernels(app) -> None:
+    """A profile for the kernels: figures are shown, pixel for pixel."""
+    home = Path(app.doctreedir) / "ipython"
+    (home / "profile_default").mkdir(parents=True, exist_ok=True)
+    (home / "profile_default" / "ipython_kernel_config.py").write_text(
+        'c = get_config()\nc.IPKernelApp.matplotlib = "inline"\nc.InlineBackend.print_figure_kwargs = {"bbox_inches": None}\n'
+        "c.HistoryManager.enabled = False\nc.IPKernelApp.log_level = 40\n",
+        encoding="utf-8",
+    )
+    os.environ["IPYTHONDIR"] = str(home)
+
+
+def _plain(app, what, name, object, options, lines) -> None:
     """Shapes such as (N, *event) are no emphasis."""
+    lines[:] = [re.sub(r"(?<![\\*])\*(?=[A-Za-z])", r"\\*", line) for line in lines]
 
-    def plain(app, what, name, object, options, lines):
-        lines[:] = [re.sub(r"(?<![\\*])\*(?=[A-Za-z])", r"\\*", line) for line in lines]
 
-    app.connect("autodoc-process-docstring", plain, priority=400)
+def setup(app) -> None:
+    app.connect("builder-inited", _kernels)
+    app.connect("autodoc-process-docstring", _plain, priority=400)

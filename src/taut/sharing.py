@@ -89,7 +89,14 @@ def from_pretrained(
 def push_to_hub(
     run: Run, name: str, private: bool = False, licence: str | None = None, token: str | None = None
 ) -> str:
-    """Put a run on the hub as OWNER/NAME and return its address.
+    """Put a run on the hub and return its address.
+
+    Args:
+        run: the run.
+        name: OWNER/NAME.
+        private: let nobody else see it.
+        licence: of the weights, for the card.
+        token: of the hub; the one that it has stored if left open.
 
     Raises:
         InputError: where the hub refuses it.

@@ -64,7 +64,18 @@ def whole(split: Split, reading: Reading, seed: int) -> Tensor:
 def compressed(
     vae: VAE, reading: Reading, split: Split, seed: int = 0, progress: Progress = lambda done, total: None
 ) -> Archive:
-    """Examples as a file's content; ``seed`` is of the borrowed bits, and of a binarisation that is drawn."""
+    """Examples as a file's content.
+
+    Args:
+        vae: the model, not learning.
+        reading: how the examples were read.
+        split: the examples.
+        seed: of the borrowed bits, and of a binarisation that is drawn.
+        progress: told how many examples are done, of how many.
+
+    Raises:
+        InputError: where constriction is missing, or x is no whole numbers.
+    """
     import_constriction()
     x, levels, place = whole(split, reading, seed), reading.support.levels, here()
     with threads(place["threads"]):
@@ -86,7 +97,14 @@ def compressed(
 def decompressed(
     vae: VAE, reading: Reading, content: bytes, name: str = "FILE", progress: Progress = lambda done, total: None
 ) -> np.ndarray:
-    """The examples in a file's content, as the user stores them.
+    """The examples in a file's content, (N, *raw shape), as the user stores them.
+
+    Args:
+        vae: the model that wrote the file.
+        reading: how the examples were read.
+        content: of the file.
+        name: what errors call it.
+        progress: told how many examples are done, of how many.
 
     Raises:
         InputError: where the file is damaged, is of another model, or decodes to something else than was coded.

@@ -94,7 +94,15 @@ Progress = Callable[[int, int], None]
 
 
 def compress(vae: VAE, x: Tensor, levels: int, seed: int = 0, progress: Progress = lambda done, total: None) -> Message:
-    """The examples x (N, *shape), whole numbers from 0 to levels − 1, on a stack."""
+    """The examples x (N, *shape), whole numbers from 0 to levels − 1, on a stack.
+
+    Args:
+        vae: the model, not learning, every part of it codable.
+        x: the examples.
+        levels: how many values an element has.
+        seed: of the bits that the first latents are drawn by.
+        progress: told how many examples are done, of how many.
+    """
     coder = Coder(random=np.random.default_rng(seed) if vae.layers else None)
     most = max(1, min(MOST, NUMBERS // (levels * x[0].numel())))
     plan = Plan(len(x), most, 0.0 if vae.layers else None)
@@ -149,7 +157,14 @@ def _push_data(coder: Coder, likelihood: Distribution, x: Tensor) -> None:
 
 
 def decompress(vae: VAE, words: np.ndarray, plan: Plan, progress: Progress = lambda done, total: None) -> Tensor:
-    """The examples (N, *shape) of a message, in the type of the model's numbers."""
+    """The examples (N, *shape) of a message, in the type of the model's numbers.
+
+    Args:
+        vae: the model that wrote it.
+        words: the stack, (W,) uint32.
+        plan: how many examples there are, and in which batches they went on the stack.
+        progress: told how many examples are done, of how many.
+    """
     coder, left = Coder(words), plan.count
     # of all at once, so that a count for which there is no room is refused before anything is decoded
     found = torch.empty(plan.count, *vae.shift.shape, dtype=vae.shift.dtype)

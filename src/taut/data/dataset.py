@@ -229,7 +229,11 @@ def _shares(x: np.ndarray, levels: int) -> torch.Tensor:
 
 
 def open_data(spec: Data) -> Dataset:
-    """The data set that a configuration names; see ``Data``."""
+    """The data set that a configuration names, read and split; see ``Data``.
+
+    Raises:
+        InputError: where they are not to be found, or are not what is said of them.
+    """
     return _dataset(_find(spec), spec)
 
 

@@ -68,7 +68,13 @@ class Flow(Distribution):
 
 
 class Coupling(Flow):
-    """A flow whose maps take one pass in either direction, so that z is quickly found from its noise."""
+    """A flow whose maps take one pass in either direction, so that z is quickly found from its noise.
+
+    Args:
+        transform: f, from vectors (N, D) of z to those of u.
+        base: the density of u, batch shape (N,), event shape (D,).
+        event: shape of one z, of D elements.
+    """
 
     def from_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         u, log_base = self.base.from_noise(noise.flatten(1))

@@ -134,6 +134,10 @@ def open_uniform(shape: tuple[int, ...], like: Tensor) -> Tensor:
 class Laplace(LocationScale):
     """f(u) = ½ e^{−|u|}.
 
+    Args:
+        location: μ, shape (N, *event).
+        log_scale: log s, the same shape.
+
     >>> q = Laplace(torch.zeros(1, 2), torch.zeros(1, 2))
     >>> round(q.log_prob(torch.ones(1, 2)).item(), 4)
     -3.3863
@@ -158,6 +162,10 @@ class Laplace(LocationScale):
 
 class Logistic(LocationScale):
     """f(u) = σ(u) σ(−u), the density of which the logistic function is the distribution function.
+
+    Args:
+        location: μ, shape (N, *event).
+        log_scale: log s, the same shape.
 
     >>> q = Logistic(torch.zeros(1, 2), torch.zeros(1, 2))
     >>> round(q.log_prob(torch.zeros(1, 2)).item(), 4)
@@ -184,6 +192,10 @@ class Cauchy(LocationScale):
     """f(u) = 1/π(1 + u²). It has no mean: ``mean`` is its location, which is the median, and ``variance`` is infinite.
 
     In single precision draws reach out to 5·10⁶ scales, beyond which lies a mass of 10⁻⁷.
+
+    Args:
+        location: μ, shape (N, *event).
+        log_scale: log s, the same shape.
 
     >>> q = Cauchy(torch.zeros(1, 2), torch.zeros(1, 2))
     >>> round(q.log_prob(torch.zeros(1, 2)).item(), 4)

@@ -56,7 +56,14 @@ class Scores:
 
 @torch.no_grad()
 def score(vae: VAE, feed: Feed, samples: int, seed: int) -> Scores:
-    """The scores of examples by K draws of z each."""
+    """How odd examples are, by K draws of z each: −ELBO, an upper bound of −log p(x), nats.
+
+    Args:
+        vae: the model, not learning.
+        feed: the examples, x (N, *shape).
+        samples: K.
+        seed: of all draws.
+    """
     found: list[tuple[Tensor, Tensor, Tensor | None]] = []
     with seeded(seed, feed.x.device):
         for index in torch.arange(len(feed), device=feed.x.device).split(max(1, ROWS // samples)):
@@ -87,7 +94,15 @@ def _weights(trace: Trace, batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def impute(vae: VAE, feed: Feed, samples: int, seed: int, draw: bool) -> tuple[Tensor, Tensor]:
-    """Missing cells filled, and their spread, (N, D) each; see :meth:`taut.runs.Run.impute`."""
+    """Missing cells filled, and their spread, (N, D) each in the data's units; see :meth:`taut.runs.Run.impute`.
+
+    Args:
+        vae: the model, not learning.
+        feed: rows x (N, D), cells that are missing masked.
+        samples: K, draws of z for each row, weighed by p(x, z)/q(z|x) of the cells that are known.
+        seed: of all draws.
+        draw: fill with one draw given what is known, instead of its mean.
+    """
     filled, spreads = [], []
     with seeded(seed, feed.x.device):
         for index in torch.arange(len(feed), device=feed.x.device).split(max(1, ROWS // samples)):

@@ -159,7 +159,15 @@ class Capacity(_Mean):
 
 @dataclass(frozen=True)
 class IWAE(Objective):
-    """The negative importance-weighted bound with K samples."""
+    """The negative importance-weighted bound with K samples, nats (Burda, Grosse and Salakhutdinov 2016).
+
+    Args:
+        beta: the weight of log p(z) − log q(z|x) in each log-weight; 1 is the bound.
+        samples: K, posterior samples per example and step.
+        estimator: of the gradient, one or one for each layer; by the posterior if left open.
+        schedule: how β is reached.
+        penalties: terms added to the loss.
+    """
 
     weighs: ClassVar[bool] = True
 

@@ -66,6 +66,9 @@ class TotalCorrelation(Penalty):
 
     With weight w on top of the ELBO this is the β-TCVAE of β = 1 + w. The estimate replaces q(z) by the mean of q(z|x)
     over the batch; the size of the data set, a constant factor of both densities, cancels but for a constant.
+
+    Args:
+        weight: w.
     """
 
     weight: float = 5.0
@@ -97,6 +100,9 @@ class MMD(Penalty):
     2019; WAE, Tolstikhin et al. 2018), with inverse multiquadric kernels C/(C + ‖a − b‖²) of seven scales about the
     median squared distance of two draws from the prior, or about 1 where that is zero, as of few bits or one draw alone.
     Unbiased, so it may fall below zero.
+
+    Args:
+        weight: what it is multiplied by.
     """
 
     weight: float = 100.0
@@ -166,6 +172,9 @@ class Spectral(Penalty):
     stretch little changes little where x does, and its KL does not run away (NVAE, Vahdat and Kautz 2020).
 
     Each value is found from below by a few steps of power iteration. Maps of one place count as the convolutions they are.
+
+    Args:
+        weight: what it is multiplied by.
     """
 
     by_path: ClassVar[bool] = False

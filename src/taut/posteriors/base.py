@@ -112,7 +112,12 @@ class PosteriorModule(nn.Module):
 
 
 class Annealed(PosteriorModule):
-    """A posterior that changes in the course of a run: ``progress``, the share of the run that is done, is set each step."""
+    """A posterior that changes in the course of a run: ``progress``, the share of the run that is done, is set each step.
+
+    Args:
+        event: the shape of z.
+        width: how many numbers the encoder gives.
+    """
 
     def __init__(self, event: tuple[int, ...], width: int) -> None:
         super().__init__(event, width)

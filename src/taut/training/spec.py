@@ -70,7 +70,14 @@ class Adam(Optimiser):
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+
+    Args:
+        lr: the learning rate at its highest.
+        weight_decay: pulls weights towards zero, apart from the gradient.
+        betas: decay of the running mean and square of the gradient.
+        eps: added to the root of the square.
+    """
 
     weight_decay: float = 0.01
 
@@ -82,7 +89,14 @@ class AdamW(Adam):
 
 @dataclass(frozen=True)
 class Adamax(Adam):
-    """Adam with the running maximum instead of the running square (Kingma and Ba 2015)."""
+    """Adam with the running maximum instead of the running square (Kingma and Ba 2015).
+
+    Args:
+        lr: the learning rate at its highest.
+        weight_decay: pulls weights towards zero.
+        betas: decay of the running mean and maximum of the gradient.
+        eps: added to the maximum.
+    """
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.Adamax(parameters, self.lr, tuple(self.betas), self.eps, weight_decay=self.weight_decay)
