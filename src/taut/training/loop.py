@@ -234,6 +234,7 @@ def fit(
     learner, optimiser = fabric.setup(learner, optimiser)
     train, valid = _feeds(vae, data, fabric.device)
     batch, per_epoch = min(spec.batch, len(train)), steps_per_epoch(data, spec)
+    share = batch // company.size
     objective.schedule.check(steps, per_epoch)
     own_seed = seed + 1 + 1_000_003 * company.rank  # one for each process: they draw different noise
     state = _State(learner, optimiser, Average(vae, spec.average), Meter(fabric.device), company, own_seed)
@@ -255,8 +256,7 @@ def fit(
         while state.step < steps and not (spec.patience and state.stale >= spec.patience):
             epoch, place = divmod(state.step, per_epoch)
             if order is None or place == 0:
-                shuffle = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-                order = torch.randperm(len(train), generator=shuffle).to(fabric.device)
+                order = train.order(seed * 1_000_003 + epoch, company.rank, company.size).to(fabric.device)
             stage, begun, _ = spec.stage(state.step, steps)
             if (which := spec.learns(state.step, steps, state.lagging)) != learning:
                 learning = which
@@ -272,7 +272,7 @@ def fit(
 
             with profile.step():
                 with span("data"):
-                    examples = train.batch(company.part(order[place * batch : (place + 1) * batch]))
+                    examples = train.batch(order[place * share : (place + 1) * share])
                 outcome = learner(examples, beta, state.step / steps)
                 with span("backward"):
                     optimiser.zero_grad()
