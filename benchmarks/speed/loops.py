@@ -15,8 +15,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
+
+from taut.training.profile import Products
 
 __all__ = ["ConvVAE", "Ladder", "PerceptronVAE", "floor", "lean", "plain", "replay"]
 
@@ -169,35 +170,11 @@ def plain(grey: Tensor, batch: int) -> Callable[[int], None]:
     return run
 
 
-class _Record(TorchDispatchMode):
-    """Notes each product of matrices and each convolution, with tensors of the same shapes and strides."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        aten = torch.ops.aten
-        self.which = {aten.mm.default, aten.addmm.default, aten.bmm.default, aten.convolution.default,
-                      aten.convolution_backward.default, aten.linear.default}  # fmt: skip
-        self.calls: list[tuple[Callable, tuple, dict]] = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function in self.which:
-            like = [a.detach().clone() if isinstance(a, Tensor) else a for a in args]
-            self.calls.append((function, tuple(like), kwargs or {}))
-        return function(*args, **(kwargs or {}))
-
-
 def replay(work: Callable[[], object]) -> Callable[[int], None]:
     """A loop that runs the matrix products and convolutions of some work, and nothing else of it."""
-    with _Record() as record:
+    with Products() as products:
         work()
-
-    def run(times: int) -> None:
-        with torch.inference_mode():
-            for _ in range(times):
-                for function, args, kwargs in record.calls:
-                    function(*args, **kwargs)
-
-    return run
+    return products.run
 
 
 def floor(model: nn.Module, x: Tensor) -> Callable[[int], None]:

@@ -21,8 +21,20 @@ from taut.errors import InputError, Mishap
 from taut.experiment import Experiment, resolve
 from taut.experiment import train as train_model
 from taut.folders import alone, claimed, sweep_up
-from taut.runs import METRICS, SUMMARY, WEIGHTS, Run, facts_of, load, read_head, same_data, write_head
-from taut.training import CHECKPOINT, Event
+from taut.runs import (
+    METRICS,
+    PROFILE,
+    SUMMARY,
+    WEIGHTS,
+    Run,
+    facts_of,
+    load,
+    read_head,
+    same_data,
+    write_head,
+    write_json,
+)  # fmt: skip
+from taut.training import CHECKPOINT, Event, Profile
 from taut.training.checkpoint import read_tensors, write_atomically
 from taut.training.company import leads
 
@@ -80,6 +92,7 @@ def carry_out(
     resume: bool = False,
     listen: Callable[[Event], None] = lambda event: None,
     stage: Callable[[str], None] = lambda name: None,
+    profile: Profile | None = None,
 ) -> Run:
     """Train a resolved experiment, evaluate the model, and, where a folder is given, write the run and its report.
 
@@ -94,19 +107,20 @@ def carry_out(
         resume: go on with the run that is in the folder: from its checkpoint, or from the start where there was none yet.
         listen: called at each log line.
         stage: called with the name of each stage as it begins.
+        profile: of where the time of training goes.
     """
     if not leads():  # one process of several writes the run and tells of it, the others only train with it
         vae, facts = train_model(experiment, data, folder, resume=resume and (folder / CHECKPOINT).exists())
         return Run(vae, experiment, data.reading, facts_of(data), {}, None, data)
     if folder is None:
-        vae, facts = train_model(experiment, data, listen=listen)
+        vae, facts = train_model(experiment, data, listen=listen, profile=profile)
         run = Run(vae, experiment, data.reading, facts_of(data), {}, None, data)
         run.summary = _summary(run, facts)
         return run
     if resume:
         with alone(folder):
             sweep_up(folder)
-            return _carry_on(experiment, data, folder, listen, stage)
+            return _carry_on(experiment, data, folder, listen, stage, profile)
 
     def worth() -> bool:
         return any((folder / name).exists() for name in (CHECKPOINT, WEIGHTS))
@@ -115,7 +129,7 @@ def carry_out(
         write_head(folder, experiment, data.reading, facts_of(data))
 
     with claimed(folder, force, worth, head), alone(folder):
-        return _carry_on(experiment, data, folder, listen, stage)
+        return _carry_on(experiment, data, folder, listen, stage, profile)
 
 
 def _carry_on(
@@ -124,13 +138,18 @@ def _carry_on(
     folder: Path,
     listen: Callable[[Event], None],
     stage: Callable[[str], None],
+    profile: Profile | None,
 ) -> Run:
     from taut.report.publish import publish
 
     resume = (folder / CHECKPOINT).exists()
     journal = _Journal(folder / METRICS, _saved_step(folder) if resume else 0)
     stage("training")
-    vae, facts = train_model(experiment, data, folder, lambda event: (journal.write(event), listen(event)), resume)
+    vae, facts = train_model(
+        experiment, data, folder, lambda event: (journal.write(event), listen(event)), resume, profile
+    )
+    if profile is not None and profile.found:
+        write_json(folder / PROFILE / "profile.json", profile.found)
     run = Run(vae, experiment, data.reading, facts_of(data), {}, folder, data)
     stage("evaluating")
     run.summary = _summary(run, facts)

@@ -17,8 +17,8 @@ from rich.table import Table
 from taut.evaluation import draws, evidence, in_words
 from taut.evaluation.gaps import in_words as gaps_in_words
 
-__all__ = ["Board", "Progress", "Watch", "baseline_lines", "console", "difference_lines", "number", "result_lines",
-           "sweep_lines"]  # fmt: skip
+__all__ = ["Board", "Progress", "Watch", "baseline_lines", "console", "difference_lines", "number", "profile_lines",
+           "result_lines",           "sweep_lines"]  # fmt: skip
 
 
 VISIBLE = 0.005  # nats, in two decimals
@@ -127,6 +127,30 @@ class Watch:
         if self.live is not None:
             self.live.stop()
             self.live = None
+
+
+def profile_lines(found: dict[str, Any], stretches: dict[str, str]) -> list[Table | str]:
+    """Where the time of a step went, as a table and a line; of what :class:`taut.training.Profile` found.
+
+    Args:
+        found: by it.
+        stretches: what each part of a step means.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, side in (("of a step", "left"), ("ms", "right"), ("share", "right"), ("", "left")):
+        table.add_column(name, justify=side, header_style="dim", style="dim" if not name else "")
+    parts = found["stretches"]
+    whole = sum(parts.values())
+    for name, seconds in parts.items():
+        meaning = stretches.get(name, "what stands between")
+        table.add_row(name, number(1000 * seconds, 3), f"{100 * seconds / whole:.0f}%", meaning)
+    steps = found["steps"]
+    return [
+        f"a step of {found['batch']:,} examples, timed {steps['timed']} times",
+        table,
+        f"{found['examples_per_second']:,.0f} examples/s; the matrix products of a step alone take "
+        f"{number(1000 * found['floor_seconds'], 3)} ms: {100 * found['share_of_floor']:.0f}% of the speed that they allow",
+    ]
 
 
 class Board:

@@ -14,7 +14,7 @@ from taut.data import Data, Dataset, Support
 from taut.errors import InputError
 from taut.model import VAE, Model
 from taut.objectives import ELBO, Objective
-from taut.training import Event, Training, fit, measure_pace, steps_per_epoch
+from taut.training import Event, Profile, Training, fit, measure_pace, steps_per_epoch
 
 __all__ = ["Experiment", "build", "resolve", "train"]
 
@@ -118,6 +118,7 @@ def train(
     folder: Path | None = None,
     listen: Callable[[Event], None] = lambda event: None,
     resume: bool = False,
+    profile: Profile | None = None,
 ) -> tuple[VAE, dict[str, Any]]:
     """Train a resolved experiment's model; arguments and errors as for :func:`taut.training.fit`."""
     vae = build(experiment, data)
@@ -125,5 +126,5 @@ def train(
         experiment.training.start.give(vae)
     return fit(
         vae, experiment.objective, data, experiment.training, experiment.training.steps, experiment.seed,
-        folder, listen, resume,
+        folder, listen, resume, profile,
     )  # fmt: skip

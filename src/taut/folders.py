@@ -26,8 +26,8 @@ SWEEP = "sweep.json"  # says that a folder is a sweep, and which of its folders 
 TUNE = "tune.json"  # likewise, of a search
 
 OURS = ("config.yaml", "data.json", "model.safetensors", "metrics.jsonl", "summary.json", "checkpoint.safetensors",
-        "comparison.json", "report.html", "figures", "evaluations", "explore", "export", "web", "tensorboard", SWEEP, TUNE,
-        "study.log")  # fmt: skip
+        "comparison.json", "report.html", "figures", "evaluations", "explore", "export", "web", "tensorboard", "profile",
+        SWEEP, TUNE, "study.log")  # fmt: skip
 
 
 def new_folder(name: str, root: Path = Path("runs")) -> Path:

@@ -40,6 +40,7 @@ from taut.networks import MLP, Conv, Network, Pyramid, Tower, by_depth, entry
 from taut.networks.entry import Standardised
 from taut.posteriors import DiagonalNormal, Posterior
 from taut.priors import EncoderPrior, Prior
+from taut.spans import span
 
 __all__ = ["VAE", "Model", "Pick", "Site", "Step", "Trace", "UpwardVAE", "centre", "draw", "follow", "pick_prior"]
 
@@ -280,8 +281,9 @@ class VAE(nn.Module):
         if not self.layers:
             return []
         condition = self.told(batch.condition)
-        features = self.encoder(self.entry(batch.x, batch.mask, condition, self.shift, self.scale))
-        return [layer.evidence(features) for layer in self.layers]
+        with span("encoder"):
+            features = self.encoder(self.entry(batch.x, batch.mask, condition, self.shift, self.scale))
+            return [layer.evidence(features) for layer in self.layers]
 
     def infer(self, x: Tensor) -> Distribution:
         """q(z|x) of the top layer for x (N, *shape) in the data's units; no prior has a say in it."""
@@ -354,8 +356,10 @@ class VAE(nn.Module):
             samples: K, by which the trace unfolds.
         """
         zero = h.new_zeros(len(h))
-        steps, h = self.walk(h, evidence, pick)
-        return Trace(steps, self.decoder(h), samples, zero)
+        with span("latents"):
+            steps, h = self.walk(h, evidence, pick)
+        with span("decoder"):
+            return Trace(steps, self.decoder(h), samples, zero)
 
     def walk(self, h: Tensor, evidence: Sequence[Tensor | None], pick: Pick) -> tuple[list[Step], Tensor]:
         """The same as far as the decoder: the steps, and the state that it would be given."""

@@ -7,6 +7,7 @@
         summary.json            the bounds on the test split
         evaluations/            what was measured of each example, kept so that it need not be measured again
         figures/  report.html   to look at
+        profile/                where the time went, if that was asked for
         checkpoint.safetensors  while training only: everything needed to go on
 
 Nothing in a run is ever unpickled, and class paths outside the package are imported only if trusted by name.
@@ -46,6 +47,7 @@ from taut.training.checkpoint import WEIGHTS, read_tensors, write_atomically, wr
 __all__ = ["Run", "Variable", "finite", "load", "read_json", "write_json"]
 
 CONFIG, DATA, METRICS, SUMMARY = "config.yaml", "data.json", "metrics.jsonl", "summary.json"
+PROFILE = "profile"  # folder of what taut train --profile found
 
 
 POOL = 20_000  # training examples among which copies are sought, at most

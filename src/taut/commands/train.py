@@ -22,6 +22,8 @@ def arguments(parser: Parser) -> None:
     parser.add_argument("--resume", metavar="RUN", help="go on with a stopped run; nothing else need be given")
     parser.add_argument("--tracker", action="append", default=[], metavar="NAME",
                         help="tell numbers to tensorboard, mlflow, wandb or trackio too; may be repeated")  # fmt: skip
+    parser.add_argument("--profile", action="store_true",
+                        help="say where the time of a step goes, and write a trace of a few into RUN/profile")  # fmt: skip
     parser.add_argument("--print_config", action="store_true", help="print the resolved configuration and stop")
 
 
@@ -40,12 +42,13 @@ def _train(args: argparse.Namespace) -> int:
     from taut.advice import Advice
     from taut.api import carry_out, finished, reopen
     from taut.config import to_tree, write_yaml
-    from taut.console import Watch, console, result_lines
+    from taut.console import Watch, console, profile_lines, result_lines
     from taut.data import open_data
     from taut.experiment import resolve
     from taut.folders import new_folder, refuse_foreign
+    from taut.runs import PROFILE
     from taut.tracking import tracking
-    from taut.training import Stopped, leads
+    from taut.training import STRETCHES, Profile, Stopped, leads
 
     out = console()
     quiet = args.quiet or not leads()
@@ -72,6 +75,7 @@ def _train(args: argparse.Namespace) -> int:
         for line in what(experiment, data):
             out.print(line)
     watch = Watch(out, quiet, Advice(experiment))
+    profile = Profile(folder / PROFILE) if args.profile and leads() else None
     stages = {"evaluating": "evaluating on the test split …", "reporting": "drawing the report …"}
 
     def stage(name: str) -> None:
@@ -83,7 +87,7 @@ def _train(args: argparse.Namespace) -> int:
     try:
         with tracking(args.tracker if leads() else [], experiment, data.reading.name, folder) as tracked:
             trained = carry_out(experiment, data, folder, args.force, bool(args.resume),
-                                lambda event: (watch(event), tracked(event)), stage)  # fmt: skip
+                                lambda event: (watch(event), tracked(event)), stage, profile)  # fmt: skip
             if leads():
                 tracked.finished(trained.summary)
     except (Stopped, KeyboardInterrupt, Mishap) as stopped:
@@ -105,5 +109,10 @@ def _train(args: argparse.Namespace) -> int:
         out.print(f"test split, {trained.summary['n']:,} examples", style="dim")
     for line in result_lines(trained.summary):
         out.print(line)
+    if profile is not None and profile.found:
+        out.print()
+        for line in profile_lines(profile.found, STRETCHES):
+            out.print(line)
+        out.print(f"trace of {profile.found['steps']['traced']} steps: {profile.folder / 'trace.json'}", soft_wrap=True)
     out.print(f"\nrun     {folder}\nreport  {folder / 'report.html'}", soft_wrap=True)
     return 0

@@ -9,6 +9,7 @@ import torch
 
 from taut.data.dataset import Split
 from taut.data.reading import Reading
+from taut.data.stored import Stored
 from taut.errors import InputError
 
 __all__ = ["Batch", "Feed"]
@@ -62,10 +63,17 @@ class Feed:
         self.condition, self.offset = (
             None if part is None else part.to(device) for part in (split.condition, split.offset)
         )
-        self.gaps = bool(self.x.is_floating_point() and self.x.isnan().any())
+        self.gaps = not isinstance(self.x, Stored) and bool(self.x.is_floating_point() and self.x.isnan().any())
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def order(self, seed: int, rank: int = 0, size: int = 1) -> torch.Tensor:
+        """The examples of a pass in an order that a seed decides, every so-many-th of them where several processes share it;
+        where x has an order of its own, each process has a stretch of that."""
+        if isinstance(self.x, Stored) and self.x.order is not None:
+            return self.x.order(seed, rank, size)
+        return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[rank::size]
 
     def batch(self, index: torch.Tensor) -> Batch:
         """The examples at index (B,), on the device, as float32."""
@@ -111,11 +119,13 @@ class _Coins:
         self.rest = torch.zeros(256, dtype=torch.float64)
         inside = p <= 1
         self.rest[first[inside].long()] = (256 * p - first)[inside]
-        self.first = x if grey == 255 else first.to(torch.uint8)[x.long()]
+        table = first.to(torch.uint8)
+        self.x, self.table = (x, table) if isinstance(x, Stored) else (x if grey == 255 else table[x.long()], None)
 
     def toss(self, index: torch.Tensor) -> torch.Tensor:
         """Draws for the examples at index (B,): (B, *shape), float32."""
-        first = self.first.index_select(0, index)
+        first = self.x.index_select(0, index)
+        first = first if self.table is None else self.table[first.long()]
         flat = first.flatten()
         words = torch.empty(-(-len(flat) // 8), dtype=torch.int64).random_(-(2**63), None)
         byte = words.view(torch.uint8)[: len(flat)]

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from taut.data import arrays, conditions, counts, images, known, sounds, tables
+from taut.data import arrays, conditions, counts, images, known, shards, sounds, tables
 from taut.data.named import NAMES, open_named
 from taut.data.reading import Reading, check_array, log_totals, times
 from taut.data.source import Source
 from taut.data.spec import Data
 from taut.data.splits import carve
+from taut.data.stored import Stored, memory
 from taut.data.support import chunks
 from taut.errors import InputError, nearest
 
@@ -31,7 +34,7 @@ class Split:
     """Examples and what is known of them.
 
     Args:
-        x: (N, *shape), uint8 or float32.
+        x: (N, *shape), uint8 or float32; of training examples that stay on the disk, what reads them.
         labels: (N,), int64, −1 where unknown; or None.
         factors: (N, F), float32, what each example was made of; or None.
         condition: (N, C), float32, what each is conditioned on; or None.
@@ -39,7 +42,7 @@ class Split:
         notes: what was decided in reading them.
     """
 
-    x: torch.Tensor
+    x: torch.Tensor | Stored
     labels: torch.Tensor | None = None
     factors: torch.Tensor | None = None
     condition: torch.Tensor | None = None
@@ -185,18 +188,24 @@ class Dataset:
 
         With dynamic binarisation these are the moments of the binary x that will be drawn.
         """
+        return self._statistics
+
+    @cached_property
+    def _statistics(self) -> Statistics:
         r, n = self.reading, len(self.train)
         dynamic = r.binarize == "dynamic"
         x, scale = self.train.x.numpy(), (r.grey if dynamic else 1)
         if r.fields is not None:
             return self._of_columns(x)
         mean = sum(part.sum(axis=0, dtype=np.float64) for _, part in chunks(x)) / scale / n
-        variance = mean * (1 - mean) if dynamic else sum(np.square(p - mean).sum(axis=0) for _, p in chunks(x)) / n
+        variance = mean * (1 - mean) if dynamic else _squares(x, mean) / n
         if r.layout != "vector":
             variance = np.full_like(variance, variance.mean())
         logs = None
         if r.support.kind == "positive":
-            logs = torch.stack(_moments(np.log(x.astype(np.float64))))
+            middle = sum(np.log(p.astype(np.float64)).sum(0) for _, p in chunks(x)) / n
+            spread = sum(np.square(np.log(p.astype(np.float64)) - middle).sum(0) for _, p in chunks(x)) / n
+            logs = torch.stack((torch.from_numpy(middle).float(), _deviation(middle, spread)))
         return Statistics(torch.from_numpy(mean).float(), _deviation(mean, variance), logs)
 
     def _of_columns(self, x: np.ndarray) -> Statistics:
@@ -206,6 +215,15 @@ class Dataset:
         shares = [_shares(x[:, i], c.levels) if c.kind == "categories" else None
                   for i, c in enumerate(self.reading.support.columns)]  # fmt: skip
         return Statistics(*_moments(x), logs, tuple(shares))
+
+
+def _squares(x: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Σ (x − mean)² of each element."""
+    total = np.zeros(mean.shape)
+    for _, part in chunks(x):
+        for _, some in chunks(part, 2**18):  # what lies in the cache is summed in a fraction of the time
+            total += np.square(some - mean).sum(axis=0)
+    return total
 
 
 def _moments(x: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -298,12 +316,16 @@ def _find(spec: Data, like: Reading | None = None) -> Source:
         return open_named(spec)
     path = Path(os.path.expanduser(name))
     kind = path.name.lower()
+    if kind.endswith(".tar") and ("{" in name or path.is_file()):
+        return shards.shards_source(name, spec, whole=like is not None)
     if not name or not os.path.exists(path):  # which answers for names that no file can have, too
         shown = f"{name[:80]!r}" + "…" * (len(name) > 80)
         raise InputError("data", f"{shown} is no file or folder and no known set", nearest(name[:80], NAMES))
     try:
         if path.is_dir() and sounds.has_sounds(path):
             return sounds.folder_of_sounds(path, spec.shape[-1] if spec.shape else like.shape[-1] if like else None)
+        if path.is_dir() and shards.has_shards(path):
+            return shards.shards_source(name, spec, whole=like is not None)
         if path.is_dir():
             return images.folder_source(path, colour=like is not None and like.layout == "image" and like.shape[0] == 3)
         if not path.stat().st_size:
@@ -374,14 +396,23 @@ def _dataset(source: Source, spec: Data) -> Dataset:
         reading = replace(reading, library=float(logs.mean()))
     given = {part: conditions.numbers_of(reading.conditions, found) for part, found in source.given.items()}
     splits = {}
+    on_disk = _on_disk(source, spec, reading, index["train"])
     for part in PARTS:
         home, rows = index[part]
-        x, *rest = (
+        raw, offsets = source.parts[home], reading.offsets(source.parts[home])
+        labels, factor, condition, offset = (
             some if some is None or rows is None else some[rows]
-            for some in (source.parts[home], codes.get(home), factors.get(home), given.get(home))
+            for some in (codes.get(home), factors.get(home), given.get(home), offsets)
         )
-        splits[part] = Split(reading.apply(x), *rest, offset=reading.offsets(x))
-    digest = _hash(source.parts)
+        if part == "train" and source.stream is not None:
+            x, labels = _stream(source, spec, reading, names)
+        elif part == "train" and on_disk:
+            x = Stored(raw, reading, rows)
+        else:
+            _require_room(part, len(raw) if rows is None else len(rows), reading)
+            x = reading.apply(raw if rows is None else raw[rows])
+        splits[part] = Split(x, labels, factor, condition, offset)
+    digest = _hash(source.parts, source.stream)
     record = {
         "hash": digest,
         "own": [part for part in PARTS if part in source.parts],
@@ -396,6 +427,38 @@ def _dataset(source: Source, spec: Data) -> Dataset:
         remarks.append(f"the data are binary as they are: binarize {spec.binarize} changes nothing")
     return Dataset(reading, **splits, label_names=names, hash=digest, record=record, remarks=tuple(remarks),
                    factor_names=factor_names)  # fmt: skip
+
+
+def _on_disk(source: Source, spec: Data, reading: Reading, train: tuple[str, np.ndarray | None]) -> bool:
+    """Whether the training examples stay on the disk."""
+    raw, rows = source.parts[train[0]], train[1]
+    if source.stream is not None:
+        return True
+    able = isinstance(raw, np.memmap) and reading.fields is None
+    if spec.keep == "disk" and not able:
+        raise InputError("data.keep", f"is disk, and {source.name} is read whole", "save one array of numbers with np.save, "
+                         "or leave it auto")  # fmt: skip
+    size = _bytes(len(raw) if rows is None else len(rows), reading)
+    if not (spec.keep == "disk" or (spec.keep == "auto" and able and size > memory() / 4)):
+        return False
+    source.notes.append(
+        f"{size / 1e9:,.3g} GB of training examples stay on the disk and are read batch by batch (data.keep)"
+    )
+    return True
+
+
+def _require_room(part: str, n: int, reading: Reading) -> None:
+    if (size := _bytes(n, reading)) > memory() / 2:
+        problem = (
+            f"gives {n:,} {WORDS[part]} examples, which are kept in memory: {size / 1e9:,.3g} GB, more than half of it"
+        )
+        mend = "say data.keep disk" if part == "train" else f"give a smaller share, such as {1e4 / n:.1g}"
+        raise InputError("data.keep" if part == "train" else f"data.{part}", problem, mend)
+
+
+def _bytes(n: int, reading: Reading) -> int:
+    """What so many examples fill."""
+    return n * math.prod(reading.shape) * reading.dtype.itemsize
 
 
 def _support(source: Source, spec: Data) -> str:
@@ -440,8 +503,20 @@ def _split(source: Source, spec: Data) -> tuple[dict[str, tuple[str, np.ndarray 
     return index, {part: carved[part] for part in ("valid", "test") if part in carved}
 
 
-def _hash(parts: dict[str, np.ndarray]) -> str:
+def _stream(source: Source, spec: Data, reading: Reading, names: tuple[str, ...] | None) -> tuple[Any, Any]:
+    """x and labels of training examples in shards."""
+    if spec.keep == "memory":
+        _require_room("train", len(source.stream), reading)
+        x = reading.apply(source.stream[np.arange(len(source.stream))])
+    else:
+        x = Stored(source.stream, reading, order=partial(source.stream.order, spec.buffer), checked=False)
+    return x, None if names is None else shards.Labels(source.stream, names)
+
+
+def _hash(parts: dict[str, np.ndarray], stream: Any = None) -> str:
     digest = hashlib.sha256()
+    for path in () if stream is None else stream.paths:
+        digest.update(f"{path.name} {path.stat().st_size} ".encode())
     for name, part in parts.items():
         digest.update(f"{name} {part.dtype.str} {part.shape}".encode())
         for _, chunk in chunks(part):

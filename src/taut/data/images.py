@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -14,7 +15,7 @@ from PIL import Image
 from taut.data.source import Source
 from taut.errors import InputError
 
-__all__ = ["SUFFIXES", "folder_source"]
+__all__ = ["KEPT", "SUFFIXES", "folder_source", "head", "pixels"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 # What each of Pillow's modes is read as. Others (palettes, CMYK ...) become RGB.
@@ -28,7 +29,7 @@ def folder_source(folder: Path, colour: bool = False) -> Source:
     With ``colour``, greys are read as RGB too, for a model of colour images.
     """
     paths, labels, ignored = _find(folder)
-    sizes, modes = zip(*(_head(path) for path in paths), strict=True)
+    sizes, modes = zip(*(head(path, path) for path in paths), strict=True)
     if len(set(sizes)) > 1:
         odd = next(i for i, size in enumerate(sizes) if size != sizes[0])
         (w, h), (v, g) = sizes[0], sizes[odd]
@@ -41,7 +42,7 @@ def folder_source(folder: Path, colour: bool = False) -> Source:
     (width, height), channels = sizes[0], (3,) if mode == "RGB" else ()
     x = np.empty((len(paths), height, width, *channels), TYPES[mode])
     for i, path in enumerate(paths):
-        x[i] = _pixels(path, mode)
+        x[i] = pixels(path, mode, path)
     notes = [f"{n:,} images of mode {m} read as {mode}" for m, n in Counter(modes).items() if m != mode]
     if ignored:
         notes.append(f"{ignored:,} other file{'s'[: ignored != 1]} in the folder ignored")
@@ -73,14 +74,16 @@ def _find(folder: Path) -> tuple[list[Path], list[str], int]:
     return paths, labels, len(files) + (0 if top else len(below)) - len(paths)
 
 
-def _head(path: Path) -> tuple[tuple[int, int], str]:
-    with _readable(path), Image.open(path) as image:
+def head(file: Path | BinaryIO, name: Path | str) -> tuple[tuple[int, int], str]:
+    """Width and height of an image, and its mode."""
+    with _readable(name), Image.open(file) as image:
         transparent = image.mode == "P" and "transparency" in image.info
         return image.size, "PA" if transparent else image.mode
 
 
-def _pixels(path: Path, mode: str) -> np.ndarray:
-    with _readable(path), Image.open(path) as image:
+def pixels(file: Path | BinaryIO, mode: str, name: Path | str) -> np.ndarray:
+    """An image in a mode, (H, W) or (H, W, 3)."""
+    with _readable(name), Image.open(file) as image:
         if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
             image = image.convert("RGBA")  # what is transparent shows white, as on a page
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -88,7 +91,7 @@ def _pixels(path: Path, mode: str) -> np.ndarray:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _readable(name: Path | str) -> Iterator[None]:
     """Turns whatever Pillow raises on a bad file, a warning too, into one line that names the file."""
     try:
         with warnings.catch_warnings():
@@ -97,4 +100,4 @@ def _readable(path: Path) -> Iterator[None]:
     except Exception as error:  # each of Pillow's many decoders has its own
         text = str(error)
         reason = type(error).__name__ if "cannot identify" in text or not text else text.splitlines()[0][:100]
-        raise InputError("data", f"{path} is no readable image ({reason})", "repair or remove it") from None
+        raise InputError("data", f"{name} is no readable image ({reason})", "repair or remove it") from None

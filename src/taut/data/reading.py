@@ -18,7 +18,7 @@ from taut.errors import InputError
 
 __all__ = ["Reading"]
 
-Origin = Literal["named", "npy", "npz", "h5ad", "images", "sounds", "table", "array"]
+Origin = Literal["named", "npy", "npz", "h5ad", "images", "sounds", "shards", "table", "array"]
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Reading:
         if dropped and len(dropped) == raw_shape[0]:
             raise InputError(field, "every column is constant, so there is nothing to model", "give data that vary")
         values = infer_support(
-            [without(part.reshape(len(part), *raw_shape), dropped) for part in parts], support, image, field
+            [_Kept(part.reshape(len(part), *raw_shape), dropped) for part in parts], support, image, field
         )
         if values.kind == "binary" and {value for _, value in dropped} <= {0, 1}:
             dropped = ()  # binary vectors stay whole
@@ -215,8 +215,19 @@ class Reading:
         check_finite(raw, field, self.columns, missing=self.fields is not None)
         x = np.asarray(raw).reshape(len(raw), *self.raw_shape)
         self._check_constants(x, field)
-        x = without(x, self.dropped)
-        self._check_support(x, field)
+        self._check_support(without(x, self.dropped), field)
+        return self.convert(raw)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the model's x before it is in a batch: uint8 where every value fits, else float32."""
+        levels = self.raw_support.levels
+        few = (levels and levels <= 256) or self.binarize in ("threshold", "static") or self.raw_dtype == "bool"
+        return torch.uint8 if few else torch.float32
+
+    def convert(self, raw: np.ndarray) -> torch.Tensor:
+        """The same of examples whose values have been looked at."""
+        x = without(np.asarray(raw).reshape(len(raw), *self.raw_shape), self.dropped)
         if self.layout == "image":
             x = to_channels_first(x)
         elif self.layout == "signal":
@@ -225,8 +236,7 @@ class Reading:
             x = x > self.grey / 2
         elif self.binarize == "static":
             x = draw_static(x, self.grey, self.options.get("seed", 0))
-        levels = self.raw_support.levels
-        x = np.ascontiguousarray(x, dtype=np.uint8 if (levels and levels <= 256) or x.dtype == bool else np.float32)
+        x = np.ascontiguousarray(x, dtype=np.uint8 if self.dtype == torch.uint8 else np.float32)
         # The tensor must not be a window on the user's own array, nor on a read-only file.
         return torch.from_numpy(x.copy() if np.may_share_memory(x, raw) else x)
 
@@ -457,6 +467,19 @@ def constant_columns(parts: list[np.ndarray]) -> tuple[tuple[int, float], ...]:
 def without(x: np.ndarray, dropped: tuple[tuple[int, float], ...]) -> np.ndarray:
     """x (N, D) without its constant columns; x itself if there are none."""
     return np.delete(x, [i for i, _ in dropped], axis=1) if dropped else x
+
+
+class _Kept:
+    """The same, a few examples at a time: an array on the disk is not copied."""
+
+    def __init__(self, x: np.ndarray, dropped: tuple[tuple[int, float], ...]) -> None:
+        self.x, self.dropped, self.dtype = x, dropped, x.dtype
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, some: slice) -> np.ndarray:
+        return without(self.x[some], self.dropped)
 
 
 def times(shape: tuple[int, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ class Source:
 
     Args:
         name: what the data are called.
-        origin: named, npy, npz, h5ad, images, sounds, table or array.
+        origin: named, npy, npz, h5ad, images, sounds, shards, table or array.
         parts: raw arrays (N, ...), under ``all``, or under some of ``train``, ``valid``, ``test``.
         labels: arrays (N,) of any type, under the same names; may be empty.
         columns: the names of a table's columns.
@@ -31,6 +32,7 @@ class Source:
         fields: how each column is read, where each is of its own kind; x is then float64, and NaN where a cell is missing.
         given: what examples are conditioned on: for each part the values (N,) by their names; may be empty.
         counts: whether they are a matrix of counts.
+        stream: shards that training examples are read from as they are needed; those of ``parts`` are a sample then.
         notes: what was decided in reading them, in sentences without a full stop.
     """
 
@@ -45,6 +47,7 @@ class Source:
     fields: tuple[Field, ...] | None = None
     given: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     counts: bool = False
+    stream: Any = None
     notes: list[str] = field(default_factory=list)
 
 

@@ -15,6 +15,7 @@ KINDS = ("real", "positive", "whole", "counts", "ordinal", "binary", "categories
 Layout = Literal["auto", "signal"]
 Offset = Literal["auto", "library", "none"]
 Binarize = Literal["none", "threshold", "static", "dynamic"]
+Keep = Literal["auto", "memory", "disk"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Data:
 
     Args:
         source: ``digits``, ``shapes``, ``mnist``, ``fashion-mnist``, ``binarized-mnist``, or the path of a .npy, .npz,
-            .csv, .parquet or .h5ad file or of a folder of images or of .wav files.
+            .csv, .parquet or .h5ad file, of a folder of images or of .wav files, or of WebDataset shards: a folder of .tar
+            files, or their names with braces, as in ``train-{000..127}.tar``.
         root: the folder with the named sets; the environment's TAUT_DATA if not given.
         array: the name of the array in a .npz.
         labels: the name of the label array in a .npz, or of the label column of a table.
@@ -46,6 +48,9 @@ class Data:
         valid: the share of examples for validation, where the source brings no split of its own.
         test: the share of examples for the test, likewise.
         seed: of the split, of static binarisation, and of what ``shapes`` draws.
+        keep: where training examples are kept: in ``memory``, or on the ``disk`` and read batch by batch, which a .npy can be;
+            ``auto``: on the disk where they would fill more than a quarter of this machine's memory. Results are the same.
+        buffer: of shards, by how many places an example moves at most where a pass is shuffled.
         limit: use only the first so many training examples, for trying things out.
 
     >>> Data("digits", valid=0.7, test=0.4)
@@ -70,11 +75,14 @@ class Data:
     valid: float = 0.1
     test: float = 0.1
     seed: int = 0
+    keep: Keep = "auto"
+    buffer: int = 10_000
     limit: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", str(self.source))
-        for name, kind in (("support", SupportName), ("binarize", Binarize), ("offset", Offset), ("layout", Layout)):
+        for name, kind in (("support", SupportName), ("binarize", Binarize), ("offset", Offset), ("layout", Layout),
+                           ("keep", Keep)):  # fmt: skip
             if (value := getattr(self, name)) not in get_args(kind):
                 problem = f"{value!r} is not one of its values"
                 raise InputError(f"data.{name}", problem, nearest(str(value), get_args(kind)))
@@ -99,6 +107,8 @@ class Data:
             raise InputError("data.shape", "is not given, but packed bits need it", "give one such as 28,28")
         if not 0 <= self.seed < 2**32:
             raise InputError("data.seed", f"{self.seed} is out of range", "give 0 to 4294967295")
+        if self.buffer < 1:
+            raise InputError("data.buffer", f"is {self.buffer}", "give 1 or more")
         if self.limit is not None and self.limit < 2:
             raise InputError("data.limit", f"{self.limit} is too few examples to train on", "give 2 or more")
 

@@ -114,9 +114,9 @@ give data of this support, or name another with data.support
                 raise InputError(field, value, "give data of this support, or name another with data.support")
 
 
-def chunks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Consecutive runs of examples of x (N, ...), each with the index of its first."""
-    step = max(1, CHUNK // max(1, x[:1].size))
+def chunks(x: np.ndarray, size: int = CHUNK) -> Iterator[tuple[int, np.ndarray]]:
+    """Consecutive runs of examples of x (N, ...), of about so many elements, each with the index of its first."""
+    step = max(1, size // max(1, x[:1].size))
     for start in range(0, len(x), step):
         yield start, x[start : start + step]
 

@@ -21,6 +21,7 @@ from taut.objectives.estimators import RLOO, VIMCO, Estimator, Pathwise, Score, 
 from taut.objectives.penalties import Penalty
 from taut.objectives.schedules import Linear, Schedule
 from taut.posteriors import Annealed
+from taut.spans import span
 
 __all__ = ["Learner", "Objective", "Outcome"]
 
@@ -165,13 +166,15 @@ class Learner(nn.Module):
         for module in self.annealed:
             module.progress.fill_(progress)
         trace = self.vae(batch, self.objective.samples, self._pick)
-        distortion = trace.distortion(batch)
-        loss = self.objective.loss(distortion, trace, beta)
-        for i, step in enumerate(trace.steps):
-            loss = loss + self._correction(i, step, distortion, trace, beta)
-        for penalty in self.objective.penalties:
-            loss = loss + penalty.weight * penalty.term(trace, self.vae)
-        return Outcome(loss, distortion.detach().mean(), trace.rate().detach().mean())
+        with span("likelihood"):
+            distortion = trace.distortion(batch)
+        with span("rate"):
+            loss = self.objective.loss(distortion, trace, beta)
+            for i, step in enumerate(trace.steps):
+                loss = loss + self._correction(i, step, distortion, trace, beta)
+            for penalty in self.objective.penalties:
+                loss = loss + penalty.weight * penalty.term(trace, self.vae)
+            return Outcome(loss, distortion.detach().mean(), trace.rate().detach().mean())
 
     def _pick(self, site: Site) -> Step:
         return self.estimators[site.index].pick(site)

@@ -3,6 +3,7 @@
 from taut.training.company import leads
 from taut.training.information import Information, information, standard_error
 from taut.training.loop import CHECKPOINT, Diverged, Event, Stopped, fit, measure_pace, steps_per_epoch
+from taut.training.profile import STRETCHES, Profile
 from taut.training.spec import SGD, Adam, Adamax, AdamW, Optimiser, Stage, Training
 from taut.training.start import Start
 from taut.training.validation import active_units, examine, seeded
@@ -10,6 +11,7 @@ from taut.training.validation import active_units, examine, seeded
 __all__ = [
     "CHECKPOINT",
     "SGD",
+    "STRETCHES",
     "Adam",
     "AdamW",
     "Adamax",
@@ -17,6 +19,7 @@ __all__ = [
     "Event",
     "Information",
     "Optimiser",
+    "Profile",
     "Stage",
     "Start",
     "Stopped",

@@ -28,6 +28,7 @@ from taut.data import Dataset, Feed
 from taut.errors import InputError, Mishap, lost_device, out_of_memory
 from taut.model import VAE
 from taut.objectives import Learner, Objective
+from taut.spans import span
 from taut.training.average import Average
 from taut.training.checkpoint import (
     flatten,
@@ -39,6 +40,7 @@ from taut.training.checkpoint import (
 )
 from taut.training.company import Company
 from taut.training.meter import Meter
+from taut.training.profile import Profile
 from taut.training.spec import Training
 from taut.training.validation import examine, seeded
 
@@ -199,6 +201,7 @@ def fit(
     folder: Path | None = None,
     listen: Callable[[Event], None] = lambda event: None,
     resume: bool = False,
+    profile: Profile | None = None,
 ) -> tuple[VAE, dict[str, Any]]:
     """Train a model.
 
@@ -212,6 +215,7 @@ def fit(
         folder: where checkpoints go; none are written without one.
         listen: called at every log line.
         resume: go on from the checkpoint in ``folder``.
+        profile: of where the time goes; changes nothing.
 
     Returns:
         The model with the best averaged weights, and the facts of the run.
@@ -230,6 +234,7 @@ def fit(
     learner, optimiser = fabric.setup(learner, optimiser)
     train, valid = _feeds(vae, data, fabric.device)
     batch, per_epoch = min(spec.batch, len(train)), steps_per_epoch(data, spec)
+    share = batch // company.size
     objective.schedule.check(steps, per_epoch)
     own_seed = seed + 1 + 1_000_003 * company.rank  # one for each process: they draw different noise
     state = _State(learner, optimiser, Average(vae, spec.average), Meter(fabric.device), company, own_seed)
@@ -246,12 +251,12 @@ def fit(
     parameters = list(learner.parameters())
     order = learning = None
 
-    with _Signals(enabled=folder is not None) as signals, _rescue(state, train, batch, folder):
+    profile = (profile or Profile()).begin(steps - state.step, batch, fabric.device)
+    with _Signals(enabled=folder is not None) as signals, _rescue(state, train, batch, folder), profile:
         while state.step < steps and not (spec.patience and state.stale >= spec.patience):
             epoch, place = divmod(state.step, per_epoch)
             if order is None or place == 0:
-                shuffle = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-                order = torch.randperm(len(train), generator=shuffle).to(fabric.device)
+                order = train.order(seed * 1_000_003 + epoch, company.rank, company.size).to(fabric.device)
             stage, begun, _ = spec.stage(state.step, steps)
             if (which := spec.learns(state.step, steps, state.lagging)) != learning:
                 learning = which
@@ -265,14 +270,18 @@ def fit(
             for group in optimiser.param_groups:
                 group["lr"] = spec.lr(state.step, steps)
 
-            index = company.part(order[place * batch : (place + 1) * batch])
-            outcome = learner(train.batch(index), beta, state.step / steps)
-            optimiser.zero_grad()
-            fabric.backward(outcome.loss)
-            if _small(parameters, spec):
-                optimiser.step()
-            state.step += 1
-            state.average.update(state.step)
+            with profile.step():
+                with span("data"):
+                    examples = train.batch(order[place * share : (place + 1) * share])
+                outcome = learner(examples, beta, state.step / steps)
+                with span("backward"):
+                    optimiser.zero_grad()
+                    fabric.backward(outcome.loss)
+                with span("optimiser"):
+                    if _small(parameters, spec):
+                        optimiser.step()
+                    state.step += 1
+                    state.average.update(state.step)
             state.meter.add(state.step, outcome)
 
             validating = state.step % validate_every == 0 or state.step == steps
