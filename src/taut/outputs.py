@@ -121,11 +121,13 @@ def write_scores(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     path = check_target(args.output, (*TABLES, ".npz"), args.force)
     split = _told(read_like(run.reading, args.data, args.data_root), args)
     found = run.score(split, args.samples, args.seed)
-    extra: dict[str, Sequence] = {"rate": found.rate.tolist()}
+    bound = {"elbo": (-found.cost).tolist()} if run.proper else {"distortion": found.cost.tolist()}
+    extra: dict[str, Sequence] = {**bound, "rate": found.rate.tolist()}
     if found.blame is not None and run.reading.layout == "vector":
         extra["because"] = found.because(run.reading.kept_columns)
     write_array(path, found.score[:, None], ["score"], extra | (_labels(run, split) or {}))
     what = "−ELBO" if run.proper else "distortion"
+    what = what if found.score is found.cost else "distance from what the model draws,"
     worst = np.argsort(-found.score)[:3].tolist()
     rows = ", ".join(f"row {i} ({found.score[i]:.1f})" for i in worst)
     return path, f"{what} of {len(split):,} rows, nats, the higher the odder: first {rows}"
