@@ -1,4 +1,4 @@
-"""How odd a row is: exact where the model's draws have a known distribution, blind to what is not known, and not deceived by company."""
+"""How odd a row is: exact where draws have a known distribution, blind to what is not known, not deceived by company."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ torch.set_num_threads(1)
 
 
 def independent(columns: int) -> tuple[torch.nn.Module, Reading]:
-    """A model of columns about 2 d, each of deviation d, whose latents say nothing; the last column is a coin that shows 1 in 5."""
+    """A model of columns about 2 d, each of deviation d, whose latents say nothing; the last is a coin of one in five."""
     supports = (*[Support("real")] * (columns - 1), Support("binary", 2))
     places = torch.arange(1.0, columns + 1)
     vae = Model(latents=1, network=MLP((2,)), likelihood=Columns(real=Gaussian("constant"), binary=Bernoulli())).build(

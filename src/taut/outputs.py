@@ -43,7 +43,7 @@ def write_samples(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
         figures.save(figures.image_grid(as_images(run.reading, x), **_limits(run, x)), path)
     else:
         data = _rows(run.reading.restore(run.dataset(args.data_root).train.x[:5000]))
-        figures.save(figures.samples(_rows(x), None, None, "vector", data=data, names=run.reading.columns), path)
+        figures.save(figures.samples(_rows(x), None, None, "vector", data=data, names=run.reading.titles), path)
     return path, what
 
 
@@ -74,7 +74,7 @@ def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str
             as_images(run.reading, x), as_images(run.reading, rebuilt), "image", **_limits(run, x)
         )
     else:
-        figure = figures.reconstructions(_rows(x), _rows(rebuilt), "vector", names=run.reading.columns)
+        figure = figures.reconstructions(_rows(x), _rows(rebuilt), "vector", names=run.reading.titles)
     figures.save(figure, path)
     return path, f"{len(x)} examples and their reconstructions, {run.decodings} at the {run.centre}{told}"
 
