@@ -11,6 +11,7 @@ standard units, in the interpreter that --pyod names, if one is.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -39,7 +40,7 @@ np.save(out, detector.decision_scores_)
 
 
 def by_taut(x: np.ndarray, seed: int) -> np.ndarray:
-    """−ELBO of each row, trained on all of them."""
+    """The score of each row under a model of all of them."""
     return taut.train(x, seed=seed, **DEFAULT).score(x, seed=seed).score
 
 
@@ -62,33 +63,35 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--sets", nargs="*", default=[])
     parser.add_argument("--pyod", metavar="PYTHON", help="an interpreter that has pyod")
-    parser.add_argument("--out", type=Path, help="a file for all numbers, JSON")
+    parser.add_argument("--out", type=Path, help="a file for all numbers, JSON; those that it has are not measured again")
     args = parser.parse_args()
     folder = Path(os.environ["TAUT_DATA"]) / "adbench"
     detectors = {"taut": by_taut, "isolation forest": by_forest}
     if args.pyod:
         detectors["PyOD's VAE"] = lambda x, seed: by_pyod(args.pyod, x, seed)
-    found: dict[str, dict[str, list[float]]] = {}
-    print("| set | rows | anomalies | " + " | ".join(detectors) + " |")
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    if args.out and args.out.exists():
+        found = json.loads(args.out.read_text())
+    paths = [path for path in sorted(folder.glob("*.npz")) if not args.sets or path.stem in args.sets]
+    for seed in range(args.seeds):  # a seed of all sets first, so that what is stopped early is still a comparison
+        for path, (name, detect) in itertools.product(paths, detectors.items()):
+            numbers = found.setdefault(path.stem, {}).setdefault(name, {})
+            if str(seed) in numbers:
+                continue
+            stored, began = np.load(path), time.monotonic()
+            numbers[str(seed)] = float(roc_auc_score(stored["y"], detect(stored["X"].astype(np.float64), seed)))
+            print(f"{path.stem}, seed {seed}, {name}: {numbers[str(seed)]:.3f} ({time.monotonic() - began:.0f} s)", flush=True)
+            if args.out:
+                args.out.write_text(json.dumps(found, indent=1))
+    print("\n| set | rows | anomalies | " + " | ".join(detectors) + " |")
     print("|---" * (3 + len(detectors)) + "|")
-    for path in sorted(folder.glob("*.npz")):
-        if args.sets and path.stem not in args.sets:
-            continue
-        stored = np.load(path)
-        x, y = stored["X"].astype(np.float64), stored["y"]
-        began = time.monotonic()
-        numbers = {name: [float(roc_auc_score(y, detect(x, seed))) for seed in range(args.seeds)]
-                   for name, detect in detectors.items()}  # fmt: skip
-        found[path.stem] = numbers
-        shown = " | ".join(f"{statistics.mean(v):.3f} ± {statistics.pstdev(v):.3f}" for v in numbers.values())
-        print(
-            f"| {path.stem} | {len(x):,} | {y.mean():.1%} | {shown} |  <!-- {time.monotonic() - began:.0f} s -->",
-            flush=True,
-        )
-    means = [statistics.mean(statistics.mean(numbers[name]) for numbers in found.values()) for name in detectors]
+    for path in paths:
+        y = np.load(path)["y"]
+        each = [list(found[path.stem][name].values()) for name in detectors]
+        shown = " | ".join(f"{statistics.mean(v):.3f} ± {statistics.pstdev(v):.3f}" for v in each)
+        print(f"| {path.stem} | {len(y):,} | {y.mean():.1%} | {shown} |")
+    means = [statistics.mean(statistics.mean(found[path.stem][name].values()) for path in paths) for name in detectors]
     print("| mean | | | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
-    if args.out:
-        args.out.write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

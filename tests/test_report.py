@@ -83,6 +83,24 @@ def test_vectors(n, columns, tmp_path):
         assert saved(picture, tmp_path).info["Kind"] == "chart"
 
 
+def test_categories_are_drawn_by_their_names():
+    from taut.data.columns import Title
+
+    x = np.column_stack([RNG.integers(0, 3, 60), RNG.normal(size=60), RNG.integers(0, 20, 60)]).astype(float)
+    x[7, 0] = np.nan  # a missing cell
+    names = [Title("time", ("early", "noon", "late")), "height", Title("town", tuple(f"town {i}" for i in range(20)))]
+    rows = np.stack([x[:5], x[5:10]])
+    for picture in (
+        figures.samples(x, None, None, "vector", data=x, names=names),
+        figures.reconstructions(x, x[::-1], "vector", names=names),
+        figures.interpolations(rows, "vector", names=names),
+    ):
+        time, height, town = ([tick.get_text() for tick in panel.get_yticklabels()] for panel in picture.axes[:3])
+        assert set(time) <= {"early", "noon", "late"} and len(time) > 1
+        assert not set(height) & {"early", "noon", "late"}
+        assert 5 <= len(town) <= 8 and all(name.startswith("town ") for name in town)
+
+
 def test_constant_and_whole_number_columns(tmp_path):
     x = np.stack([np.zeros(40), np.arange(40) % 3, np.full(40, 7.5)], axis=1)
     saved(figures.samples(x, x, None, "vector"), tmp_path)

@@ -240,7 +240,7 @@ def test_the_commands(tmp_path: Path, capsys):
     assert filled["height"].filter(known).to_list() == table["height"].filter(known).to_list()
     assert (filled["height.spread"].filter(~known) > 0).all()
     scores = pl.read_csv(tmp_path / "score.csv")
-    assert scores.columns == ["score", "rate", "because"] and scores.height == 200
+    assert scores.columns == ["score", "elbo", "rate", "because"] and scores.height == 200
     loaded = taut.load(folder)
     assert loaded.reading.fields == open_data(Data(str(source))).reading.fields
     capsys.readouterr()
@@ -254,6 +254,7 @@ def test_unseen_categories_are_as_good_as_missing_and_said(run):
     assert split.x[:, run.reading.kept_columns.index("time")].isnan().all()
     assert np.isfinite(run.score(rows).score).all()
     nothing = rows[:2].with_columns(pl.lit(None).alias(name) for name in rows.columns)
+    assert "2 rows without a known cell" in read_like(run.reading, nothing).notes[0]
     assert np.isfinite(run.score(nothing).score).all()
     assert set(run.frame(run.impute(nothing)[0])["time"]) <= {"early", "noon", "late"}
 
@@ -273,8 +274,16 @@ def test_bad_tables(run):
     assert any("1 row without a known cell is left out" in note for note in rows.notes())
     ids = good.with_columns(pl.Series("id", [f"person {i}" for i in range(400)]))
     assert any("'id'" in note and "left out" in note for note in open_array(ids).notes())
-    numbers = good.with_columns(pl.Series("id", range(1000, 1400)))
-    assert any("'id'" in note and "id=none" in note for note in open_array(numbers).notes())
+    for first in (0, 1000):
+        numbers = good.with_columns(pl.Series("id", range(first, first + 400)))
+        assert any("'id'" in note and "id=none" in note for note in open_array(numbers).notes())
+        whole = numbers.select("id", pl.col("grade").fill_null(0))  # of one kind, so that no column has its own
+        assert any("'id'" in note for note in open_array(whole).notes())
+    never = open_array(good.with_columns(pl.lit(None, pl.Date).alias("left")))
+    assert any("left out" in note and ": left" in note for note in never.notes())
+    line(lambda: open_array(pl.DataFrame({"a": [None, None], "b": [None, None]})), "no cell", "known")
+    line(lambda: open_array(good.with_columns(pl.lit([1, 2]).alias("pair"))), "'pair'", "no numbers and no text")
+    line(lambda: open_array(good.with_columns(pl.lit(0).cast(pl.Date).alias("day"))), "'day'", "Date", "day=none")
     line(lambda: run.score(good.drop("income")), "no column 'income'")
     line(lambda: run.score(good.with_columns(more=1)), "'more'", "does not know")
     line(lambda: run.score(good.with_columns(pl.lit(-3.0).alias("income"))), "'income'", "above 0")

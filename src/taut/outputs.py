@@ -43,7 +43,7 @@ def write_samples(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
         figures.save(figures.image_grid(as_images(run.reading, x), **_limits(run, x)), path)
     else:
         data = _rows(run.reading.restore(run.dataset(args.data_root).train.x[:5000]))
-        figures.save(figures.samples(_rows(x), None, None, "vector", data=data, names=run.reading.columns), path)
+        figures.save(figures.samples(_rows(x), None, None, "vector", data=data, names=run.reading.titles), path)
     return path, what
 
 
@@ -76,7 +76,7 @@ def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str
             as_images(run.reading, x), as_images(run.reading, rebuilt), "image", **_limits(run, x)
         )
     else:
-        figure = figures.reconstructions(_rows(x), _rows(rebuilt), "vector", names=run.reading.columns)
+        figure = figures.reconstructions(_rows(x), _rows(rebuilt), "vector", names=run.reading.titles)
     figures.save(figure, path)
     return path, f"{len(x)} examples and their reconstructions, {run.decodings} at the {run.centre}{told}"
 
@@ -123,11 +123,13 @@ def write_scores(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     path = check_target(args.output, (*TABLES, ".npz"), args.force)
     split = _told(read_like(run.reading, args.data, args.data_root), args)
     found = run.score(split, args.samples, args.seed)
-    extra: dict[str, Sequence] = {"rate": found.rate.tolist()}
+    bound = {"elbo": (-found.cost).tolist()} if run.proper else {"distortion": found.cost.tolist()}
+    extra: dict[str, Sequence] = {**bound, "rate": found.rate.tolist()}
     if found.blame is not None and run.reading.layout == "vector":
         extra["because"] = found.because(run.reading.kept_columns)
     write_array(path, found.score[:, None], ["score"], extra | (_labels(run, split) or {}))
     what = "−ELBO" if run.proper else "distortion"
+    what = what if found.score is found.cost else "distance from what the model draws,"
     worst = np.argsort(-found.score)[:3].tolist()
     rows = ", ".join(f"row {i} ({found.score[i]:.1f})" for i in worst)
     return path, f"{what} of {len(split):,} rows, nats, the higher the odder: first {rows}"

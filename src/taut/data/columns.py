@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Field",
+    "Title",
     "as_column",
     "cells",
     "codes",
@@ -38,6 +39,7 @@ __all__ = [
     "fields_of_array",
     "fill",
     "frame_of",
+    "named_rows",
     "table_names",
     "to_frame",
 ]
@@ -47,6 +49,21 @@ NAMES = 1000  # categories of one column, at most
 UNLIKE = 0.5  # the share of different texts from which on a column of many is no category
 FEW = 50
 WORTH = 0.05  # nats a cell by which a log-normal density must fit better: no number below 0 is possible under it
+
+
+class Title(str):
+    """A column's name that knows those of its categories, so that pictures can say them.
+
+    >>> Title("sex", ("Female", "Male")).categories, Title("age")
+    (('Female', 'Male'), 'age')
+    """
+
+    __slots__ = ("categories",)
+
+    def __new__(cls, name: str, categories: tuple[str, ...] = ()) -> Title:
+        title = super().__new__(cls, name)
+        title.categories = categories
+        return title
 
 
 @dataclass(frozen=True)
@@ -129,18 +146,15 @@ def fields_of(frame: pl.DataFrame, kinds: dict[str, str], notes: list[str]) -> t
     fields = []
     for column in frame:
         kind = kinds.get(column.name)
-        if kind == "none" or column.dtype == pl.Null:
+        if kind == "none" or column.null_count() == len(column):
             fields.append(Field("none", str(column.dtype)))
         elif column.dtype == pl.String:
             fields.append(_of_texts(column, kind, notes))
         elif column.dtype.is_numeric() or column.dtype == pl.Boolean:
             values = _numbers(column)
             fields.append(field_of(column.name, values, kind, str(column.dtype)))
-            if kind is None and fields[-1].kind == "whole" and len(np.unique(values)) == len(values) > FEW:
-                notes.append(
-                    f"column {column.name!r} has another whole number in each row: if it is a row's name, leave it out with "
-                    f"data.kinds {column.name}=none"
-                )
+            if kind is None:
+                notes += named_rows(column.name, values)
         else:
             example = str(column.drop_nulls()[0])[:30]
             problem = f"column {column.name!r} is no numbers and no text ({example!r}, type {column.dtype})"
@@ -148,12 +162,19 @@ def fields_of(frame: pl.DataFrame, kinds: dict[str, str], notes: list[str]) -> t
     return tuple(fields)
 
 
+def named_rows(name: str, values: np.ndarray) -> list[str]:
+    """A note where numbers (N,) look like names of rows: whole, many, and another one in each row."""
+    if not len(values) > FEW or len(np.unique(values)) < len(values) or (values != np.floor(values)).any():
+        return []
+    return [
+        f"column {name!r} has another whole number in each row: if it is a row's name, leave it out with data.kinds {name}=none"
+    ]
+
+
 def _of_texts(column: pl.Series, kind: str | None, notes: list[str]) -> Field:
     import polars as pl
 
     name, seen = column.name, column.drop_nulls()
-    if not len(seen):
-        return Field("none", "String")
     numbers = seen.cast(pl.Float64, strict=False)
     odd = numbers.null_count()
     if kind not in (None, "categories") or (kind is None and len(seen) >= 10 and odd <= 0.1 * len(seen)):

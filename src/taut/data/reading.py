@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from taut.data.columns import Field
+from taut.data.columns import Field, Title
 from taut.data.conditions import Condition
 from taut.data.support import Support, check_finite, chunks, infer_support
 from taut.errors import InputError
@@ -186,6 +186,14 @@ class Reading:
     def kept_columns(self) -> list[str]:
         """What the columns that are modelled are called."""
         return [self.columns[i] if self.columns else f"x{i}" for i in self.kept]
+
+    @property
+    def titles(self) -> list[Title] | None:
+        """What the raw columns are called, each with the names of its categories; None where they have no names."""
+        if self.columns is None:
+            return None
+        fields = self.fields or (Field("real"),) * len(self.columns)
+        return [Title(name, field.categories) for name, field in zip(self.columns, fields, strict=True)]
 
     @property
     def raw_support(self) -> Support:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from taut.data.columns import codes, fields_of, to_frame
+from taut.data.columns import codes, fields_of, named_rows, to_frame
 from taut.data.source import MOST_BYTES, Source
 from taut.data.spec import Data
 from taut.errors import InputError, nearest
@@ -85,10 +85,17 @@ def frame_source(
         x = codes(frame, fields, notes)
         if like is None:
             x, labels, given = _known_rows(x, labels, given, notes)
+        elif count := int(np.isnan(x).all(1).sum()):
+            notes.append(f"{count:,} row{'s'[: count != 1]} without a known cell: of these only the prior speaks")
         return Source(name, origin, {"all": x}, labels, tuple(frame.columns), notes=notes, fields=fields,
                       given={"all": given} if given else {})  # fmt: skip
     _check(frame, where)
-    return Source(name, origin, {"all": _numbers(frame)}, labels, tuple(frame.columns), notes=notes,
+    x = _numbers(frame)
+    if like is None:
+        notes += [
+            note for column, values in zip(frame.columns, x.T, strict=True) for note in named_rows(column, values)
+        ]
+    return Source(name, origin, {"all": x}, labels, tuple(frame.columns), notes=notes,
                   given={"all": given} if given else {})  # fmt: skip
 
 
@@ -115,6 +122,8 @@ def _known_rows(
     known = ~np.isnan(x).all(1)
     if known.all():
         return x, labels, given
+    if not known.any():
+        raise InputError("data", "no cell of the table is known", "give one with some that are")
     count = int((~known).sum())
     notes.append(f"{count:,} row{'s'[: count != 1]} without a known cell {'are' if count > 1 else 'is'} left out")
     kept = ({name: values[known] for name, values in each.items()} for each in (labels, given))

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from taut.data import Batch, Feed
 from taut.distributions import central
+from taut.evaluation.blur import blurred, comparable
 from taut.model import VAE, Trace
 from taut.training import seeded
 
@@ -35,13 +36,16 @@ class Scores:
     """Of each row, the higher the odder.
 
     Attributes:
-        score: (N,) −ELBO, nats; where there is no such bound, the distortion.
-        rate: (N,) what of it is the rate.
+        score: (N,) of rows of columns how far they lie from what the model draws (:mod:`taut.evaluation.blur`), nats; of all
+            else, and where each row has a distribution of its own, the cost.
+        cost: (N,) −ELBO, nats, an upper bound of −log p(x); where there is no such bound, the distortion.
+        rate: (N,) what of the cost is the rate.
         blame: (N, D) nats of each element over and above what it would cost were it a draw; none where the likelihood is one
             of all elements together.
     """
 
     score: np.ndarray
+    cost: np.ndarray
     rate: np.ndarray
     blame: np.ndarray | None
 
@@ -56,7 +60,7 @@ class Scores:
 
 @torch.no_grad()
 def score(vae: VAE, feed: Feed, samples: int, seed: int) -> Scores:
-    """How odd examples are, by K draws of z each: −ELBO, an upper bound of −log p(x), nats.
+    """How odd examples are: costs and blame by K draws of z each.
 
     Args:
         vae: the model, not learning.
@@ -79,9 +83,11 @@ def score(vae: VAE, feed: Feed, samples: int, seed: int) -> Scores:
                 typical = density.elements(drawn, mask)
                 blame = trace.unfold(typical - known).mean(0).flatten(1)
             found.append((((distortion + rate) if trace.proper else distortion).mean(0), rate.mean(0), blame))
-    scores, rates, blames = zip(*found, strict=True)
+        odd = blurred(vae, feed) if comparable(vae, feed) else None
+    costs, rates, blames = zip(*found, strict=True)
+    cost = torch.cat(costs).cpu().numpy()
     blame = None if blames[0] is None else torch.cat(blames).cpu().numpy()
-    return Scores(torch.cat(scores).cpu().numpy(), torch.cat(rates).cpu().numpy(), blame)
+    return Scores(cost if odd is None else odd.cpu().numpy(), cost, torch.cat(rates).cpu().numpy(), blame)
 
 
 def _weights(trace: Trace, batch: Batch) -> Tensor:

@@ -20,6 +20,7 @@ __all__ = [
 
 SIGNAL = 32  # vectors of more columns than this are drawn as lines over their columns
 _PANELS = 12  # at most so many columns of a table are drawn
+_NAMED = 8  # at most so many categories of a column, the commonest
 
 
 def _panels(count: int, across: int, height: float) -> tuple[Figure, list[Axes]]:
@@ -59,12 +60,31 @@ def _shorten(text: str, room: int = 24) -> str:
     return text if len(text) <= room else text[: room - 1] + "…"
 
 
+def _named(title: str, values: np.ndarray) -> list[tuple[int, str]]:
+    """The commonest categories of a column's values (N,), the first name first; none of a column of numbers."""
+    names = getattr(title, "categories", ())
+    places, counts = np.unique(values[np.isfinite(values)].astype(int), return_counts=True)
+    common = np.sort(places[np.argsort(-counts, kind="stable")[:_NAMED]])
+    return [(int(i), _shorten(names[i], 16)) for i in common if 0 <= i < len(names)]
+
+
+def _ticks(panel: Axes, named: list[tuple[int, str]]) -> None:
+    """Names of categories up the side, where a panel is of them; else three or four numbers."""
+    if not named:
+        return panel.locator_params(axis="y", nbins=4)
+    panel.set_yticks([i for i, _ in named], [name for _, name in named], fontsize=5.5)
+
+
 def recon_scatter(x: np.ndarray, recon: np.ndarray, names: Sequence[str] | None = None) -> Figure:
     """Rebuilt values against the data's, x and recon (N, D), a panel each for up to twelve columns."""
     columns, titles = _columns(x, names)
     with style():
         fig, panels = _panels(len(columns), 4, 1.62)
         for panel, i, title in zip(panels, columns, titles, strict=True):
+            if named := _named(title, x[:, i]):
+                _confusion(panel, x[:, i], recon[:, i], named)
+                panel.set(title=_shorten(title), box_aspect=1)
+                continue
             bounds = limits(x[:, i], recon[:, i])
             panel.plot(bounds, bounds, color=FAINT, lw=0.6, zorder=0)
             panel.plot(x[:, i], recon[:, i], "o", color=ACCENT, ms=2.2, mew=0, alpha=_alpha(len(x)), rasterized=True)
@@ -73,6 +93,20 @@ def recon_scatter(x: np.ndarray, recon: np.ndarray, names: Sequence[str] | None 
         fig.supxlabel("data", fontsize=8.5, color=GREY)
         fig.supylabel("rebuilt", fontsize=8.5, color=GREY)
     return fig
+
+
+def _confusion(panel: Axes, x: np.ndarray, recon: np.ndarray, named: list[tuple[int, str]]) -> None:
+    """How often a category (across) becomes another (up): the area of a dot is its share of the category's rows."""
+    for across, (i, _) in enumerate(named):
+        some = recon[x == i]
+        for up, (j, _) in enumerate(named):
+            if share := float((some == j).mean()):
+                colour = ACCENT if i == j else GREY
+                panel.plot(across, up, "o", color=colour, ms=(170 * share) ** 0.5 * 4 / len(named), mew=0)
+    ends = (-0.6, len(named) - 0.4)
+    panel.plot(ends, ends, color=FAINT, lw=0.6, zorder=0)
+    panel.set(xlim=ends, ylim=ends, xticks=[])
+    panel.set_yticks(range(len(named)), [name for _, name in named], fontsize=5.5)
 
 
 def _alpha(n: int) -> float:
@@ -121,6 +155,11 @@ def vector_marginals(
         fig, panels = _panels(len(columns), 4, 1.3)
         for panel, i, title in zip(panels, columns, titles, strict=True):
             a, b = (v[np.isfinite(v)] for v in (data[:, i], samples[:, i]))
+            panel.set(title=_shorten(title))
+            panel.spines["left"].set_visible(False)
+            if named := _named(title, a):
+                _shares(panel, a, b, named)
+                continue
             low, high = limits(a, b)
             few = np.unique(a)
             if len(few) <= 12 and np.allclose(few, np.round(few)) and high - low < 40:
@@ -130,11 +169,22 @@ def vector_marginals(
             heights = [np.histogram(v, edges)[0] / max(len(v), 1) for v in (a, b)]
             panel.stairs(heights[0], edges, fill=True, color=FAINT, lw=0)
             panel.stairs(heights[1], edges, color=ACCENT, lw=1.0)
-            panel.set(title=_shorten(title), yticks=[], xlim=(edges[0], edges[-1]))
-            panel.spines["left"].set_visible(False)
-            panel.locator_params(axis="x", nbins=4)
+            panel.set(yticks=[], xlim=(edges[0], edges[-1]))
+            panel.locator_params(axis="x", nbins=3)
         _footer(fig, [(words[0], FAINT), (words[1], ACCENT)])
     return fig
+
+
+def _shares(panel: Axes, a: np.ndarray, b: np.ndarray, named: list[tuple[int, str]]) -> None:
+    """The shares of categories as bars that lie, the data's filled and the samples' outlined, with their names."""
+    places = np.arange(len(named))[::-1]
+    for values, look in ((a, {"color": FAINT}), (b, {"fill": False, "edgecolor": ACCENT, "lw": 1.0})):
+        panel.barh(places, [float((values == i).mean()) for i, _ in named], height=0.82, **look)
+    panel.set(ylim=(-0.6, len(named) - 0.4), xlim=(0, None))
+    panel.set_yticks(places, [name for _, name in named], fontsize=5.5)
+    panel.tick_params(axis="y", length=0)
+    panel.xaxis.set_major_formatter("{x:.0%}")
+    panel.locator_params(axis="x", nbins=3)
 
 
 def _footer(fig: Figure, words: Sequence[tuple[str, str]]) -> None:
@@ -159,7 +209,7 @@ def paths_of_columns(rows: np.ndarray, names: Sequence[str] | None = None) -> Fi
                 panel.plot(t, row[:, i], color=ACCENT, lw=0.9, alpha=0.75)
                 panel.plot(t[[0, -1]], row[[0, -1], i], "o", color=ACCENT, ms=2.5, mew=0)
             panel.set(title=_shorten(title), xticks=[0, 1], xticklabels=["first", "second"], xlim=(-0.06, 1.06))
-            panel.locator_params(axis="y", nbins=4)
+            _ticks(panel, _named(title, rows[..., i].ravel()))
     return fig
 
 

@@ -129,7 +129,7 @@ class _Book:
     def __init__(self, run: Run, data: Dataset, folder: Path) -> None:
         self.run, self.data, self.folder = run, data, folder
         self.canvas, self.space = Canvas.of(data), Space.of(data)
-        self.names = data.reading.columns
+        self.names = data.reading.titles
         self.pictures: list[tuple[Path, str, str]] = []
         self.variables = run.variables
         self.latents = len(self.variables)
