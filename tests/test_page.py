@@ -502,6 +502,16 @@ def test_an_atlas_of_other_weights_or_a_damaged_one_is_none(tmp_path):
     assert read_atlas(place) is None
 
 
+def test_the_address_and_the_list_wait_for_neither_torch_nor_numpy(runs):
+    code = (
+        "import sys; from taut.page.catalogue import Catalogue; from taut.page.server import Office, opened; "
+        f"o = Office(Catalogue([{str(runs)!r}])); server, listening, address = opened(o); listening.close(); "
+        "[e.full() for e in o.catalogue.entries()]; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_was_kept_is_answered_without_torch(runs):
     """A map, a training and the list of runs: what a page shows first waits for no model."""
     catalogue = Catalogue([runs / "flat"])
