@@ -201,6 +201,14 @@ def test_points_of_a_sweep_know_it(runs, tmp_path):
     assert entry.sweep["name"] == "sweep" and entry.sweep["options"] == {"objective.beta": 2}
 
 
+def test_runs_are_in_the_order_of_their_numbers(runs, tmp_path):
+    for name in ("beta=10", "beta=3", "beta=0.3"):
+        (tmp_path / name).mkdir()
+        for file in ("config.yaml", "data.json"):
+            (tmp_path / name / file).write_bytes((runs / "flat" / file).read_bytes())
+    assert [entry.name for entry in Catalogue([tmp_path]).entries()] == ["beta=0.3", "beta=3", "beta=10"]
+
+
 def test_what_an_example_is():
     assert example_kind({"layout": "vector", "columns": None, "raw_shape": [4]}) == "vector"
     assert example_kind({"layout": "vector", "columns": ["a"], "raw_shape": [1]}) == "table"

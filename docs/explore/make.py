@@ -127,16 +127,17 @@ def taken(
 
 
 def write(path: Path, png: bytes) -> None:
-    """Keep a picture, of fewer colours, so that it is small."""
+    """Keep a picture, of fewer colours where it would be large."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
-    for colours in (256, 128, 64, 32):
+    for colours in (None, 256, 128, 64, 32):
         buffer = io.BytesIO()
-        fewer = image.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+        fewer = image if colours is None else image.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=1,
+                                                             dither=Image.Dither.NONE)  # fmt: skip
         fewer.save(buffer, "PNG", optimize=True)
         if buffer.tell() <= LARGEST:
             break
     path.write_bytes(buffer.getvalue())
-    print(f"{path}: {buffer.tell():,} bytes, {colours} colours")
+    print(f"{path}: {buffer.tell():,} bytes, {colours or 'all'} colours", flush=True)
 
 
 if __name__ == "__main__":
