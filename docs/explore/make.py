@@ -30,7 +30,7 @@ RUNS = {
     "mnist, two latents": [MNIST],
     "digits, two latents": [[*DIGITS, "2", "--epochs", "60"],
                             ["evaluate", "RUN", "--ais", "--bdmc", "--gaps", "--exact", "--samples", "1000",
-                             "--ais-limit", "20", "--gaps-limit", "20", "--temperatures", "100", "--chains", "8"]],
+                             "--ais-limit", "40", "--gaps-limit", "20", "--temperatures", "300", "--chains", "8"]],
     "digits, ten latents": [[*DIGITS, "10", "--epochs", "60"]],
     "digits, told a label": [[*DIGITS, "4", "--data.condition", "labels", "--epochs", "60"]],
     "digits, three layers": [["train", "digits", "--recipe", "lvae-digits", "--epochs", "60"]],
