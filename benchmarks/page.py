@@ -171,11 +171,12 @@ def dragged(page: Page, moves: int) -> list[float]:
     page.mouse.up()
     page.wait_for_timeout(1000)
     asked, drawn = page.evaluate("() => [asked, drawn]")
-    # a picture answers the newest question of its place, and with it all that were asked before
-    at = {place: number for number, (place, _) in enumerate(asked)}
+    # a picture answers the newest question of its place so far, and with it all that were asked before
     waits, answered = [], 0
     for place, when in drawn:
-        while place in at and answered <= at[place]:
+        own = (number for number, (there, asked_at) in enumerate(asked) if there == place and asked_at <= when)
+        newest = max(own, default=-1)
+        while answered <= newest:
             waits.append(when - asked[answered][1])
             answered += 1
     if answered < 0.9 * len(asked):

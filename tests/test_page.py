@@ -201,6 +201,14 @@ def test_points_of_a_sweep_know_it(runs, tmp_path):
     assert entry.sweep["name"] == "sweep" and entry.sweep["options"] == {"objective.beta": 2}
 
 
+def test_runs_are_in_the_order_of_their_numbers(runs, tmp_path):
+    for name in ("beta=10", "beta=3", "beta=0.3"):
+        (tmp_path / name).mkdir()
+        for file in ("config.yaml", "data.json"):
+            (tmp_path / name / file).write_bytes((runs / "flat" / file).read_bytes())
+    assert [entry.name for entry in Catalogue([tmp_path]).entries()] == ["beta=0.3", "beta=3", "beta=10"]
+
+
 def test_what_an_example_is():
     assert example_kind({"layout": "vector", "columns": None, "raw_shape": [4]}) == "vector"
     assert example_kind({"layout": "vector", "columns": ["a"], "raw_shape": [1]}) == "table"
@@ -500,6 +508,16 @@ def test_an_atlas_of_other_weights_or_a_damaged_one_is_none(tmp_path):
     assert read_atlas(place) is None
     save_file({"codes": codes}, place)
     assert read_atlas(place) is None
+
+
+def test_the_address_and_the_list_wait_for_neither_torch_nor_numpy(runs):
+    code = (
+        "import sys; from taut.page.catalogue import Catalogue; from taut.page.server import Office, opened; "
+        f"o = Office(Catalogue([{str(runs)!r}])); server, listening, address = opened(o); listening.close(); "
+        "[e.full() for e in o.catalogue.entries()]; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_was_kept_is_answered_without_torch(runs):

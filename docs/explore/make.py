@@ -30,7 +30,7 @@ RUNS = {
     "mnist, two latents": [MNIST],
     "digits, two latents": [[*DIGITS, "2", "--epochs", "60"],
                             ["evaluate", "RUN", "--ais", "--bdmc", "--gaps", "--exact", "--samples", "1000",
-                             "--ais-limit", "40", "--temperatures", "300", "--chains", "8"]],
+                             "--ais-limit", "40", "--gaps-limit", "20", "--temperatures", "300", "--chains", "8"]],
     "digits, ten latents": [[*DIGITS, "10", "--epochs", "60"]],
     "digits, told a label": [[*DIGITS, "4", "--data.condition", "labels", "--epochs", "60"]],
     "digits, three layers": [["train", "digits", "--recipe", "lvae-digits", "--epochs", "60"]],
@@ -127,16 +127,17 @@ def taken(
 
 
 def write(path: Path, png: bytes) -> None:
-    """Keep a picture, of fewer colours, so that it is small."""
+    """Keep a picture, of fewer colours where it would be large."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
-    for colours in (256, 128, 64, 32):
+    for colours in (None, 256, 128, 64, 32):
         buffer = io.BytesIO()
-        fewer = image.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+        fewer = image if colours is None else image.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=1,
+                                                             dither=Image.Dither.NONE)  # fmt: skip
         fewer.save(buffer, "PNG", optimize=True)
         if buffer.tell() <= LARGEST:
             break
     path.write_bytes(buffer.getvalue())
-    print(f"{path}: {buffer.tell():,} bytes, {colours} colours")
+    print(f"{path}: {buffer.tell():,} bytes, {colours or 'all'} colours", flush=True)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,9 +206,15 @@ def _runs(folder: Path, deepest: int) -> Iterator[Path]:
         return
     if deepest:
         with contextlib.suppress(OSError):
-            for inner in sorted(folder.iterdir()):
+            for inner in sorted(folder.iterdir(), key=_natural):
                 if not inner.name.startswith(".") and inner.is_dir() and not inner.is_symlink():
                     yield from _runs(inner, deepest - 1)
+
+
+def _natural(path: Path) -> list[str | float]:
+    """By the numbers in a name as numbers: β = 3 comes before β = 10."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", path.name)
+    return [float(part) if i % 2 else part for i, part in enumerate(parts)]
 
 
 _READ: dict[Path, tuple[tuple[int, int], Any]] = {}

@@ -27,7 +27,7 @@ export function conditions (run, state, act) {
     known,
     names: known.map(each => singular(each.name)).join(', '),
     fields: () => known.length ? { condition: values } : {},
-    words: () => known.map((each, i) => `${singular(each.name)} ${typeof values[i] === 'number' ? plain(values[i]) : values[i]}`).join(', '),
+    words: (but = -1) => known.map((each, i) => `${singular(each.name)} ${typeof values[i] === 'number' ? plain(values[i]) : values[i]}`).filter((_, i) => i !== but).join(', '),
     set (fresh) {
       if (!fresh) return
       values = fresh.slice()

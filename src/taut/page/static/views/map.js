@@ -136,12 +136,13 @@ export async function mount (root, ctx) {
   }
 
   async function encircle () {
+    if (map.standard) { tell(true); return }
     const found = await ctx.ask('prior', { ...spec(), ...told.fields() }, 'prior')
-    if (!map.standard) {
-      scatter.circles = found.normal ? [1, 2] : []
-      if (found.normal) scatter.prior = found
-    }
-    scatter.composeFront()
+    const first = !scatter.circles.length
+    scatter.circles = found.normal ? [1, 2] : []
+    if (found.normal) scatter.prior = found
+    if (first && scatter.zoom === 1) scatter.fitView()
+    else scatter.composeFront()
     tell(found.normal)
   }
 

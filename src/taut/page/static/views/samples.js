@@ -72,7 +72,7 @@ export async function mount (root, ctx) {
       root.dataset.shown = String(Number(root.dataset.shown || 0) + 1)
       const z = count ? (keep ? `, the same z in the top ${keep} of ${count} layers` : ', each z a draw from the prior') : ''
       const said = {
-        each: rows ? `, a row for each ${singular(told.known[kind].name)}${told.known.length > 1 ? `, else given ${told.words()}` : ''}; down a column the noise is the same` : '',
+        each: rows ? `, a row for each ${singular(told.known[kind].name)}${told.known.length > 1 ? `, else given ${told.words(kind)}` : ''}; down a column the noise is the same` : '',
         one: ` given ${told.words()}`,
         data: `, given ${told.names} as they come in the data`
       }[given] || ''

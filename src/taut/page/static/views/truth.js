@@ -123,8 +123,9 @@ export async function mount (root, ctx) {
       for (const key of found.missing) {
         const why = refused[key]
         if (key === 'exact' && summary.latent_dim > 2 && !why) continue
-        made.push(h('tr', { class: 'apart' }, h('td', {}, key === 'exact' ? 'exact' : key === 'gaps' ? 'gaps' : key.toUpperCase()), h('td', { colSpan: 4 }, why ? 'cannot be had' : 'not measured'),
-          h('td', { class: 'say' }, why ? `${why}.` : h('span', {}, `${WORDS[key]}: `, h('code', {}, `taut evaluate ${folder} ${flag[key]}`)))))
+        const say = () => why ? `${why}.` : h('span', {}, `${WORDS[key]}: `, h('code', {}, `taut evaluate ${folder} ${flag[key]}`))
+        made.push(h('tr', { class: 'apart over' }, h('td', {}, key === 'exact' ? 'exact' : key === 'gaps' ? 'gaps' : key.toUpperCase()), h('td', { colSpan: 4 }, why ? 'cannot be had' : 'not measured'),
+          h('td', { class: 'say' }, say())), h('tr', { class: 'apart under' }, h('td', { colSpan: 5 }, say()))) // below where the screen is narrow
       }
     }
     table.replaceChildren(...made)
