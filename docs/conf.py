@@ -63,8 +63,8 @@ def _kernels(app) -> None:
 
 
 def _plain(app, what, name, object, options, lines) -> None:
-    """Shapes such as (N, *event) are no emphasis."""
-    lines[:] = [re.sub(r"(?<![\\*])\*(?=[A-Za-z])", r"\\*", line) for line in lines]
+    """Shapes such as (N, *event) are no emphasis, and |x| is no substitution."""
+    lines[:] = [re.sub(r"(?<![\\*])\*(?=[A-Za-z])|(?<![\w\\|])\|(?=\S)", r"\\\g<0>", line) for line in lines]
 
 
 def setup(app) -> None:
