@@ -14,6 +14,7 @@ DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
 
 project, author, release = "taut", "The taut authors", taut.__version__
+copyright = "the taut authors, Apache-2.0"
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
@@ -50,15 +51,28 @@ os.environ.setdefault(
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 
 
+PROFILE = """
+c = get_config()
+c.IPKernelApp.matplotlib = "inline"
+c.IPKernelApp.log_level = 40
+c.HistoryManager.enabled = False
+c.IPKernelApp.exec_lines = [
+    "from io import BytesIO as _Bytes",
+    "from matplotlib.figure import Figure as _Figure",
+    "def _png(figure, file=None):\\n"
+    "    file = _Bytes()\\n"
+    "    figure.savefig(file, format='png')\\n"
+    "    return file.getvalue()",
+    "get_ipython().display_formatter.formatters['image/png'].for_type(_Figure, _png)",
+]
+"""
+
+
 def _kernels(app) -> None:
-    """A profile for the kernels: figures are shown, pixel for pixel."""
+    """A profile for the kernels: every figure is shown pixel for pixel, sheets without axes too."""
     home = Path(app.doctreedir) / "ipython"
     (home / "profile_default").mkdir(parents=True, exist_ok=True)
-    (home / "profile_default" / "ipython_kernel_config.py").write_text(
-        'c = get_config()\nc.IPKernelApp.matplotlib = "inline"\nc.InlineBackend.print_figure_kwargs = {"bbox_inches": None}\n'
-        "c.HistoryManager.enabled = False\nc.IPKernelApp.log_level = 40\n",
-        encoding="utf-8",
-    )
+    (home / "profile_default" / "ipython_kernel_config.py").write_text(PROFILE, encoding="utf-8")
     os.environ["IPYTHONDIR"] = str(home)
 
 
