@@ -45,9 +45,8 @@ logging.getLogger("traitlets").setLevel(logging.WARNING)
 
 # Cells draw as the reports do. Kernels read both from the environment.
 os.environ["MATPLOTLIBRC"] = str(DOCS / "matplotlibrc")
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # models this small gain nothing from a second thread, and numbers stay the same
+# Models this small gain nothing from a second thread, and the numbers stay the same.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 
 
@@ -61,6 +60,8 @@ c.IPKernelApp.exec_lines = [
     "from matplotlib.figure import Figure as _Figure",
     "def _png(figure, file=None):\\n"
     "    file = _Bytes()\\n"
+    "    if not any(panel.get_subplotspec() for panel in figure.axes):\\n"
+    "        figure.set_layout_engine('none')  # nothing that it could lay out\\n"
     "    figure.savefig(file, format='png')\\n"
     "    return file.getvalue()",
     "get_ipython().display_formatter.formatters['image/png'].for_type(_Figure, _png)",
