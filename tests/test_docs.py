@@ -61,7 +61,7 @@ HOW_TO = sorted(path.relative_to(DOCS).as_posix() for path in (DOCS / "howto").g
 EXTRAS = {
     "howto/compress.md": ["constriction"],
     "howto/share.md": ["onnxscript", "onnxruntime"],
-    "howto/tables.md": ["polars"],
+    "howto/tables.md": ["pandas", "polars"],
     "howto/tracker.md": ["tensorboard", "polars"],
     "howto/tune.md": ["optuna"],
 }
