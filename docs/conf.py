@@ -14,6 +14,7 @@ DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
 
 project, author, release = "taut", "The taut authors", taut.__version__
+copyright = "the taut authors, Apache-2.0"
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
@@ -44,27 +45,41 @@ logging.getLogger("traitlets").setLevel(logging.WARNING)
 
 # Cells draw as the reports do. Kernels read both from the environment.
 os.environ["MATPLOTLIBRC"] = str(DOCS / "matplotlibrc")
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # models this small gain nothing from a second thread, and numbers stay the same
+# Models this small gain nothing from a second thread, and the numbers stay the same.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 
 
+PROFILE = """
+c = get_config()
+c.IPKernelApp.matplotlib = "inline"
+c.IPKernelApp.log_level = 40
+c.HistoryManager.enabled = False
+c.IPKernelApp.exec_lines = [
+    "from io import BytesIO as _Bytes",
+    "from matplotlib.figure import Figure as _Figure",
+    "def _png(figure, file=None):\\n"
+    "    file = _Bytes()\\n"
+    "    if not any(panel.get_subplotspec() for panel in figure.axes):\\n"
+    "        figure.set_layout_engine('none')  # nothing that it could lay out\\n"
+    "    figure.savefig(file, format='png')\\n"
+    "    return file.getvalue()",
+    "get_ipython().display_formatter.formatters['image/png'].for_type(_Figure, _png)",
+]
+"""
+
+
 def _kernels(app) -> None:
-    """A profile for the kernels: figures are shown, pixel for pixel."""
+    """A profile for the kernels: every figure is shown pixel for pixel, sheets without axes too."""
     home = Path(app.doctreedir) / "ipython"
     (home / "profile_default").mkdir(parents=True, exist_ok=True)
-    (home / "profile_default" / "ipython_kernel_config.py").write_text(
-        'c = get_config()\nc.IPKernelApp.matplotlib = "inline"\nc.InlineBackend.print_figure_kwargs = {"bbox_inches": None}\n'
-        "c.HistoryManager.enabled = False\nc.IPKernelApp.log_level = 40\n",
-        encoding="utf-8",
-    )
+    (home / "profile_default" / "ipython_kernel_config.py").write_text(PROFILE, encoding="utf-8")
     os.environ["IPYTHONDIR"] = str(home)
 
 
 def _plain(app, what, name, object, options, lines) -> None:
-    """Shapes such as (N, *event) are no emphasis."""
-    lines[:] = [re.sub(r"(?<![\\*])\*(?=[A-Za-z])", r"\\*", line) for line in lines]
+    """Shapes such as (N, *event) are no emphasis, and |x| is no substitution."""
+    lines[:] = [re.sub(r"(?<![\\*])\*(?=[A-Za-z])|(?<![\w\\|])\|(?=\S)", r"\\\g<0>", line) for line in lines]
 
 
 def setup(app) -> None:

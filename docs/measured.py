@@ -55,9 +55,8 @@ def table(content: Any) -> str:
     rows = _rows(content)
     if not rows:
         return ""
-    columns = list(
-        dict.fromkeys(key for row in rows for key, value in row.items() if not isinstance(value, list | dict))
-    )
+    nested = {key for row in rows for key, value in row.items() if isinstance(value, list | dict)}
+    columns = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in nested]
     line = "| {} |".format
     cells = [line(" | ".join(_cell(row.get(column)) for column in columns)) for row in rows]
     return "\n".join([line(" | ".join(columns)), line(" | ".join("---" for _ in columns)), *cells]) + "\n"

@@ -8,7 +8,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taut.api import train
+    from taut.data import Data
+    from taut.errors import InputError
+    from taut.estimator import VAEEstimator
+    from taut.experiment import Experiment
+    from taut.model import Model
+    from taut.runs import Run, load
+    from taut.sharing import from_pretrained, push_to_hub, save_pretrained
+    from taut.training import Training
 
 __version__ = "0.1.0"
 __all__ = [
@@ -20,7 +31,10 @@ __all__ = [
     "Training",
     "VAEEstimator",
     "__version__",
+    "from_pretrained",
     "load",
+    "push_to_hub",
+    "save_pretrained",
     "train",
 ]
 

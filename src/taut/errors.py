@@ -21,6 +21,10 @@ class InputError(ValueError):
     objective.beta: is -1, below zero; give 0 or more
     """
 
+    field: str
+    problem: str
+    mend: str
+
     def __init__(self, field: str, problem: str, mend: str = "") -> None:
         self.field, self.problem, self.mend = field, problem, mend
         super().__init__(f"{field}: {problem}" + (f"; {mend}" if mend else ""))

@@ -81,6 +81,10 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
     (['vaeestimator0'], True, (4, 3))
     """
 
+    run_: Run
+    n_iter_: int
+    constant_features_: np.ndarray
+
     def __init__(
         self,
         latents: int | None = None,

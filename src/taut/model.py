@@ -251,6 +251,13 @@ class VAE(nn.Module):
         conditioned: C, how many numbers each example is conditioned on.
     """
 
+    entry: nn.Module
+    encoder: nn.Module
+    layers: nn.ModuleList
+    decoder: nn.Module
+    shift: Tensor
+    scale: Tensor
+
     def __init__(
         self,
         encoder: nn.Module,

@@ -59,6 +59,9 @@ class Coder:
     tensor([2, 0])
     """
 
+    random: np.random.Generator | None
+    lent: int
+
     def __init__(self, words: np.ndarray | None = None, random: np.random.Generator | None = None) -> None:
         stream = import_constriction().stream
         self._new, self._family = stream.stack.AnsCoder, stream.model.Categorical(perfect=False)

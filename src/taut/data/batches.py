@@ -51,6 +51,13 @@ class Feed:
     (16, torch.Size([2, 4]))
     """
 
+    reading: Reading
+    dequantise: bool
+    x: torch.Tensor
+    condition: torch.Tensor | None
+    offset: torch.Tensor | None
+    gaps: bool
+
     def __init__(
         self, split: Split, reading: Reading, dequantise: bool = False, device: torch.device | str = "cpu"
     ) -> None:

@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -55,7 +55,7 @@ class Autoregressive(Course, Distribution):
         like: a tensor whose device and precision samples have.
     """
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the priors see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the priors see to it
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class AR1(Course, Distribution):
 
     has_rsample = True
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the priors see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the priors see to it
 
     def __init__(self, alpha: float, zero: Tensor, log_scale: float = 0.0) -> None:
         self.alpha, self.zero, self.log_scale = alpha, zero, log_scale

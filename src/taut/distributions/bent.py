@@ -5,7 +5,7 @@ u ~ q₀,   z = F(u),   log q(z) = log q₀(u) − log |det ∂F/∂u|        (N
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ class Bent(Distribution):
 
     has_rsample = True
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: whoever bends sees to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: whoever bends sees to it
 
     def __init__(self, base: Distribution, through: Map, context: Tensor) -> None:
         self.base, self.through, self.context = base, through, context

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ class Columnwise(Distribution):
     """
 
     exactness = "exact"
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the heads see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the heads see to it
 
     def __init__(self, groups: Sequence[tuple[Factorised, Sequence[int]]], width: int) -> None:
         self.groups = groups
@@ -68,7 +68,7 @@ class LogScaled(Distribution):
         base: of y, a normal about ``mean`` with ``stddev`` where the mean of x is to be known.
     """
 
-    arg_constraints: ClassVar[dict] = {}
+    arg_constraints: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, base: Distribution) -> None:
         self.base = base
@@ -102,7 +102,7 @@ class Rounded(Distribution):
     1.0
     """
 
-    arg_constraints: ClassVar[dict] = {}
+    arg_constraints: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, location: Tensor, log_scale: Tensor) -> None:
         self.location, self.log_scale = location, log_scale

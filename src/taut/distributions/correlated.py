@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from functools import cached_property, partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ _LOG_2PI = math.log(2 * math.pi)
 class _Correlated(Course, Distribution):
     has_rsample = True
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the heads see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the heads see to it
 
     def __init__(self, mean: Tensor, log_scale: Tensor, mixing: Tensor) -> None:
         self.mu, self.log_scale, self.mixing = mean, log_scale, mixing

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, lgamma
@@ -84,7 +84,7 @@ def _draw_poisson(rate: Tensor) -> Tensor:
 class _Counts(Distribution):
     """An elementwise probability of whole numbers whose parameters have one shape and type."""
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the heads see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the heads see to it
 
     def __init__(self, like: Tensor) -> None:
         self._dtype = like.dtype

@@ -55,7 +55,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -212,7 +212,7 @@ class Diffusion(Distribution):
 
     exactness = "noisy"
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the parts see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the parts see to it
 
     def __init__(
         self,

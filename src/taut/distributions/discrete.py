@@ -20,7 +20,7 @@ underflows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -67,7 +67,7 @@ class OneHot(_Rows, Distribution):
     tensor([[0.5000, 0.8808]])
     """
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the families see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the families see to it
 
     def __init__(self, logits: Tensor) -> None:
         self.log_probs = logits.log_softmax(-1)
@@ -141,7 +141,7 @@ class AutoregressiveOneHot(_Rows, Distribution):
         like: a tensor whose device and precision samples have.
     """
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the priors see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the priors see to it
 
     def __init__(
         self, conditionals: Callable[[Tensor], Tensor], rows: int, event: tuple[int, ...], like: Tensor
@@ -194,7 +194,7 @@ class Bits(Course, Distribution):
     tensor([[0.5000, 0.8808]])
     """
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the families see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the families see to it
 
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits

@@ -8,7 +8,7 @@ statement on the data as they came:  log p(x) = log p(y) − log b.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ class Affine(Distribution):
         scale: b > 0, likewise.
     """
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the heads see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the heads see to it
 
     def __init__(self, base: Distribution, shift: Tensor, scale: Tensor) -> None:
         self.base, self.shift, self.scale = base, shift, scale
@@ -60,7 +60,7 @@ class Factorised(Course, Distribution):
 
     exactness = "exact"
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the heads see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the heads see to it
 
     def __init__(self, base: Distribution) -> None:
         self.base = base

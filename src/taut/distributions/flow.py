@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from types import ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -50,7 +50,7 @@ class Flow(Distribution):
 
     has_rsample = True
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the priors see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the priors see to it
 
     def __init__(self, transform: Transform, base: Distribution, event: tuple[int, ...]) -> None:
         self.transform, self.base = transform, base

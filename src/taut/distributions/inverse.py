@@ -11,7 +11,7 @@ of any other z needs every map inverted, in as many steps as z has elements, tho
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ class InverseAutoregressive(Distribution):
 
     has_rsample = True
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the posteriors see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the posteriors see to it
 
     def __init__(
         self, base: DiagonalNormal, maps: Sequence[Map], contexts: Sequence[Tensor], event: tuple[int, ...]

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -59,7 +59,7 @@ class LocationScale(Course, Distribution):
     unit_entropy: ClassVar[float]
     """H(u) in nats."""
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the heads see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the heads see to it
 
     def __init__(self, location: Tensor, log_scale: Tensor) -> None:
         self.location, self.log_scale = location, log_scale

@@ -19,7 +19,7 @@ straight-through gradient. Two terms of the loss, of no bound, bring codes and v
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -67,7 +67,7 @@ class Quantised(_Codes, Distribution):
 
     has_rsample = True
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the families see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the families see to it
 
     def __init__(self, points: Tensor, codebook: Tensor, commitment: float = 0.25) -> None:
         self.points, self.codebook, self.commitment = points, codebook, commitment
@@ -122,7 +122,7 @@ class Embedded(_Codes, Distribution):
         codebook: e, (K, W).
     """
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the families see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the families see to it
 
     def __init__(self, index: Distribution, codebook: Tensor) -> None:
         self.index, self.codebook = index, codebook

@@ -17,7 +17,7 @@ are those of what it stands for.
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ class _Relaxed(Distribution):
 
     has_rsample = True
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the families see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the families see to it
 
     def __init__(self, discrete: OneHot | Bits, temperature: Tensor | float) -> None:
         self.discrete = discrete

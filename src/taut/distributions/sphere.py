@@ -41,7 +41,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -75,7 +75,7 @@ class UniformSphere(Distribution):
     1.0
     """
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the priors see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the priors see to it
 
     def __init__(self, zero: Tensor) -> None:
         self.zero = zero
@@ -111,7 +111,7 @@ class VonMisesFisher(Distribution):
 
     has_rsample = True
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the posteriors see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the posteriors see to it
 
     def __init__(self, mean_direction: Tensor, concentration: Tensor) -> None:
         self.mu, self.kappa = mean_direction, concentration

@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -91,7 +91,7 @@ class TruncatedNormal(Course, Distribution):
 
     has_rsample = True
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the heads see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the heads see to it
 
     def __init__(self, location: Tensor, log_scale: Tensor, bound: float) -> None:
         self.location, self.log_scale, self.bound = location, log_scale, bound

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -221,7 +221,7 @@ class _ContinuousBernoulli(td.Distribution):
     torch's version goes through probabilities and loses float32 accuracy for |η| > 15; this one does not.
     """
 
-    arg_constraints: ClassVar[dict] = {}  # nothing is checked here: the heads see to it
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the heads see to it
 
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits

@@ -38,7 +38,7 @@ class Standardised(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], condition: int = 0) -> None:
         super().__init__()
-        self.shape = (shape[0] + condition, *shape[1:])
+        self.shape: tuple[int, ...] = (shape[0] + condition, *shape[1:])
 
     def forward(self, x: Tensor, mask: Tensor | None, condition: Tensor | None, shift: Tensor, scale: Tensor) -> Tensor:
         x = (x - shift) / scale
@@ -74,7 +74,7 @@ class Columns(nn.Module):
             "count", torch.tensor([kind == "counts" for kind in kinds])[self.numbers], persistent=False
         )
         self.register_buffer("logs", logs[:, self.numbers].clone())
-        self.shape = (len(self.numbers) + sum(self.levels.values()) + len(kinds) + condition,)
+        self.shape: tuple[int, ...] = (len(self.numbers) + sum(self.levels.values()) + len(kinds) + condition,)
 
     def forward(self, x: Tensor, mask: Tensor | None, condition: Tensor | None, shift: Tensor, scale: Tensor) -> Tensor:
         mask = torch.ones_like(x) if mask is None else mask.to(x.dtype)

@@ -154,6 +154,12 @@ class Learner(nn.Module):
         objective: the loss; where its estimators are left open, every layer's is pathwise.
     """
 
+    vae: VAE
+    objective: Objective
+    estimators: tuple[Estimator, ...]
+    baselines: nn.ModuleList
+    annealed: list[Annealed]
+
     def __init__(self, vae: VAE, objective: Objective) -> None:
         super().__init__()
         self.vae, self.objective = vae, objective

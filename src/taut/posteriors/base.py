@@ -84,6 +84,9 @@ class PosteriorModule(nn.Module):
     scale: float = 1.0
     """The standard deviation of an element of z under the plainest prior of its space: what far and near are measured by."""
 
+    event: tuple[int, ...]
+    width: int
+
     def __init__(self, event: tuple[int, ...], width: int) -> None:
         super().__init__()
         self.event, self.width = event, width
