@@ -123,7 +123,7 @@ def elsewhere(experiment: Any, args: argparse.Namespace) -> Any:
     from taut.config import parse
     from taut.training import Training
 
-    said = {name: getattr(args, name) for name in ("device", "devices", "nodes") if getattr(args, name)}
+    said = {name: getattr(args, name) for name in ("device", "devices", "nodes", "strategy") if getattr(args, name)}
     where = parse(Training, said)
     training = replace(experiment.training, **{name: getattr(where, name) for name in said})
     training.require_device()
@@ -178,6 +178,9 @@ def training_arguments(parser: Parser) -> None:
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or mps")
     parser.add_argument("--devices", metavar="N", help="train on so many of them together, a process each [1]")
     parser.add_argument("--nodes", metavar="M", help="machines that do so; torchrun or SLURM starts them [1]")
+    parser.add_argument(
+        "--strategy", metavar="NAME", help="ddp, or fsdp: each process keeps a shard of the weights [ddp]"
+    )
     parser.add_argument("--precision", metavar="NAME", help="32-true, bf16-mixed, 16-mixed or 64-true")
     parser.add_argument("--out", metavar="DIR", help="the run folder; a fresh numbered one under runs/ otherwise")
 
@@ -206,7 +209,7 @@ def settings_of(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str
     flags = {
         "seed": args.seed, "training.epochs": args.epochs, "training.minutes": args.minutes,
         "training.device": args.device, "training.precision": args.precision,
-        "training.devices": args.devices, "training.nodes": args.nodes,
+        "training.devices": args.devices, "training.nodes": args.nodes, "training.strategy": args.strategy,
     }  # fmt: skip
     given = {name: value for name, value in flags.items() if value is not None} | args.overrides
     lengths = ("training.epochs", "training.minutes", "training.steps")

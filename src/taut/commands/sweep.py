@@ -49,7 +49,7 @@ def _sweep(args: argparse.Namespace) -> int:
 
     out, trust = console(), tuple(args.trust)
     if args.resume:
-        folder = resumed(args, "taut sweep", "sweep", ("device", "devices", "nodes", "warm"))
+        folder = resumed(args, "taut sweep", "sweep", ("device", "devices", "nodes", "strategy", "warm"))
         plan, count = reopen(folder, trust)
         count = args.jobs or count
     else:

@@ -54,7 +54,7 @@ def _tune(args: argparse.Namespace) -> int:
 
     out, trust = console(), tuple(args.trust)
     if args.resume:
-        folder = resumed(args, "taut tune", "search", ("device", "devices", "nodes", "over"))
+        folder = resumed(args, "taut tune", "search", ("device", "devices", "nodes", "strategy", "over"))
         tree, data, axes = reopen(folder, trust)
     else:
         tree, given = settings_of(args)

@@ -41,6 +41,7 @@ from taut.training.checkpoint import (
 from taut.training.company import Company
 from taut.training.meter import Meter
 from taut.training.profile import Profile
+from taut.training.sharding import local, parted, sharded, whole
 from taut.training.spec import Training
 from taut.training.validation import examine, seeded
 
@@ -139,14 +140,17 @@ class _State:
         }
         tensors, form = flatten(tree)
         facts = {"form": form, "numbers": {name: getattr(self, name) for name in self.NUMBERS}}
-        return {name: tensor.clone() for name, tensor in tensors.items()}, facts
+        return {name: whole(tensor).clone() for name, tensor in tensors.items()}, facts
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Put a captured state back."""
         try:
             tree = unflatten(tensors, facts["form"])
-            self.learner.load_state_dict(tree["weights"])
-            self.average.module.load_state_dict(tree["average"])
+            own = self.learner.state_dict()
+            self.learner.load_state_dict({name: parted(value, own[name]) for name, value in tree["weights"].items()})
+            self.average.load(tree["average"])
+            for weight, held in zip(self.learner.parameters(), tree["optimiser"]["state"].values(), strict=False):
+                held.update({name: parted(each, weight) for name, each in held.items() if isinstance(each, Tensor)})
             self.optimiser.load_state_dict(tree["optimiser"])
             self.meter.load_state_dict(
                 self._own(tree["meter"]) or {name: each[0] for name, each in tree["meter"].items()}
@@ -229,15 +233,15 @@ def fit(
     fabric = _fabric(spec, spec.devices, spec.nodes)
     company = Company(fabric)
     steps = company.told(steps)
-    learner = Learner(vae, objective)
-    optimiser = spec.optimiser.build(learner.parameters())
-    learner, optimiser = fabric.setup(learner, optimiser)
+    copied = copy.deepcopy(vae).to(fabric.device) if spec.shards else None
+    learner = fabric.setup_module(Learner(vae, objective))
+    optimiser = fabric.setup_optimizers(spec.optimiser.build(learner.parameters()))
     train, valid = _feeds(vae, data, fabric.device)
     batch, per_epoch = min(spec.batch, len(train)), steps_per_epoch(data, spec)
     share = batch // company.size
     objective.schedule.check(steps, per_epoch)
     own_seed = seed + 1 + 1_000_003 * company.rank  # one for each process: they draw different noise
-    state = _State(learner, optimiser, Average(vae, spec.average), Meter(fabric.device), company, own_seed)
+    state = _State(learner, optimiser, Average(vae, spec.average, copied), Meter(fabric.device), company, own_seed)
     validate_every = max(per_epoch, math.ceil(steps / spec.validations))
     log_every = min(LOG_EVERY, validate_every)
     torch.manual_seed(own_seed)
@@ -353,7 +357,7 @@ def _keep_best(state: _State, numbers: dict[str, float], target: float, beta: fl
 
 def _broken_weights(state: _State, numbers: dict[str, float] | None = None) -> tuple[int, str] | None:
     """The step and the term, if an update broke the weights where all before it was finite; asked before saving."""
-    if not all(bool(p.isfinite().all()) for p in state.learner.parameters()):
+    if state.company.most(not all(bool(local(p).isfinite().all()) for p in state.learner.parameters())):
         return state.step, "gradient"
     for term in ("distortion", "rate"):
         if numbers and not math.isfinite(numbers[term]):
@@ -366,7 +370,7 @@ def _small(parameters: list[nn.Parameter], spec: Training) -> bool:
     if spec.clip is None and spec.skip is None:
         return True
     norm = torch.nn.utils.clip_grad_norm_(parameters, spec.clip or math.inf, foreach=True)
-    return spec.skip is None or float(norm) <= spec.skip
+    return spec.skip is None or float(whole(norm)) <= spec.skip
 
 
 def _give_up(step: int, term: str, state: _State, spec: Training, folder: Path | None) -> None:
@@ -472,7 +476,10 @@ def _feeds(vae: VAE, data: Dataset, device: torch.device) -> tuple[Feed, Feed]:
 def _fabric(spec: Training, devices: int = 1, nodes: int = 1) -> Any:
     from lightning_fabric import Fabric
 
-    many = {"devices": devices, "num_nodes": nodes, "strategy": "ddp"} if devices * nodes > 1 else {"devices": 1}
+    many: dict[str, Any] = {"devices": 1}
+    if devices * nodes > 1:
+        strategy = sharded(spec.processes) if spec.shards else "ddp"
+        many = {"devices": devices, "num_nodes": nodes, "strategy": strategy}
     try:
         fabric = Fabric(accelerator=spec.device, precision=spec.precision, **many)
         if devices * nodes > 1:
