@@ -103,9 +103,45 @@ def test_a_stopped_run_of_two_goes_on_as_if_it_had_not_been(tmp_path):
     ]
 
 
+def test_shards_give_the_losses_of_one_and_go_on(tmp_path):
+    """Weights in parts: the same numbers, a checkpoint that is whole, and the same bits after a stop."""
+    point = [
+        "--model.posterior",
+        "Delta",
+        "--objective.beta",
+        "0",
+        "--training.clip",
+        "100",
+        "--training.device",
+        "cpu",
+    ]
+    options = [*OPTIONS, *point, "--devices", "2", "--strategy", "fsdp"]
+    train(*OPTIONS, *point, "--out", str(tmp_path / "one"))
+    train(*options, "--out", str(tmp_path / "two"))
+    one, two = told(tmp_path / "one"), told(tmp_path / "two")
+    for a, b in zip(one, two, strict=True):
+        assert a["distortion"] == pytest.approx(b["distortion"], rel=1e-5)
+    process = train(*options, "--training.checkpoint", "1e-9", "--out", str(tmp_path / "run"), wait=False)
+    while not (tmp_path / "run" / "checkpoint.safetensors").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 143 and "--resume" in err
+    kept = {name: w.shape for name, w in load_file(tmp_path / "run" / "checkpoint.safetensors").items()}
+    whole = load_file(tmp_path / "two" / "model.safetensors")
+    assert all(kept[f"weights.vae.{name}"] == weight.shape for name, weight in whole.items())
+    train("--resume", str(tmp_path / "run"))
+    again = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(weight, again[name]) for name, weight in whole.items())
+
+
 @pytest.mark.parametrize(
     ("training", "words"),
-    [(Training(batch=63, devices=2), "63.*share evenly; give 64"), (Training(devices=2, aggressive=3), "aggressive")],
+    [
+        (Training(devices=2, strategy="fsdp", precision="16-mixed"), "precision"),
+        (Training(batch=63, devices=2), "63.*share evenly; give 64"),
+        (Training(devices=2, aggressive=3), "aggressive"),
+    ],
 )
 def test_what_several_cannot_share_is_refused_before_they_start(training, words):
     with pytest.raises(InputError, match=words):

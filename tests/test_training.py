@@ -276,7 +276,7 @@ def test_the_scale_of_losses_in_16_bits_goes_on_too(data):
             device=device, global_rank=0, world_size=1, strategy=SimpleNamespace(precision=precision)
         )
         learner, average = loop.Learner(vae, ELBO()), loop.Average(vae, 0.9)
-        return loop._State(learner, optimiser, average, loop.Meter(device), loop.Company(fabric), 0)
+        return loop.State(learner, optimiser, average, loop.Meter(device), loop.Company(fabric), 0)
 
     ahead, fresh = state(1024.0), state(2.0)
     fresh.restore(*ahead.capture())

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -64,6 +67,30 @@ def test_a_stopped_search_keeps_its_trials(tmp_path: Path, monkeypatch: pytest.M
     assert [trial["state"] for trial in record(folder)["trials"]] == ["complete"]
     assert main(["tune", "--resume", str(folder), "--trials", "2", "--quiet"]) == 0
     assert calls[2] == calls[1], "what was stopped is made again"
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_search(tmp_path: Path) -> None:
+    """The second joins while the first is at work; neither draws what the other drew, and the best is trained once."""
+    folder = tmp_path / "search"
+    command = [sys.executable, "-m", "taut"]
+    first = [*TINY, "--over", "training.optimiser.lr=1e-4..1e-2", "--trials", "8", "--out", str(folder)]
+    begun = subprocess.Popen([*command, *first], stderr=subprocess.PIPE, text=True)
+    while not (folder / "tune.json").exists():
+        assert begun.poll() is None, begun.communicate()
+        time.sleep(0.05)
+    joined = subprocess.Popen([*command, "tune", "--resume", str(folder), "--trials", "8", "--quiet"],
+                              stderr=subprocess.PIPE, text=True)  # fmt: skip
+    for process in (begun, joined):
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == 0 and not error, error
+    found = record(folder)
+    assert 8 <= len(found["trials"]) <= 9, "a trial that is under way is brought to its end"
+    assert len({json.dumps(trial["values"]) for trial in found["trials"]}) == len(found["trials"])
+    events = [json.loads(line) for line in (folder / "study.log").read_text().splitlines()]
+    assert len({event["worker_id"] for event in events}) >= 2
+    assert taut.load(folder / "best").experiment.training.optimiser.lr == \
+        found["best"]["values"]["training.optimiser.lr"]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -108,27 +108,31 @@ def sweep_up(folder: Path, points: Iterable[str] = ()) -> None:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
     """Hold a folder for as long as something is made in it, so that no second process makes the same there at once.
 
     The system lets go of it however a process ends. Where it knows no such locks, as on some networks, none is held.
 
+    Args:
+        folder: which.
+        patience: seconds for another process to let go of it, in which one that was told to end may save.
+
     Raises:
-        InputError: where another process still holds it after a while, in which one that was told to end may save.
+        InputError: where another process holds it still.
     """
     if fcntl is None:
         yield
         return
     opened = os.open(folder, os.O_RDONLY)
     try:
-        _lock(opened, folder)
+        _lock(opened, folder, patience)
         yield
     finally:
         os.close(opened)
 
 
-def _lock(opened: int, folder: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
+def _lock(opened: int, folder: Path, patience: float) -> None:
+    deadline = time.monotonic() + patience
     while True:
         try:
             return fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from taut.api import carry_out, overridden
+from taut.api import carry_out, finished, overridden
 from taut.config import parse, read_yaml, write_yaml
 from taut.data import Dataset, open_data
 from taut.errors import InputError
 from taut.experiment import Experiment, resolve, train
-from taut.folders import TUNE, claimed
-from taut.runs import CONFIG, Run, read_json, write_json
+from taut.folders import TUNE, alone, claimed
+from taut.runs import CONFIG, Run, load, read_head, read_json, write_json
 from taut.training import Event
 from taut.training.checkpoint import write_atomically
 
@@ -212,11 +212,11 @@ def _search(
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         storage = optuna.storages.JournalStorage(backend(os.fspath(folder / STUDY)))
         study = optuna.create_study(storage=storage, study_name="taut", direction="maximize", load_if_exists=True)
-        # what a sampler draws depends on its seed alone: one that goes on must not draw again what was drawn
-        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
         study.pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTERS)
     while len(_ended(study)) < trials:
         trial = study.ask()
+        # a seed for each: several processes, and one that goes on, must not draw what was drawn
+        study.sampler = optuna.samplers.TPESampler(seed=seed + trial.number)
         values = {axis.name: axis.ask(trial) for axis in axes}
         try:
             experiment = resolve(parse(Experiment, overridden(tree, values), trust=trust), data)
@@ -235,11 +235,21 @@ def _search(
             study.tell(trial, reached.best)
         record = _write(folder, data, axes, study.trials)
         tell(next(each for each in record["trials"] if each["number"] == trial.number))
-    record = _write(folder, data, axes, study.trials)
+    with alone(folder, patience=math.inf):  # of several processes one trains the best, and the others find it trained
+        return _conclude(tree, data, axes, folder, study.trials, trust)
+
+
+def _conclude(
+    tree: Mapping[str, Any], data: Dataset, axes: Sequence[Axis], folder: Path, trials: Sequence[Any], trust: tuple[str, ...]
+) -> tuple[dict[str, Any], Run]:  # fmt: skip
+    """Train the best whole, where that has not been done."""
+    record = _write(folder, data, axes, trials)
     if record["best"] is None:
         why = next((each["failure"] for each in record["trials"] if each["failure"]), "all were cut short")
         raise InputError("taut tune", f"no trial of {len(record['trials'])} came to an end: {why}", "search elsewhere")
     experiment = resolve(parse(Experiment, overridden(tree, record["best"]["values"]), trust=trust), data)
+    if finished(folder / BEST) and read_head(folder / BEST, trust)[0] == experiment:
+        return record, load(folder / BEST, trust)
     return record, carry_out(experiment, data, folder / BEST, force=True)
 
 

@@ -1,8 +1,9 @@
 """A process that has everything imported and forks a child for each command, so that fifty kills cost no fifty starts.
 
 It reads commands from its standard input, a line of JSON each, and answers each with how the child ended. A command says when
-its child is killed, by SIGKILL: after so many seconds of work, at a step of training, or at a call of the system that brings a file to the disk
-or gives it its name, before it, after it, or with half of the file written. What a child would print is in the command's files.
+its child is killed, by SIGKILL: after so many seconds of work, at a step of training, or at a call of the system that brings a
+file to the disk or gives it its name, before it, after it, or with half of the file written. What a child would print is in
+the command's files.
 
 Nothing is computed before a fork: torch has no threads yet that a child would miss.
 """

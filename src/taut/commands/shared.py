@@ -6,13 +6,14 @@ import argparse
 import contextlib
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from taut.errors import InputError, nearest
 
-__all__ = ["SECTIONS", "Parser", "common", "experiment_of", "fail", "output", "run_arguments", "say", "seed",
-           "settings_of", "stop", "training_arguments", "what"]  # fmt: skip
+__all__ = ["SECTIONS", "Parser", "common", "elsewhere", "experiment_of", "fail", "flushed", "output", "resumed",
+           "run_arguments", "say", "seed", "settings_of", "stop", "training_arguments", "what"]  # fmt: skip
 
 
 SECTIONS = ("data", "model", "objective", "training", "seed")
@@ -96,6 +97,55 @@ def run_arguments(parser: Parser) -> None:
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of all draws")
 
 
+def resumed(args: argparse.Namespace, command: str, thing: str, decide: tuple[str, ...]) -> Path:
+    """The folder to go on with; nothing else decides what is done there, so nothing else may be said.
+
+    Args:
+        args: of the command.
+        command: its name.
+        thing: what is gone on with, in words.
+        decide: arguments of this command that would decide something, beside those that all have.
+
+    Raises:
+        InputError: where more is given.
+    """
+    common = ("data", "recipe", "config", "overrides", "epochs", "minutes", "seed", "precision", "out")
+    if any(getattr(args, name) for name in (*common, *decide)):
+        raise InputError("--resume", f"goes on with the {thing} as it was, so it takes no DATA and no options",
+                         f"say {command} --resume {args.resume}")  # fmt: skip
+    return Path(args.resume)
+
+
+def elsewhere(experiment: Any, args: argparse.Namespace) -> Any:
+    """An experiment that is gone on with on another device, or on another number of them."""
+    from dataclasses import replace
+
+    from taut.config import parse
+    from taut.training import Training
+
+    said = {name: getattr(args, name) for name in ("device", "devices", "nodes", "strategy") if getattr(args, name)}
+    where = parse(Training, said)
+    training = replace(experiment.training, **{name: getattr(where, name) for name in said})
+    training.require_device()
+    training.require_company()
+    return replace(experiment, training=training)
+
+
+@contextlib.contextmanager
+def flushed() -> Iterator[None]:
+    """Inside, numbers below 1e-38 are taken for 0: they would cost a hundred times what others do, and say nothing.
+
+    To be asked for before any thread of torch's is there, as each has a setting of its own.
+    """
+    import torch
+
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def seed(text: str) -> int:
     """A seed, of text."""
     if not (text.isdecimal() and int(text) < 2**31):
@@ -128,6 +178,9 @@ def training_arguments(parser: Parser) -> None:
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or mps")
     parser.add_argument("--devices", metavar="N", help="train on so many of them together, a process each [1]")
     parser.add_argument("--nodes", metavar="M", help="machines that do so; torchrun or SLURM starts them [1]")
+    parser.add_argument(
+        "--strategy", metavar="NAME", help="ddp, or fsdp: each process keeps a shard of the weights [ddp]"
+    )
     parser.add_argument("--precision", metavar="NAME", help="32-true, bf16-mixed, 16-mixed or 64-true")
     parser.add_argument("--out", metavar="DIR", help="the run folder; a fresh numbered one under runs/ otherwise")
 
@@ -156,7 +209,7 @@ def settings_of(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str
     flags = {
         "seed": args.seed, "training.epochs": args.epochs, "training.minutes": args.minutes,
         "training.device": args.device, "training.precision": args.precision,
-        "training.devices": args.devices, "training.nodes": args.nodes,
+        "training.devices": args.devices, "training.nodes": args.nodes, "training.strategy": args.strategy,
     }  # fmt: skip
     given = {name: value for name, value in flags.items() if value is not None} | args.overrides
     lengths = ("training.epochs", "training.minutes", "training.steps")

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from taut.commands.shared import Parser, fail, settings_of, stop, training_arguments, what
-from taut.errors import InputError, Mishap
+from taut.commands.shared import Parser, fail, flushed, resumed, settings_of, stop, training_arguments, what
+from taut.errors import Mishap
 
 __all__ = ["arguments", "run"]
 
@@ -37,6 +37,11 @@ def jobs(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
+    with flushed():
+        return _sweep(args)
+
+
+def _sweep(args: argparse.Namespace) -> int:
     from taut.console import Board, console, sweep_lines
     from taut.folders import new_folder, refuse_foreign
     from taut.sweep import default_jobs, lay_out, reopen, split, sweep
@@ -44,19 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     out, trust = console(), tuple(args.trust)
     if args.resume:
-        if (
-            args.data
-            or args.recipe
-            or args.config
-            or args.overrides
-            or args.epochs
-            or args.minutes
-            or args.out
-            or args.warm
-        ):
-            raise InputError("--resume", "goes on with the sweep as it was, so it takes no DATA and no options",
-                             f"say taut sweep --resume {args.resume}")  # fmt: skip
-        folder = Path(args.resume)
+        folder = resumed(args, "taut sweep", "sweep", ("device", "devices", "nodes", "strategy", "warm"))
         plan, count = reopen(folder, trust)
         count = args.jobs or count
     else:

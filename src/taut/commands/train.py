@@ -5,8 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from taut.commands.shared import Parser, experiment_of, fail, stop, training_arguments, what
-from taut.errors import InputError, Mishap
+from taut.commands.shared import (
+    Parser,
+    elsewhere,
+    experiment_of,
+    fail,
+    flushed,
+    resumed,
+    stop,
+    training_arguments,
+    what,
+)
+from taut.errors import Mishap
 
 __all__ = ["arguments", "run"]
 
@@ -19,7 +29,11 @@ def arguments(parser: Parser) -> None:
         "the same bits, after a kill too, and says so where nothing is left to do."
     )
     training_arguments(parser)
-    parser.add_argument("--resume", metavar="RUN", help="go on with a stopped run; nothing else need be given")
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with a stopped run; nothing else need be given (--device, --devices, --nodes may be)",
+    )
     parser.add_argument("--tracker", action="append", default=[], metavar="NAME",
                         help="tell numbers to tensorboard, mlflow, wandb or trackio too; may be repeated")  # fmt: skip
     parser.add_argument("--profile", action="store_true",
@@ -28,14 +42,8 @@ def arguments(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import torch
-
-    # before any thread of torch's is there: numbers below 1e-38 would cost a hundred times what others do, and say nothing
-    torch.set_flush_denormal(True)
-    try:
+    with flushed():
         return _train(args)
-    finally:
-        torch.set_flush_denormal(False)
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -53,14 +61,12 @@ def _train(args: argparse.Namespace) -> int:
     out = console()
     quiet = args.quiet or not leads()
     if args.resume:
-        if args.data or args.recipe or args.config or args.overrides or args.epochs or args.minutes or args.out:
-            raise InputError("--resume", "goes on with the run as it was, so it takes no DATA and no options",
-                             f"say taut train --resume {args.resume}")  # fmt: skip
-        folder = Path(args.resume)
+        folder = resumed(args, "taut train", "run", ())
         if finished(folder):
             out.print(f"{folder} is finished: there is nothing to resume")
             return 0
         experiment, data = reopen(folder, tuple(args.trust), args.data_root)
+        experiment = elsewhere(experiment, args)
     else:
         experiment, folder = experiment_of(args), None
         data = open_data(experiment.data)

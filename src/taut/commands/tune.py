@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from taut.commands.shared import Parser, fail, settings_of, training_arguments, what
-from taut.errors import InputError
+from taut.commands.shared import Parser, fail, flushed, resumed, settings_of, training_arguments, what
 
 __all__ = ["arguments", "run"]
 
@@ -40,6 +39,11 @@ def trials(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
+    with flushed():
+        return _tune(args)
+
+
+def _tune(args: argparse.Namespace) -> int:
     from taut.api import overridden
     from taut.config import parse
     from taut.console import console, number, result_lines
@@ -50,19 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
     out, trust = console(), tuple(args.trust)
     if args.resume:
-        if (
-            args.data
-            or args.recipe
-            or args.config
-            or args.overrides
-            or args.epochs
-            or args.minutes
-            or args.out
-            or args.over
-        ):
-            raise InputError("--resume", "goes on with the search as it was, so it takes no DATA and no options but --trials",
-                             f"say taut tune --resume {args.resume}")  # fmt: skip
-        folder = Path(args.resume)
+        folder = resumed(args, "taut tune", "search", ("device", "devices", "nodes", "strategy", "over"))
         tree, data, axes = reopen(folder, trust)
     else:
         tree, given = settings_of(args)

@@ -342,7 +342,7 @@ def _find(spec: Data, like: Reading | None = None) -> Source:
         raise InputError("data", f"{path} may not be read", "change its permissions") from None
     if kind.endswith(images.SUFFIXES):
         raise InputError("data", f"{path} is a single image", "give the folder that it is in")
-    mend = "give .npy, .npz, .csv, .csv.gz, .parquet or .h5ad, or a folder of images or sounds"
+    mend = "give .npy, .npz, .csv, .csv.gz, .parquet, .h5ad or .tar, or a folder of images, sounds or shards"
     raise InputError("data", f"{path} is of no kind that is read here", mend)
 
 

@@ -51,7 +51,7 @@ class Stored:
     >>> reading = Reading.of([data])
     >>> x = Stored(data, reading, np.array([7, 2, 5]))
     >>> len(x), x[torch.tensor([1, 1, 0])][:, 0].tolist(), x[:2].shape
-    (3, [8.0, 8.0, 28.0], torch.Size([2, 4]))
+    (3, [8, 8, 28], torch.Size([2, 4]))
     """
 
     def __init__(

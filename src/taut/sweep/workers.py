@@ -138,11 +138,14 @@ def work() -> None:
 
 
 def _carry_out(tasks: queue.Queue[dict[str, Any]], say: Callable[[dict[str, Any]], None]) -> NoReturn:
+    import torch
+
     from taut.config import parse
     from taut.experiment import Experiment
     from taut.sweep.plan import Shelf
     from taut.sweep.run import carry_out_point
 
+    torch.set_flush_denormal(True)  # as the process that is asked for the sweep has it
     shelf = Shelf()
     while True:
         task = tasks.get()

@@ -16,13 +16,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from taut.data import Dataset, Feed
 from taut.errors import InputError, Mishap, lost_device, out_of_memory
@@ -30,23 +30,17 @@ from taut.model import VAE
 from taut.objectives import Learner, Objective
 from taut.spans import span
 from taut.training.average import Average
-from taut.training.checkpoint import (
-    flatten,
-    generator_state,
-    read_tensors,
-    set_generator_state,
-    unflatten,
-    write_tensors,
-)
+from taut.training.checkpoint import read_tensors
 from taut.training.company import Company
 from taut.training.meter import Meter
 from taut.training.profile import Profile
+from taut.training.sharding import local, sharded, whole
 from taut.training.spec import Training
+from taut.training.state import CHECKPOINT, State
 from taut.training.validation import examine, seeded
 
 __all__ = ["CHECKPOINT", "Diverged", "Event", "Stopped", "fit", "measure_pace", "steps_per_epoch"]
 
-CHECKPOINT = "checkpoint.safetensors"
 LOG_EVERY = 100  # steps between two looks at the numbers, at most
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -94,103 +88,6 @@ class Event:
     best: bool = False
 
 
-@dataclass
-class _State:
-    """Everything that changes in a run, so that saving it is saving the run."""
-
-    learner: nn.Module
-    optimiser: torch.optim.Optimizer
-    average: Average
-    meter: Meter
-    company: Company
-    seed: int
-    step: int = 0
-    seconds: float = 0.0
-    best: dict[str, Tensor] = field(default_factory=dict)
-    best_score: float = math.inf
-    best_step: int = 0
-    stale: int = 0
-    rate: float = 0.0  # at the last validation
-    lagging: bool = True
-    good: tuple[dict[str, Tensor], dict[str, Any]] = field(default_factory=tuple)  # as it was at the last validation
-    saved: int = 0  # the step of the checkpoint
-
-    @property
-    def device(self) -> torch.device:
-        return self.company.fabric.device
-
-    @property
-    def precision(self) -> Any:
-        """Of fabric: in 16 bits losses are scaled by a factor that has a course of its own."""
-        return self.company.fabric.strategy.precision
-
-    NUMBERS = ("step", "seconds", "best_score", "best_step", "stale", "rate", "lagging")
-
-    def capture(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """A copy of the state: tensors, and JSON-able facts."""
-        tree = {
-            "weights": self.learner.state_dict(),
-            "average": self.average.module.state_dict(),
-            "best": self.best,
-            "optimiser": self.optimiser.state_dict(),
-            "meter": self._of_each(self.meter.state_dict()),
-            "generators": self._of_each(generator_state(self.device)),
-            "precision": self.precision.state_dict(),
-        }
-        tensors, form = flatten(tree)
-        facts = {"form": form, "numbers": {name: getattr(self, name) for name in self.NUMBERS}}
-        return {name: tensor.clone() for name, tensor in tensors.items()}, facts
-
-    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Put a captured state back."""
-        try:
-            tree = unflatten(tensors, facts["form"])
-            self.learner.load_state_dict(tree["weights"])
-            self.average.module.load_state_dict(tree["average"])
-            self.optimiser.load_state_dict(tree["optimiser"])
-            self.meter.load_state_dict(
-                self._own(tree["meter"]) or {name: each[0] for name, each in tree["meter"].items()}
-            )
-            if tree.get("precision"):
-                self.precision.load_state_dict(tree["precision"])
-            self.best = tree["best"]
-            for name in self.NUMBERS:
-                setattr(self, name, facts["numbers"][name])
-            if states := self._own(tree["generators"]):
-                set_generator_state(states, self.device)
-            else:  # more processes than before, or fewer: on they go, but not bit for bit
-                torch.manual_seed(self.seed + self.step)
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError):
-            raise InputError("resume", "finds the checkpoint of another model", "give the run's own folder") from None
-        self.saved = self.step
-
-    def _of_each(self, states: dict[str, Tensor]) -> dict[str, list[Tensor]]:
-        """What every process has of its own."""
-        return {name: self.company.gathered(state) for name, state in states.items()}
-
-    def _own(self, states: dict[str, list[Tensor]]) -> dict[str, Tensor] | None:
-        """What was this process's own; none where there were more of them, or fewer."""
-        if any(len(each) != self.company.size for each in states.values()):
-            return None
-        return {name: each[self.company.rank] for name, each in states.items()}
-
-    def save(self, folder: Path) -> None:
-        """Write it as the folder's checkpoint."""
-        state = self.capture()
-        if self.company.lead:
-            write_tensors(folder / CHECKPOINT, *state)
-        self.saved = self.step
-
-    def save_good(self, folder: Path) -> int:
-        """See that the checkpoint is at least as far as the last validation; the step that it is at, 0 for none."""
-        reached = self.good[1]["numbers"]["step"]
-        if reached > self.saved:
-            if self.company.lead:
-                write_tensors(folder / CHECKPOINT, *self.good)
-            self.saved = reached
-        return self.saved
-
-
 def fit(
     vae: VAE,
     objective: Objective,
@@ -229,15 +126,15 @@ def fit(
     fabric = _fabric(spec, spec.devices, spec.nodes)
     company = Company(fabric)
     steps = company.told(steps)
-    learner = Learner(vae, objective)
-    optimiser = spec.optimiser.build(learner.parameters())
-    learner, optimiser = fabric.setup(learner, optimiser)
+    copied = copy.deepcopy(vae).to(fabric.device) if spec.shards else None
+    learner = fabric.setup_module(Learner(vae, objective))
+    optimiser = fabric.setup_optimizers(spec.optimiser.build(learner.parameters()))
     train, valid = _feeds(vae, data, fabric.device)
     batch, per_epoch = min(spec.batch, len(train)), steps_per_epoch(data, spec)
     share = batch // company.size
     objective.schedule.check(steps, per_epoch)
     own_seed = seed + 1 + 1_000_003 * company.rank  # one for each process: they draw different noise
-    state = _State(learner, optimiser, Average(vae, spec.average), Meter(fabric.device), company, own_seed)
+    state = State(learner, optimiser, Average(vae, spec.average, copied), Meter(fabric.device), company, own_seed)
     validate_every = max(per_epoch, math.ceil(steps / spec.validations))
     log_every = min(LOG_EVERY, validate_every)
     torch.manual_seed(own_seed)
@@ -337,7 +234,7 @@ def fit(
     return best, facts
 
 
-def _keep_best(state: _State, numbers: dict[str, float], target: float, beta: float) -> bool:
+def _keep_best(state: State, numbers: dict[str, float], target: float, beta: float) -> bool:
     """Keep the averaged weights if the objective, at the β the run ends with, is the best so far on validation data.
 
     While β is still rising nothing is kept back for patience: the bound may well fall as the weight of the rate grows.
@@ -351,9 +248,9 @@ def _keep_best(state: _State, numbers: dict[str, float], target: float, beta: fl
     return True
 
 
-def _broken_weights(state: _State, numbers: dict[str, float] | None = None) -> tuple[int, str] | None:
+def _broken_weights(state: State, numbers: dict[str, float] | None = None) -> tuple[int, str] | None:
     """The step and the term, if an update broke the weights where all before it was finite; asked before saving."""
-    if not all(bool(p.isfinite().all()) for p in state.learner.parameters()):
+    if state.company.most(not all(bool(local(p).isfinite().all()) for p in state.learner.parameters())):
         return state.step, "gradient"
     for term in ("distortion", "rate"):
         if numbers and not math.isfinite(numbers[term]):
@@ -366,10 +263,10 @@ def _small(parameters: list[nn.Parameter], spec: Training) -> bool:
     if spec.clip is None and spec.skip is None:
         return True
     norm = torch.nn.utils.clip_grad_norm_(parameters, spec.clip or math.inf, foreach=True)
-    return spec.skip is None or float(norm) <= spec.skip
+    return spec.skip is None or float(whole(norm)) <= spec.skip
 
 
-def _give_up(step: int, term: str, state: _State, spec: Training, folder: Path | None) -> None:
+def _give_up(step: int, term: str, state: State, spec: Training, folder: Path | None) -> None:
     saved = ""
     if folder is not None and (reached := state.save_good(folder)):  # the state before the first step is worth nothing
         saved = f"; the last good state, step {reached:,}, is saved in {folder}"
@@ -382,7 +279,7 @@ def _give_up(step: int, term: str, state: _State, spec: Training, folder: Path |
 
 
 @contextlib.contextmanager
-def _rescue(state: _State, train: Feed, batch: int, folder: Path | None) -> Iterator[None]:
+def _rescue(state: State, train: Feed, batch: int, folder: Path | None) -> Iterator[None]:
     """Save the last good state where memory or the device fails, and say what failed in one line.
 
     Raises:
@@ -411,7 +308,7 @@ def _rescue(state: _State, train: Feed, batch: int, folder: Path | None) -> Iter
         raise Mishap("training.batch", problem, f"{mend}, or try fewer --objective.samples") from None
 
 
-def _room(state: _State, train: Feed, batch: int) -> int:
+def _room(state: State, train: Feed, batch: int) -> int:
     """The largest for which a step has room, of a batch, its half, a quarter and so on, found by trying; 0 if none has."""
     for size in (batch >> i for i in range(batch.bit_length())):
         try:
@@ -472,7 +369,10 @@ def _feeds(vae: VAE, data: Dataset, device: torch.device) -> tuple[Feed, Feed]:
 def _fabric(spec: Training, devices: int = 1, nodes: int = 1) -> Any:
     from lightning_fabric import Fabric
 
-    many = {"devices": devices, "num_nodes": nodes, "strategy": "ddp"} if devices * nodes > 1 else {"devices": 1}
+    many: dict[str, Any] = {"devices": 1}
+    if devices * nodes > 1:
+        strategy = sharded(spec.processes) if spec.shards else "ddp"
+        many = {"devices": devices, "num_nodes": nodes, "strategy": strategy}
     try:
         fabric = Fabric(accelerator=spec.device, precision=spec.precision, **many)
         if devices * nodes > 1:

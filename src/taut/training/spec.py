@@ -165,6 +165,8 @@ class Training:
         device: where to train.
         devices: how many of them on each machine, each with a process of its own and its part of every batch.
         nodes: how many machines; torchrun or SLURM starts the processes there.
+        strategy: what each of several processes keeps between steps: all weights (ddp), or its shard of them, of the
+            optimiser's moments and of the running average (fsdp).
         checkpoint: minutes between checkpoints.
         stages: stretches of the run, one after the other; a single one in which everything learns if left open.
         aggressive: so many updates of q alone before each of the whole model, as long as the rate on validation data rises from
@@ -188,6 +190,7 @@ class Training:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: int = 1
     nodes: int = 1
+    strategy: Literal["ddp", "fsdp"] = "ddp"
     checkpoint: float = 2.0
     stages: tuple[Stage, ...] = (Stage(),)
     aggressive: int = 0
@@ -231,6 +234,11 @@ class Training:
         """How many train together."""
         return self.devices * self.nodes
 
+    @property
+    def shards(self) -> bool:
+        """Whether weights are kept in parts."""
+        return self.strategy == "fsdp" and self.processes > 1
+
     def require_company(self) -> None:
         """Refuse what several processes cannot do together.
 
@@ -242,6 +250,10 @@ class Training:
         if self.batch % self.processes:
             raise InputError("training.batch", f"is {self.batch}, which {self.processes} processes cannot share evenly",
                              f"give {max(1, round(self.batch / self.processes)) * self.processes}")  # fmt: skip
+        if self.shards and self.precision not in ("32-true", "bf16-mixed"):
+            raise InputError(
+                "training.precision", f"is {self.precision}, and the strategy is fsdp", "say 32-true or bf16-mixed"
+            )
         if len(self.stages) > 1 or self.aggressive:
             name = "stages" if len(self.stages) > 1 else "aggressive"
             raise InputError(f"training.{name}", "lets parts of the model learn in turns, which several processes do not do "
