@@ -107,7 +107,7 @@ class Reproduced(nn.Module):
         h = self.encoder(x.log1p())
         q = Normal(self.mean(h), self.log_variance(h).exp().sqrt() + 1e-4)
         h = self.decoder(q.rsample())
-        log_mean = self.share(h).log_softmax(1) + x.sum(1, keepdim=True).log()
+        log_mean = self.share(h).log_softmax(1) + x.sum(1, keepdim=True).clamp_min(1).log()
         density = ZeroInflatedNegativeBinomial(log_mean, self.log_theta.expand_as(log_mean), self.zeros(h))
         return -density.log_prob(x).sum(1), kl_divergence(q, Normal(0.0, 1.0)).sum(1)
 
