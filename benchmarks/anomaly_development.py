@@ -2,10 +2,10 @@
 
     TAUT_DATA=… python benchmarks/anomaly_development.py [--seeds 1] [--sets NAME …] [--options '{"model": …}']
 
-Each is at most 1,500 rows of a published table in which one class is made rare, or of a table with planted anomalies of the four
-kinds of Han et al. (2022, ADBench): *local* (a component three times as wide), *global* (uniform over the range), *cluster* (a
-component far off) and *dependency* (each column drawn by itself, so that only their dependence is broken). A detector sees
-the rows without their labels, all of them, and scores them; AUROC, and the ELBO of the model on the rows kept for its test.
+Each is at most 1,500 rows of a published table in which one class is made rare, or of a table with planted anomalies of
+the four kinds of Han et al. (2022, ADBench): *local* (a component five times as wide), *global* (uniform over the range),
+*cluster* (a component far off) and *dependency* (each column drawn by itself, so that only their dependence is broken). A
+detector sees the rows without their labels, all of them, and scores them; AUROC, and the ELBO of the model on test rows.
 """
 
 from __future__ import annotations

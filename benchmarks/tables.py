@@ -1,12 +1,14 @@
 """Tables on the adult census: is what is drawn of use, and what is filled near the truth?
 
-    TAUT_DATA=… python benchmarks/tables.py [--epochs 20] [--rows N] [--seed 0]
+    TAUT_DATA=… python benchmarks/tables.py [--epochs N | --minutes N] [--rows N] [--seed 0] [--ctgan PYTHON]
 
 *Of use*: a classifier of income (scikit-learn's HistGradientBoosting at its defaults) learns from a table that the model
 drew, as long as the training table, and is tested on the real test table, beside one that learns from the real training table;
-AUROC. Rows that equal a training row are counted. *Filled*: a tenth of the known cells of the test table are hidden at random;
-of numbers the root mean squared error in standard deviations, of categories the share of wrong ones, beside mean and mode, and
-beside scikit-learn's IterativeImputer on the numbers and one-hot categories. The model has seen no row of the test table.
+AUROC. Rows that equal a training row are counted. With --ctgan, an interpreter that has the ctgan package, its TVAE at its
+defaults learns for the same time from the same rows, a missing category being one of its own. *Filled*: a tenth of the known
+cells of the test table are hidden at random; of numbers the root mean squared error in standard deviations, of categories the
+share of wrong ones, beside mean and mode, and beside scikit-learn's IterativeImputer on the numbers and one-hot categories. The
+model has seen no row of the test table.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ from __future__ import annotations
 import argparse
 import gzip
 import os
+import subprocess
+import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -90,23 +95,69 @@ def linear(train: np.ndarray, holes: np.ndarray, named: np.ndarray) -> np.ndarra
     return np.where(np.isnan(holes), filled, holes)
 
 
+TVAE = """
+import sys, time, numpy as np, pandas as pd, torch
+torch.set_num_threads(1)
+torch.manual_seed(int(sys.argv[5])); np.random.seed(int(sys.argv[5]))
+from ctgan import TVAE
+import ctgan.synthesizers.tvae as module
+frame = pd.read_csv(sys.argv[1], keep_default_na=False)
+named = [name for name in frame if frame[name].dtype.kind not in 'iuf']
+seconds, began = float(sys.argv[3]), time.monotonic()
+class Enough(Exception): pass
+model = TVAE(enable_gpu=False) if 'enable_gpu' in TVAE.__init__.__code__.co_varnames else TVAE(cuda=False)
+def epochs(n):  # as many as fit: the last one is whole
+    for i in range(n):
+        if time.monotonic() - began > seconds: return
+        model.done = i + 1
+        yield i
+module.tqdm = lambda it, **k: Bar(it)
+class Bar:
+    def __init__(self, it): self.it = it
+    def __iter__(self): return epochs(len(self.it))
+    def set_description(self, *a): pass
+model.fit(frame, named)
+print(model.done)
+model.sample(int(sys.argv[4])).to_csv(sys.argv[2], index=False)
+"""
+
+
+def by_tvae(python: str, train: pl.DataFrame, seconds: float, seed: int) -> tuple[pl.DataFrame, int]:
+    """Rows of ctgan's TVAE after so many seconds, and its epochs."""
+    with tempfile.TemporaryDirectory() as folder:
+        there, back = Path(folder) / "train.csv", Path(folder) / "drawn.csv"
+        train.with_columns(pl.col(pl.String).fill_null("?")).write_csv(there)
+        words = [python, "-W", "ignore", "-c", TVAE, str(there), str(back), str(seconds), str(train.height), str(seed)]
+        said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+        drawn = pl.read_csv(back, null_values="?", infer_schema_length=None)
+        return drawn.select(pl.col(name).cast(kind) for name, kind in train.schema.items()), int(said.split()[-1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=float, default=20)
+    parser.add_argument("--epochs", type=float)
+    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--ctgan", metavar="PYTHON", help="an interpreter that has ctgan")
     parser.add_argument("--rows", type=int, help="of the training table; all if left open")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     train, test = adult("data").head(args.rows or 10**9), adult("test")
-    run = taut.train(train, epochs=args.epochs, seed=args.seed)
+    began = time.monotonic()
+    run = taut.train(train, epochs=args.epochs, minutes=args.minutes, seed=args.seed)
+    spent = time.monotonic() - began
     drawn = run.frame(run.sample(train.height, seed=args.seed))
     known = set(train.rows())
-    copies = sum(row in known for row in drawn.rows())
     print(f"ELBO {run.summary['elbo']:.2f} nats a row, {run.summary['active_units']} latents active\n")
     print("| learned from | AUROC on the real test table |\n|---|---|")
     print(f"| {train.height:,} real rows | {useful(train, test, train):.4f} |")
-    print(
-        f"| {drawn.height:,} drawn rows, {copies:,} of them equal to a training row | {useful(drawn, test, train):.4f} |\n"
-    )
+    drawn_by = {f"taut, {spent:.0f} s": drawn}
+    if args.ctgan:
+        rows, epochs = by_tvae(args.ctgan, train, 60 * args.minutes if args.minutes else spent, args.seed)
+        drawn_by[f"ctgan's TVAE, the same time, {epochs} epochs"] = rows
+    for name, rows in drawn_by.items():
+        copies = sum(row in known for row in rows.rows())
+        print(f"| {rows.height:,} rows of {name}; {copies:,} equal a training row | {useful(rows, test, train):.4f} |")
+    print()
 
     truth, seen = coded(test, train), coded(train, train)
     hidden = (np.random.RandomState(args.seed).rand(*truth.shape) < HIDDEN) & ~np.isnan(truth)

@@ -16,7 +16,7 @@ from taut.cli import main
 from taut.data import Batch, Data, Reading, Statistics, Support, open_array, open_data, read_like
 from taut.data.columns import fill, to_frame
 from taut.errors import InputError
-from taut.likelihoods import Columns, Gaussian, LogNormal, NegativeBinomial, Rounded, Student
+from taut.likelihoods import Columns, Gaussian, LogNormal, Rounded, Student, ZeroInflatedNegativeBinomial
 from taut.model import Model
 from taut.networks import MLP
 
@@ -352,4 +352,4 @@ def test_counts_of_overdispersed_columns_have_their_own_likelihood():
     head = Columns().build(
         (1,), Support("columns", columns=(Support("counts"),)), Statistics(torch.ones(1), torch.ones(1))
     )
-    assert isinstance(head.heads[0].spec, NegativeBinomial)
+    assert isinstance(head.heads[0].spec, ZeroInflatedNegativeBinomial)

@@ -68,6 +68,14 @@ def _log_choose(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
         return (math.lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)).to(device, dtype)
 
 
+def _log_ways(log_theta: Tensor, k: Tensor) -> Tensor:
+    """log Γ(θ + k)/( Γ(θ) k! ), which is 0 where k is and is found elsewhere alone: most counts of most genes are 0."""
+    log_theta, k = torch.broadcast_tensors(log_theta, k)
+    some = k != 0
+    counted = k[some]
+    return torch.zeros_like(log_theta).masked_scatter(some, log_rise(log_theta[some], counted) - lgamma(counted + 1))
+
+
 def _draw_log_gamma(log_a: Tensor) -> Tensor:
     """log g for g ~ Gamma(a, 1): the logarithm of Gamma(a + 1) times U^{1/a}, which does not underflow for small a."""
     a = log_a.clamp(-80, LIMIT).exp()
@@ -164,7 +172,7 @@ class NegativeBinomial(_Counts):
     def _log_prob(self, k: Tensor) -> Tensor:
         log_mean, log_theta = wide(self.log_mean), wide(self.log_theta).clamp(max=LIMIT)
         ratio = softplus(log_mean - log_theta)  # log(1 + μ/θ)
-        return k * log_mean - lgamma(k + 1) - (log_theta.exp() + k) * ratio + log_rise(log_theta, k)
+        return k * log_mean - (log_theta.exp() + k) * ratio + _log_ways(log_theta, k)
 
     def _draw(self, shape: torch.Size) -> Tensor:
         log_theta = wide(self.log_theta).clamp(max=LIMIT).expand(shape)

@@ -17,8 +17,8 @@ from taut.distributions import Affine, Columnwise, Factorised, LogScaled
 from taut.errors import InputError
 from taut.likelihoods.base import LARGEST, Head, Likelihood, bounded
 from taut.likelihoods.continuous import Gaussian
-from taut.likelihoods.counts import NegativeBinomial
-from taut.likelihoods.discrete import Bernoulli, Categorical, DiscretisedLogistic
+from taut.likelihoods.counts import ZeroInflatedNegativeBinomial
+from taut.likelihoods.discrete import Bernoulli, Categorical
 
 __all__ = ["Columns", "LogNormal", "Rounded"]
 
@@ -123,6 +123,9 @@ class _RoundedHead(Head):
 class Columns(Likelihood):
     """For each column of a table the likelihood of its kind: log p(x|z) is the sum over the cells that are known.
 
+    Columns are independent given z, so what is left to each must hold its shape: zeros apart from other counts, as of gains
+    that few make, and of few levels a chance each, as of years of school that end with a degree.
+
     Args:
         real: of real numbers.
         positive: of numbers above 0.
@@ -136,8 +139,8 @@ class Columns(Likelihood):
     real: Likelihood = Gaussian()
     positive: Likelihood = LogNormal()
     whole: Likelihood = Rounded()
-    counts: Likelihood = NegativeBinomial()
-    ordinal: Likelihood = DiscretisedLogistic()
+    counts: Likelihood = ZeroInflatedNegativeBinomial()
+    ordinal: Likelihood = Categorical()
     binary: Likelihood = Bernoulli()
     categories: Likelihood = Categorical()
 
