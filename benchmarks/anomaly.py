@@ -63,7 +63,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--sets", nargs="*", default=[])
     parser.add_argument("--pyod", metavar="PYTHON", help="an interpreter that has pyod")
-    parser.add_argument("--out", type=Path, help="a file for all numbers, JSON; those that it has are not measured again")
+    parser.add_argument(
+        "--out", type=Path, help="a file for all numbers, JSON; those that it has are not measured again"
+    )
     args = parser.parse_args()
     folder = Path(os.environ["TAUT_DATA"]) / "adbench"
     detectors = {"taut": by_taut, "isolation forest": by_forest}
@@ -80,7 +82,10 @@ def main() -> None:
                 continue
             stored, began = np.load(path), time.monotonic()
             numbers[str(seed)] = float(roc_auc_score(stored["y"], detect(stored["X"].astype(np.float64), seed)))
-            print(f"{path.stem}, seed {seed}, {name}: {numbers[str(seed)]:.3f} ({time.monotonic() - began:.0f} s)", flush=True)
+            print(
+                f"{path.stem}, seed {seed}, {name}: {numbers[str(seed)]:.3f} ({time.monotonic() - began:.0f} s)",
+                flush=True,
+            )
             if args.out:
                 args.out.write_text(json.dumps(found, indent=1))
     print("\n| set | rows | anomalies | " + " | ".join(detectors) + " |")

@@ -147,7 +147,11 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     stored = np.load(next((Path(os.environ["TAUT_DATA"]) / "single_cell").glob("*.npz")))
-    x = csr_matrix((stored["data"], stored["indices"], stored["indptr"]), tuple(stored["shape"])).toarray().astype(np.int32)
+    x = (
+        csr_matrix((stored["data"], stored["indices"], stored["indptr"]), tuple(stored["shape"]))
+        .toarray()
+        .astype(np.int32)
+    )
     order = np.random.RandomState(args.seed).permutation(len(x))
     test, valid, learn = order[:1000], order[1000:2000], order[2000:]
     if args.on_validation:
@@ -161,8 +165,20 @@ def main() -> None:
         options = merge({"data": {"support": "counts"}}, args.options)
         print("taut", json.dumps(by_taut(str(split), args.seconds, args.seed, options)), flush=True)
         if args.scvi:
-            words = [args.scvi, "-c", SCVI, where["x"], where["learn"], where["test"], str(args.seconds), str(args.seed)]
-            print("SCVI", subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip().splitlines()[-1])
+            words = [
+                args.scvi,
+                "-c",
+                SCVI,
+                where["x"],
+                where["learn"],
+                where["test"],
+                str(args.seconds),
+                str(args.seed),
+            ]
+            print(
+                "SCVI",
+                subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip().splitlines()[-1],
+            )
         else:
             print("a reproduction of SCVI", json.dumps(reproduced(x, learn, test, args.seconds, args.seed)), flush=True)
 
