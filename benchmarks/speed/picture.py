@@ -12,13 +12,20 @@ import matplotlib.pyplot as plt
 
 __all__ = ["draw"]
 
-NAMES = {"lean": "lean loop", "plain": "DataLoader loop", "floor": "matrix products alone", "pythae": "pythae 0.1.2"}
+NAMES = {
+    "lean": "lean loop",
+    "plain": "DataLoader loop",
+    "floor": "matrix products alone",
+    "pythae": "pythae 0.1.2",
+    "pythae, 1000": "pythae, batches of 1,000",
+}
 TITLES = {
     "mlp": "training, perceptron",
     "conv": "training, convolutions",
     "ladder": "training, 8-layer ladder",
     "iwae": "training, IWAE-50",
     "evaluate": "IW-1000",
+    "command": "the whole command",
 }
 
 
@@ -39,7 +46,7 @@ def draw(results: dict, targets: dict, path: Path) -> None:
         middle = statistics.median(ratios)
         axes.plot([min(ratios), max(ratios)], [y, y], color="0.6", lw=1.2)
         axes.plot([middle], [y], "o", color="C0", ms=5)
-        axes.annotate(f"{middle:.2f}", (max(ratios), y), (5, 0), textcoords="offset points", va="center", size=8)
+        axes.annotate(f"{middle:.2f}", (1.02, y), xycoords=("axes fraction", "data"), va="center", size=8)
         if (case, side) in targets:
             axes.plot([targets[case, side][0]], [y], "|", color="C3", ms=11, mew=1.8)
     axes.axvline(1, color="0.3", lw=0.8)
@@ -50,7 +57,7 @@ def draw(results: dict, targets: dict, path: Path) -> None:
         range(len(rows)), [f"{TITLES.get(case, case)}: {NAMES.get(side, side)}" for case, side in rows], size=8
     )
     axes.invert_yaxis()
-    axes.set_xlabel("time, where taut takes 1 (red: target, to lie right of it)")
+    axes.set_xlabel("time, where taut takes 1; targets in red, reached from there to the right", size=9)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
