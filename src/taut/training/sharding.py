@@ -26,8 +26,8 @@ def sharded(processes: int) -> Any:
 
 
 def _is_sharded(tensor: Tensor) -> bool:
-    if not torch.distributed.is_available():
-        return False
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return False  # a process that is alone does not wait for what it would not use
     from torch.distributed.tensor import DTensor
 
     return isinstance(tensor, DTensor)
