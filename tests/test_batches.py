@@ -29,7 +29,7 @@ def test_the_first_byte_and_the_rest_make_up_each_probability():
     for grey in (1, 7, 16, 100, 254, 255):
         values = torch.arange(grey + 1, dtype=torch.uint8)
         coins = _Coins(values, grey)
-        first = coins.first.long()
+        first = coins.first(torch.arange(grey + 1)).long()
         total = (first + coins.rest[first]) / 256
         torch.testing.assert_close(total, values.double() / grey, rtol=0, atol=1e-15)
         assert len(first.unique()) == grey + 1

@@ -129,10 +129,14 @@ class _Coins:
         table = first.to(torch.uint8)
         self.x, self.table = (x, table) if isinstance(x, Stored) else (x if grey == 255 else table[x.long()], None)
 
+    def first(self, index: torch.Tensor) -> torch.Tensor:
+        """The first bytes t for the examples at index (B,): (B, *shape)."""
+        found = self.x.index_select(0, index)
+        return found if self.table is None else self.table[found.long()]
+
     def toss(self, index: torch.Tensor) -> torch.Tensor:
         """Draws for the examples at index (B,): (B, *shape), float32."""
-        first = self.x.index_select(0, index)
-        first = first if self.table is None else self.table[first.long()]
+        first = self.first(index)
         flat = first.flatten()
         words = torch.empty(-(-len(flat) // 8), dtype=torch.int64).random_(-(2**63), None)
         byte = words.view(torch.uint8)[: len(flat)]
