@@ -156,13 +156,14 @@ class Profile:
 
     def _conclude(self, products: Products) -> None:
         products.run()
-        # means, and over as long a time, so that what else the machine does slows both alike
-        whole, count, begin = sum(self._seconds), 0, self._now()
-        while (spent := self._now() - begin) < whole or count < len(self._seconds):
+        times: list[float] = []
+        while sum(times) < sum(self._seconds) or len(times) < len(self._seconds):
+            begin = self._now()
             products.run()
-            count += 1
+            times.append(self._now() - begin)
         n = len(self._seconds)
-        step, floor = whole / n, spent / count
+        # the quickest of each, which what else the machine does has slowed least
+        step, floor = sum(self._seconds) / n, min(times)
         stretches = {name: seconds / n for name, seconds in self._stretches.items()}
         self.found = {
             "batch": self._batch,
@@ -172,5 +173,5 @@ class Profile:
             "stretches": stretches | {"rest": step - sum(stretches.values())},
             "products": len(products.calls),
             "floor_seconds": floor,
-            "share_of_floor": floor / step,
+            "share_of_floor": floor / min(self._seconds),
         }
