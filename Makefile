@@ -16,7 +16,7 @@ test: $(READY)
 
 # what is slow, or needs system packages
 check: $(READY) lint
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n auto -m slow
 
 # speed, side by side with a hand-written loop and with pythae, which needs an environment of its own
 bench: $(READY) $(PEER)
