@@ -122,7 +122,8 @@ def test_dragging_on_the_map_decodes(page, runs):
     page.mouse.up()
     assert len(seen) > 5
     calm(page)
-    until(page, "location.hash.includes('at=')")
+    # the address follows a moment after the last move
+    until(page, "location.hash.includes('at=' + encodeURIComponent(document.querySelector('main').dataset.shown))")
     assert "from the prior's centre" in page.locator(".facts").inner_text()
     # the address brings the same picture back
     last = shown(page, LARGE)
