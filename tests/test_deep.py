@@ -357,3 +357,8 @@ def test_a_q_on_maps_that_follows_the_prior_can_be_sought_and_bent():
         torch.manual_seed(0)
         torch.testing.assert_close(bent(samples=3).steps[0].z, one.steps[0].z)
         assert bent(samples=3, pick=STL().pick).log_weight(batch).shape == (3, 2)
+
+
+def test_more_groups_than_fit_are_refused_before_anything_is_built():
+    with pytest.raises(InputError, match=r"^groups: is 1,000,000, .*; give at most 512$"):
+        Spatial(groups=1_000_000)

@@ -61,6 +61,14 @@ def test_programs_for_torch(run: Path, tmp_path: Path) -> None:
     assert not (out / "encoder.pt2").exists()
 
 
+def test_a_hierarchy_of_maps_takes_any_number_of_examples(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    ladder = ["--model.network", "Pyramid", "--model.network.channels", "4,8", "--model.network.cells", "1",
+              "--model.layers", "[{part: Spatial, latents: 1}]"]  # fmt: skip
+    assert main(["train", "digits", "--out", str(folder), *ladder, *SHORT]) == 0
+    assert main(["export", str(folder), "--quiet"]) == 0  # held against the model in batches of 1 and of 5
+
+
 def test_what_cannot_be_exported_is_said(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = open_data(Data("digits"))
     experiment = parse(Experiment, {"data": {"source": "digits"}, "model": {"likelihood": "PixelCNN"}})

@@ -69,7 +69,7 @@ def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str
         steps = [as_images(run.reading, run.reconstruct(some, layers)) for layers in range(count + 1)]
         names = [f"{layers} of {count} layers" for layers in range(count + 1)] + ["data"]
         figures.save(figures.progress([*steps, as_images(run.reading, x)], names, **_limits(run, x)), path)
-        return path, f"{len(x)} examples as {count} layers are told of them one after the other"
+        return path, f"{len(x)} examples as its {count} layers are told of them, one after the other"
     rebuilt = run.reconstruct(some, args.layers)
     if image:
         figure = figures.reconstructions(

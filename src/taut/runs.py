@@ -164,7 +164,7 @@ class Run:
         codes, count = self._codes(z), len(self.vae.layers)
         told = self._condition(condition, len(codes))
         if not 0 <= layers <= count:
-            raise InputError("layers", f"is {layers}", f"the model has {count}; give 0 to that")
+            raise InputError("layers", f"is {layers}", f"give 0 to {count}, the layers of the model")
         pick = centre if seed is None else pick_prior(temperature)
         found = []
         with torch.no_grad(), seeded(seed or 0):
@@ -291,7 +291,7 @@ class Run:
             return self.decode(self.encode(split), split.condition, split.offset)
         self._require_latents()
         if not 0 <= layers <= len(self.vae.layers):
-            raise InputError("layers", f"is {layers}", f"the model has {len(self.vae.layers)}; give 0 to that")
+            raise InputError("layers", f"is {layers}", f"give 0 to {len(self.vae.layers)}, the layers of the model")
         feed, images = self._feed(x), []
         with torch.no_grad():
             for index in torch.arange(len(feed), device=feed.x.device).split(1024):
@@ -338,7 +338,7 @@ class Run:
                 "give one, or one a layer",
             )
         if not 0 <= keep <= count:
-            raise InputError("keep", f"is {keep}", f"the model has {count} layer{'s'[: count != 1]}; give 0 to that")
+            raise InputError("keep", f"is {keep}", f"give 0 to {count}, the layers of the model")
         drawn, seed = [], secrets.randbits(62) if seed is None else seed
         told, scales = self._condition(condition, n, seed), self._offsets(n, seed)
         with torch.no_grad(), seeded(seed):

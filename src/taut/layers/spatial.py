@@ -36,6 +36,8 @@ from taut.priors import ConditionalNormal, Prior
 
 __all__ = ["Spatial"]
 
+MOST_GROUPS = 512  # at a scale; the deepest published hierarchy has some eighty in all
+
 
 @dataclass(frozen=True)
 class Spatial(Layer):
@@ -63,6 +65,9 @@ class Spatial(Layer):
 
     def __post_init__(self) -> None:
         positive("groups", self.groups)
+        if self.groups > MOST_GROUPS:
+            raise InputError("groups", f"is {self.groups:,}, more than a walk of one after the other gets through",
+                             f"give at most {MOST_GROUPS}")  # fmt: skip
         positive("latents", self.latents)
         if self.cells < 0:
             raise InputError("cells", f"is {self.cells}", "give 0 or more")
@@ -128,7 +133,9 @@ class _Spatial(nn.Module):
 
     def enter(self, h: Tensor) -> Tensor:
         if self.start is not None:
-            return self.start.expand(len(h), *self.start.shape)
+            return self.start.expand(
+                h.shape[0], *self.start.shape
+            )  # open in an exported graph, where len() is one number
         return h if self.grow is None else self.grow(h)
 
     def prior(self, h: Tensor) -> Distribution:
@@ -145,7 +152,7 @@ class _Spatial(nn.Module):
         return self.q(params, p) if self.reads_prior else self.q(params)
 
     def merge(self, h: Tensor, z: Tensor) -> Tensor:
-        said = self.q.told(z).reshape(len(z), -1, *self.state[1:])
+        said = self.q.told(z).reshape(z.shape[0], -1, *self.state[1:])
         return self.cells(h + self.speak(said))
 
 
