@@ -32,9 +32,9 @@ $(PEER): constraints.txt
 fuzz: $(READY)
 	TAUT_FUZZ=50000 $(BIN)/python -m pytest tests/test_fuzz.py
 
-# the page in Chromium, which must be at /usr/bin/chromium
+# the page in Chromium, which must be at /usr/bin/chromium; what fails there on a busy machine is tried once more, by itself
 browser: $(READY)
-	$(BIN)/python -m pytest -m browser tests
+	$(BIN)/python -m pytest -m browser tests || $(BIN)/python -m pytest -m browser --last-failed --last-failed-no-failures none tests
 
 lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks
