@@ -23,6 +23,7 @@ from taut.distributions.noise import NonCentred
 from taut.distributions.normal import Delta, DiagonalNormal
 from taut.distributions.quantised import Embedded, Quantised, nearest_code
 from taut.distributions.relaxed import RelaxedBits, RelaxedOneHot, StraightThrough
+from taut.distributions.soft import soft
 from taut.distributions.sphere import UniformSphere, VonMisesFisher, unit
 from taut.distributions.tempered import tempered
 from taut.distributions.truncated import TruncatedNormal
@@ -91,6 +92,7 @@ __all__ = [
     "register_divergence",
     "same_noise",
     "sampled",
+    "soft",
     "taken",
     "tempered",
     "unit",

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from taut.distributions import soft
+
 __all__ = ["Bend"]
 
 REACH = 3.0  # of |a|, softly
@@ -117,4 +119,4 @@ class _Net(nn.Module):
     def forward(self, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         units = silu(torch.baddbmm(self.inner, torch.cat([y, h], 2), self.first))
         a, t = torch.baddbmm(self.outer, units, self.last).chunk(2, 2)
-        return REACH * (a / REACH).tanh(), t
+        return soft(a, REACH), t

@@ -34,6 +34,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from taut.distributions import soft
 from taut.networks.base import activation
 from taut.networks.masked import Masked
 
@@ -105,7 +106,7 @@ class Gated(nn.Module):
 
 
 def _target(r: Tensor) -> Tensor:
-    return REACH * (r / REACH).tanh()
+    return soft(r, REACH)
 
 
 def _gate(s: Tensor) -> Tensor:

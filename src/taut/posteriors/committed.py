@@ -27,9 +27,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from taut import distributions
+from taut.distributions import soft
 from taut.errors import InputError
 from taut.posteriors.base import Posterior, PosteriorModule
-from taut.posteriors.normal import soft
 
 __all__ = ["CommittedNormal"]
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from taut import distributions
+from taut.distributions import soft
 from taut.errors import InputError
 from taut.networks.base import positive
 from taut.posteriors.base import Posterior, PosteriorModule
-from taut.posteriors.normal import soft
 
 __all__ = ["FullNormal"]
 

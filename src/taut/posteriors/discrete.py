@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from taut.distributions import Bits, OneHot
+from taut.distributions import Bits, OneHot, soft
 from taut.errors import InputError
 from taut.posteriors.base import Posterior, PosteriorModule
 from taut.priors import Space
@@ -96,4 +96,4 @@ class Choices(PosteriorModule):
         return self.family.nearest(z)
 
     def forward(self, params: Tensor) -> OneHot | Bits:
-        return self.family(BOUND * (params / BOUND).tanh().view(params.shape[0], *self.event))
+        return self.family(soft(params, BOUND).view(params.shape[0], *self.event))

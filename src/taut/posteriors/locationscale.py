@@ -9,10 +9,11 @@ from typing import ClassVar
 from torch import Tensor
 
 from taut import distributions
+from taut.distributions import soft
 from taut.distributions.locationscale import LocationScale
 from taut.errors import InputError
 from taut.posteriors.base import Posterior, PosteriorModule
-from taut.posteriors.normal import Scaled, soft
+from taut.posteriors.normal import Scaled
 
 __all__ = ["Cauchy", "Laplace", "Logistic", "TruncatedNormal"]
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from taut import distributions
+from taut.distributions import soft
 from taut.posteriors.base import Posterior, PosteriorModule
 
-__all__ = ["Delta", "DiagonalNormal", "Scaled", "soft"]
+__all__ = ["Delta", "DiagonalNormal", "Scaled"]
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,6 @@ class Scaled(PosteriorModule):
     def forward(self, params: Tensor) -> Distribution:
         location, raw = params.view(params.shape[0], 2, *self.event).unbind(1)
         return self.density(location, soft(raw, self.bound))
-
-
-def soft(raw: Tensor, bound: float) -> Tensor:
-    """``raw`` where it is small, and never beyond ±``bound``."""
-    return bound * (raw / bound).tanh()
 
 
 @dataclass(frozen=True)

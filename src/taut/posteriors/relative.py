@@ -19,8 +19,9 @@ from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid
 
 from taut import distributions
+from taut.distributions import soft
 from taut.posteriors.base import Posterior, PosteriorModule
-from taut.posteriors.normal import Scaled, soft
+from taut.posteriors.normal import Scaled
 
 __all__ = ["PrecisionNormal", "RelativeNormal"]
 

@@ -51,5 +51,5 @@ class _VonMisesFisher(PosteriorModule):
 
     def forward(self, params: Tensor) -> distributions.VonMisesFisher:
         raw = params[:, -1]
-        log_kappa = self.bound * (raw / self.bound).tanh() - math.log(self.scale)
+        log_kappa = distributions.soft(raw, self.bound) - math.log(self.scale)
         return distributions.VonMisesFisher(distributions.unit(params[:, :-1]), log_kappa.exp())

@@ -79,7 +79,7 @@ class _Autoregressive(nn.Module):
         inputs = torch.cat([z, h.expand(*z.shape[:-1], -1)], -1) if h.shape[1] else z
         out = self.network(inputs).unflatten(-1, (self.size, 3, self.components))
         log_pi, mu, raw = out.unbind(-2)
-        return log_pi.log_softmax(-1), mu, self.bound * (raw / self.bound).tanh()
+        return log_pi.log_softmax(-1), mu, distributions.soft(raw, self.bound)
 
     def forward(self, h: Tensor) -> distributions.Autoregressive:
         return distributions.Autoregressive(partial(self.conditionals, h), h.shape[0], self.event, h)

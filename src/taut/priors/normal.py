@@ -87,7 +87,7 @@ class _Conditional(nn.Module):
         # the bound stays in float32 whatever the networks compute in
         params = params.float() if params.dtype in (torch.bfloat16, torch.float16) else params
         mean, log_scale = params.reshape(h.shape[0], 2, *self.event).unbind(1)
-        return distributions.DiagonalNormal(mean, 8 * (log_scale / 8).tanh())
+        return distributions.DiagonalNormal(mean, distributions.soft(log_scale, 8))
 
 
 def from_above(state: int, hidden: int, name: str, outputs: int) -> nn.Sequential:
