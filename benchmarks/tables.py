@@ -76,7 +76,8 @@ def errors(filled: np.ndarray, truth: np.ndarray, hidden: np.ndarray, named: np.
 
 
 def linear(train: np.ndarray, holes: np.ndarray, named: np.ndarray) -> np.ndarray:
-    """IterativeImputer's filling, categories by the largest of their zeros and ones."""
+    """IterativeImputer's filling of columns in standard units, kept within the range that the training table has (without
+    which its rounds run away), categories by the largest of their zeros and ones."""
     levels = [int(np.nanmax(train[:, i])) + 1 if named[i] else 0 for i in range(len(named))]
 
     def spread(x: np.ndarray) -> np.ndarray:
@@ -86,7 +87,11 @@ def linear(train: np.ndarray, holes: np.ndarray, named: np.ndarray) -> np.ndarra
             parts.append(np.where(known, np.nan, x[:, i : i + 1] == np.arange(count)) if count else x[:, i : i + 1])
         return np.concatenate(parts, 1)
 
-    found = IterativeImputer(random_state=0, max_iter=5).fit(spread(train)).transform(spread(holes))
+    seen = spread(train)
+    mean, std = np.nanmean(seen, 0), np.nanstd(seen, 0)
+    unit = (seen - mean) / std
+    imputer = IterativeImputer(random_state=0, min_value=np.nanmin(unit, 0), max_value=np.nanmax(unit, 0))
+    found = mean + std * imputer.fit(unit).transform((spread(holes) - mean) / std)
     filled, place = holes.copy(), 0
     for i, count in enumerate(levels):
         some = found[:, place : place + max(1, count)]
