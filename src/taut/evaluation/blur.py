@@ -1,18 +1,18 @@
-"""How far a row lies from all that a model draws: its density, blurred by two deviations in each column.
+"""How far a row lies from all that a model draws: its density, blurred by nearly three deviations in each column.
 
 With x_1 … x_M drawn from the model, z_m ~ p(z), x_m ~ p(x|z_m), and noise k that widens every draw,
 
     p_k(x) = ∫ p(x') Π_d k_d(x_d | x'_d) dx'  ≈  1/M Σ_m Π_d k_d(x_d | x_md)
     score(x) = −log p_k(x) + Σ_d log k_d(x_d | x_d)                                                              nats
 
-    k of numbers     Laplace's, of twice the column's deviation σ_d: a cell costs |x_d − x_md| / (√2 σ_d)
+    k of numbers     Laplace's, of √8 times the column's deviation σ_d: a cell costs |x_d − x_md| / 2σ_d
     k of names       with chance ½ the name is drawn anew, from all that the model draws in this column
 
 A density itself is a poor score of what is odd. It rises without limit where a column has few values; it is high wherever a
 few odd rows of the training data lie close together, since a model that is good learns them too; and a posterior finds a z
 for nearly every row. In what is blurred, few rows that lie close together do not hide, as they do not from the trees of Liu,
 Ting and Zhou (2008), which see 256 rows each; and no encoder is asked. How far to blur was found on the sets of
-`benchmarks/anomaly_development.py`: one to two deviations did alike, half of one and none worse. By its noise in M draws
+`benchmarks/anomaly_development.py`: two to four deviations did nearly alike, one of less and none worse. By its noise in M draws
 the score is an upper bound in expectation of that of M → ∞.
 """
 
@@ -30,7 +30,7 @@ from taut.model import VAE, pick_prior
 __all__ = ["blurred", "comparable"]
 
 DRAWS = 2048
-SCALE = math.sqrt(2)  # of Laplace noise, in deviations of its column: noise of two deviations
+SCALE = 2.0  # of Laplace noise, in deviations of its column
 PAIRS = 2**22  # of a row and a draw, at once
 
 
