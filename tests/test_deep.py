@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,17 +13,19 @@ import torch
 from torch import nn
 
 import taut
-from taut.data import Batch, Statistics, Support
+from taut.data import Batch, Feed, Statistics, Support, open_array
 from taut.distributions import DiagonalNormal, divergence, fold
 from taut.errors import InputError
+from taut.evaluation import Subject, bounds
 from taut.evaluation.coordinates import Coordinates, still
 from taut.evaluation.inference import Bending, Local, require_local
 from taut.layers import Plain, Spatial, Upward
 from taut.likelihoods import Bernoulli, Gaussian
-from taut.model import VAE, Model, centre, draw, follow, pick_prior
+from taut.model import VAE, Model, Step, centre, draw, follow, pick_prior
 from taut.networks import MLP, BottleneckCell, GatedCell, Pyramid, SeparableCell, Tower, by_depth
 from taut.objectives import IWAE, STL, DReG
 from taut.posteriors import PrecisionNormal, RelativeNormal
+from taut.training import active_units, examine, shift
 
 CELLS = [BottleneckCell(), GatedCell(), SeparableCell()]
 
@@ -357,6 +360,47 @@ def test_a_q_on_maps_that_follows_the_prior_can_be_sought_and_bent():
         torch.manual_seed(0)
         torch.testing.assert_close(bent(samples=3).steps[0].z, one.steps[0].z)
         assert bent(samples=3, pick=STL().pick).log_weight(batch).shape == (3, 2)
+
+
+def test_a_unit_is_active_by_what_its_q_adds_to_the_prior():
+    """A lower prior that moves with z₁ and a q that only follows it: no unit of the lower layer has learned anything of x."""
+    torch.manual_seed(0)
+    layers = (Plain(latents=2, posterior=RelativeNormal()), Plain(latents=3, posterior=RelativeNormal()))
+    statistics = Statistics(torch.zeros(4), torch.ones(4))
+    vae = Model(likelihood=Gaussian(), network=MLP((8,)), layers=layers).build((4,), Support("real"), statistics)
+    top, low = vae.layers
+    with torch.no_grad():
+        top.evidence.weight.normal_()
+        low.p.network[-1].weight.normal_()
+        for dead in (low.evidence, low.above[-1]):
+            dead.weight.zero_()
+            dead.bias.zero_()
+    x = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
+    data = open_array(x)
+    subject = Subject(vae, data.train, data.reading)
+    found = bounds(subject, 5)
+    trace = vae(subject.batch(subject.first(None)))
+    assert trace.steps[1].q.mean.var(0).min() > 0.1, "q's mean moves"
+    assert found.kl[1].abs().max() < 1e-6, "and says nothing"
+    assert active_units(vae, found.variance) == [True, True, False, False, False]
+    assert examine(vae, Feed(data.train, data.reading))["active_units"] == 2
+    with torch.no_grad():
+        low.evidence.weight[0].normal_()  # the first element of Δμ
+    assert active_units(vae, bounds(subject, 5).variance) == [True, True, True, False, False]
+
+
+def test_a_flat_unit_is_active_in_units_of_its_prior():
+    """Under N(0, I) the measure is the variance of q's mean; a prior that is ten times as wide makes it a hundredth."""
+    torch.manual_seed(0)
+    mean = 0.5 * torch.randn(200, 1)
+    q, zero = DiagonalNormal(mean, torch.zeros(200, 1)), torch.zeros(200, 1)
+    layer = SimpleNamespace(q=SimpleNamespace(scale=1.0))
+    torch.testing.assert_close(shift(layer, Step(q, DiagonalNormal(zero, zero), mean)), mean)
+    wide = DiagonalNormal(zero + 3, zero + math.log(10))
+    torch.testing.assert_close(shift(layer, Step(q, wide, mean)), (mean - 3) / 10)
+    flow = taut.priors.RealNVP().build((2,), 0)(torch.zeros(200, 0))  # which knows no moments
+    two = DiagonalNormal(mean.expand(200, 2), torch.zeros(200, 2))
+    torch.testing.assert_close(shift(layer, Step(two, flow, two.mean)), two.mean)
 
 
 def test_more_groups_than_fit_are_refused_before_anything_is_built():

@@ -6,12 +6,13 @@ import re
 import subprocess
 import sys
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
 from taut.errors import InputError
-from taut.report import Fact, Table, figures, key_numbers, write_report
+from taut.report import Fact, Table, charts, figures, key_numbers, write_report
 from taut.report.images import to_rgb
 
 RNG = np.random.default_rng(0)
@@ -178,6 +179,12 @@ def test_curves_have_a_panel_for_all_that_exists(tmp_path):
 @pytest.mark.parametrize("size", [1, 2, 20, 200])
 def test_kl_bars(size, tmp_path):
     saved(figures.kl_bars(RNG.random(size) ** 8), tmp_path)
+    active = RNG.random(size) < 0.5
+    picture = figures.kl_bars(RNG.random(size), active)
+    saved(picture, tmp_path)
+    assert [text.get_text() for text in picture.axes[0].texts] == [f"{active.sum()} of {size} active"]
+    pale = sum(bar.get_facecolor()[:3] == matplotlib.colors.to_rgb(charts.FAINT) for bar in picture.axes[0].patches)
+    assert pale == size - active.sum()
 
 
 @pytest.mark.parametrize(("factors", "latents", "shown"), [(1, 1, 1), (5, 2, 2), (3, 40, 4), (12, 40, 12)])

@@ -288,7 +288,9 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
             rows.append(("" if start else "  by layer", "", "", "nats", f"{some}{'' if start else '   top first'}"))
     if summary["latent_dim"]:
         active = f"{summary['active_units']} of {summary['latent_dim']}"
-        rows.append(("active", active, "", "latents", "that carry something"))
+        rows.append(
+            ("active", active, "", "latents", "q's mean, from p's, varies with x by over a tenth of p's deviation")
+        )
     if held := (summary.get("aggregate") or {}).get("information"):
         rows += _information(held, summary["aggregate"]["mismatch"])
     rows += in_words(summary.get("quality", {})) + draws.in_words(summary.get("draws", {}))

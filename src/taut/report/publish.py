@@ -141,6 +141,8 @@ class _Book:
         self.codes = run.encode(self.split) if self.latents else np.zeros((len(self.split), 0), np.float32)
         kl = np.asarray(run.summary.get("kl_per_dim") or [], dtype=np.float64)
         self.kl = kl if self.proper and len(kl) == self.latents else None
+        active = run.summary.get("active_per_dim") or []
+        self.active = active if len(active) == self.latents else None
         self.notes = _notes(self)
 
     def add(self, name: str, picture: Any, title: str, caption: str) -> None:
@@ -383,11 +385,16 @@ def _share(value: float | None) -> str:
 def _kl(book: _Book, metrics: Sequence[dict]) -> None:
     if book.kl is None or not book.latents:
         return
-    caption = "KL(q‖p) of each dimension, mean over the test examples. Dimensions near zero carry no information on x."
+    caption = "KL(q‖p) of each dimension, mean over the test examples."
+    if book.active is not None:
+        caption += (
+            " Pale: not active, so that q's mean, seen from the prior's, varies with x by less than a tenth of the prior's "
+            "deviation."
+        )
     layers = book.run.summary.get("kl_per_layer") or []
     if len(layers) > 1:
         caption += f" By layer, top first: {', '.join(f'{kl:.1f}' for kl in layers)} nats."
-    book.add("kl", figures.kl_bars(book.kl), "Where the rate goes", caption)
+    book.add("kl", figures.kl_bars(book.kl, book.active), "Where the rate goes", caption)
 
 
 def _aggregate(book: _Book, metrics: Sequence[dict]) -> None:
