@@ -120,6 +120,43 @@ def test_images_of_every_size(shape, cell):
     assert all(weight.grad is not None for name, weight in vae.named_parameters())
 
 
+def test_a_network_is_fitted_to_images_and_what_does_not_fit_is_refused():
+    def fitted(shape, **options):
+        found = Pyramid(**options).fitted((1, *shape))
+        return found.patch, found.pad
+
+    assert fitted((28, 28)) == (2, False)
+    assert fitted((6, 10)) == (1, False), "what is open is chosen so that it divides"
+    assert fitted((9, 14)) == (2, True), "and nothing that was given is at fault"
+    assert fitted((28, 20), channels=(8, 8, 8)) == (1, False)
+    assert fitted((28, 20), patch=8, pad=True) == (8, True)
+    for shape, options, said in (
+        ((28, 20), {"patch": 8}, r"patch: is 8 at 2 scales, which fit sides that 16 divides, and images are 28×20; "
+         r"the nearest that fit are 16×16 and 32×32; give at most 2, or model.network.pad true for zeros up to 32×32$"),
+        ((28, 28), {"channels": (8,) * 5}, r"channels: has 5 scales with patches of 1, .*give at most 3 scales, or"),
+        ((28, 28), {"channels": (8,) * 4, "patch": 1}, r"channels: has 4 scales with .*; give at most 3 scales, or"),
+        ((7, 7), {"patch": 2}, r"channels: .* 4×4 and 8×8; give at most 1 scale with model.network.patch 1, or .* 8×8$"),
+        ((7, 7), {"pad": False}, r"channels: "),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=rf"^model.network.{said}"):
+            fitted(shape, **options)
+    assert Pyramid(patch=8).in_words((1, 28, 20)) == "Pyramid of images padded to 32×32"
+    assert Pyramid().in_words((1, 28, 20)) == "Pyramid"
+
+
+def test_what_is_padded_is_padded_as_asked():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2, (60, 9, 14)).astype(np.uint8)
+    options = {"layers": [{"part": "Spatial", "latents": 1}]}
+    run = taut.train(x, model=options, training={"steps": 2})
+    assert (run.experiment.model.network.patch, run.experiment.model.network.pad) == (2, True)
+    network = {"part": "Pyramid", "channels": [4, 4, 4]}
+    with pytest.raises(InputError, match=r"^model.network.channels: has 3 scales"):
+        taut.train(x, model={**options, "network": network}, training={"steps": 2})
+    run = taut.train(x, model={**options, "network": {**network, "pad": True}}, training={"steps": 2})
+    assert run.sample(2).shape == (2, 9, 14)
+
+
 @pytest.mark.parametrize("patch", [1, 2])
 def test_images_of_one_place(patch):
     channels = (4, 6)[: 3 - patch]
@@ -168,7 +205,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(InputError, match=r"model.layers: have the scales 0, 1 from the top down; put coarser"):
         build(layers=(Spatial(scale=0), Spatial(scale=1)), network=Pyramid((4, 4)))
     with pytest.raises(InputError, match=r"channels: has 5 scales for images of 8×8 with patches of 2; give at most 3"):
-        build(layers=(Spatial(),), network=Pyramid((4,) * 5))
+        build(layers=(Spatial(),), network=Pyramid((4,) * 5, patch=2))
     with pytest.raises(InputError, match=r"channels: has 5 scales for images of 8×8; give at most 4"):
         build(layers=(Spatial(),), network=Pyramid((4,) * 5, patch=1))
     with pytest.raises(InputError, match=r"channels: has 3 scales for images of 8×8 with patches of 4; give at most 2"):

@@ -61,7 +61,8 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     experiment = replace(
         experiment, model=experiment.model.resolved(reading.shape, reading.support, reading.conditioned)
     )
-    model = experiment.model
+    model = replace(experiment.model, network=experiment.model.network.fitted(reading.shape))
+    experiment = replace(experiment, model=model)
     if reading.library is not None and not model.likelihood.scales:
         raise InputError("data.offset", f"is each row's total, and {model.likelihood.name} knows no scale",
                          "choose NegativeBinomial, or say data.offset none")  # fmt: skip

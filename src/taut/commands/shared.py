@@ -238,7 +238,7 @@ def what(experiment: Any, data: Any) -> list[str]:
     count = f"{layers} latent{'s'[: layers != '1']}" + " at each place" * any(layer.maps for layer in model.layers)
     latents = f"{count}, {prior}, {' → '.join(posteriors)} posterior" if layers else "no latents"
     length = f"{training.steps:,} steps of {training.batch}"
-    lines.append(f"model: {latents}, {type(model.network).__name__}; {objective}{gradient} for {length}")
+    lines.append(f"model: {latents}, {model.network.in_words(data.reading.shape)}; {objective}{gradient} for {length}")
     return lines
 
 
