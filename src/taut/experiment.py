@@ -12,6 +12,7 @@ import torch
 
 from taut.data import Data, Dataset, Support
 from taut.errors import InputError
+from taut.likelihoods import require_fit
 from taut.model import VAE, Model
 from taut.objectives import ELBO, Objective
 from taut.training import Event, Profile, Training, fit, measure_pace, steps_per_epoch
@@ -58,6 +59,8 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     """
     reading, training = data.reading, experiment.training
     training.require_device()
+    if experiment.model.likelihood is not None:
+        require_fit(experiment.model.likelihood, reading.support, data.missing > 0)
     experiment = replace(
         experiment, model=experiment.model.resolved(reading.shape, reading.support, reading.conditioned)
     )
