@@ -14,6 +14,7 @@ import taut
 from taut.cli import main
 from taut.config import parse, to_tree
 from taut.data import Batch, Data, Statistics, Support, open_data
+from taut.diff import difference
 from taut.distributions import Chain, DiagonalNormal, Diffusion, Levels, Reals, Sampling, divergence, tempered, worst
 from taut.errors import InputError
 from taut.evaluation import Subject, bounds, evaluate, gaps
@@ -25,6 +26,7 @@ from taut.model import Model, draw
 from taut.networks import MLP, DenoisingMLP, Noise, UNet
 from taut.objectives import ELBO, IWAE
 from taut.priors import Diffusion as DiffusionPrior
+from taut.runs import Run
 
 torch.set_num_threads(1)
 
@@ -442,17 +444,23 @@ def test_the_codec_refuses_them_by_name(runs):
         runs["alone"].compress(x)
 
 
-def test_differences_are_of_elbos_or_refused(runs, capsys):
-    first, second = (str(runs[name].folder) for name in ("exact", "alone"))
-    assert main(["diff", first, second, "--samples", "5", "--quiet"]) == 2
-    error = capsys.readouterr().err.replace("\n", " ")
-    assert "--samples: is 5, and the weights of the second run are noisy" in error
-    assert main(["diff", first, second, "--samples", "1", "--limit", "20", "--quiet"]) == 0
-    for run in (first, second):
-        assert main(["evaluate", run, "--samples", "7", "--quiet"]) == 0
+def test_differences_are_of_elbos_of_as_many_draws_as_are_asked_for(runs, capsys):
+    folders = [str(runs[name].folder) for name in ("exact", "alone")]
+    found = {k: difference(runs["exact"], runs["alone"], k, 60)[0] for k in (1, 30)}
+    assert found[30].bounds == ("ELBO of 30 draws",) * 2
+    assert found[30].stderr < found[1].stderr, "the error holds the noise of the draws"
+    fresh = [Run(run.vae, run.experiment, run.reading, run.facts, {}) for run in (runs["exact"], runs["alone"])]
+    assert difference(*fresh)[0].bounds == ("ELBO of 100 draws",) * 2, (
+        "with nothing kept, as many as an evaluation takes"
+    )
+    for folder, samples in zip(folders, ("100", "120"), strict=True):
+        assert main(["evaluate", folder, "--samples", samples, "--quiet"]) == 0
     capsys.readouterr()
-    assert main(["diff", first, second, "--quiet"]) == 0  # of what is kept of both
-    assert "IW" not in capsys.readouterr().out
+    assert main(["diff", *folders, "--quiet"]) == 0  # of what is kept of both, and means of any number can be compared
+    told = capsys.readouterr().out
+    assert "ELBO of 100 draws" in told
+    assert "ELBO of 120 draws" in told
+    assert "IW" not in told
 
 
 @pytest.mark.parametrize("name", sorted(DIGITS))

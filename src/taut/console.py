@@ -356,7 +356,10 @@ def comparison_lines(comparison: Any) -> list[str]:
 def difference_lines(found: Any, names: Sequence[str]) -> list[str]:
     """Two runs in a bound, and their difference, in aligned columns."""
     n = f"{len(found.differences):,} test examples"
-    rows = [(name, number(mean), "", "nats", found.what) for name, mean in zip(names, found.means, strict=True)]
+    rows = [
+        (name, number(mean), "", "nats", what)
+        for name, mean, what in zip(names, found.means, found.bounds, strict=True)
+    ]
     rows.append(
         ("difference", number(found.mean), f"± {number(found.stderr)}", "nats", f"paired, {n}: {found.verdict()}")
     )
