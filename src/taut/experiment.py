@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,10 @@ from taut.model import VAE, Model
 from taut.objectives import ELBO, Objective
 from taut.training import Event, Profile, Training, fit, measure_pace, steps_per_epoch
 
-__all__ = ["Experiment", "build", "resolve", "train"]
+__all__ = ["Experiment", "build", "require_effect", "resolve", "train"]
+
+OF_LATENTS = ("latents", "prior", "posterior")  # options of a model that nothing reads where it has none
+OF_DRAWS = ("part", "samples")  # options of an objective that something reads there
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,26 @@ def build(experiment: Experiment, data: Dataset) -> VAE:
     """The model of an experiment with its initial weights, seeded."""
     torch.manual_seed(experiment.seed)
     return experiment.model.build(data.reading.shape, data.reading.support, data.statistics(), data.reading.conditioned)
+
+
+def require_effect(experiment: Experiment, given: Iterable[str]) -> None:
+    """Refuse options that somebody gave and nothing would read: those of latents where a model has none.
+
+    Args:
+        experiment: what they are options of.
+        given: their dotted names; what a recipe or a default brings along is none of them.
+
+    Raises:
+        InputError: naming the first.
+    """
+    if experiment.model.layers:
+        return
+    for name in given:
+        section, _, field = name.partition(".")
+        field = field.partition(".")[0]
+        if (section == "model" and field in OF_LATENTS) or (section == "objective" and field and field not in OF_DRAWS):
+            raise InputError(name, "is given, and changes nothing in a model without latents: model.layers is empty",
+                             "leave it out, or give the model layers")  # fmt: skip
 
 
 def resolve(experiment: Experiment, data: Dataset) -> Experiment:
