@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import taut
+from taut.cli import main
 from taut.data import Batch, Feed, Statistics, Support, open_array
 from taut.distributions import DiagonalNormal, divergence, fold
 from taut.errors import InputError
@@ -257,6 +258,20 @@ def test_the_top_is_kept_and_the_rest_drawn_anew(run):
     ):
         with pytest.raises(InputError, match=f"^{field}: "):
             run.sample(2, **options)
+
+
+def test_latents_of_a_hierarchy_are_named_with_their_layer(run, tmp_path, capsys):
+    sizes = run.sizes
+    assert run.latent_names[0] == "z0, layer 1"
+    assert run.latent_names[sizes[0]] == f"z{sizes[0]}, layer 2"
+    assert len(run.latent_names) == sum(sizes)
+    picture = tmp_path / "t.png"
+    assert main(["traverse", str(run.folder), "--dimensions", "3", "--steps", "3", "-o", str(picture)]) == 0
+    told = capsys.readouterr().out
+    best = [run.latent_names[i] for i in np.argsort(-np.array(run.summary["kl_per_dim"]))[:3]]
+    assert f"latents {'; '.join(best)} moved" in told
+    assert "layers counted from the top" in told
+    assert picture.exists()
 
 
 def test_a_picture_comes_out_layer_by_layer(run):

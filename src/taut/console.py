@@ -293,7 +293,7 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
         )
     if held := (summary.get("aggregate") or {}).get("information"):
         rows += _information(held, summary["aggregate"]["mismatch"])
-    rows += in_words(summary.get("quality", {})) + draws.in_words(summary.get("draws", {}))
+    rows += in_words(summary.get("quality", {}), summary["rate"]) + draws.in_words(summary.get("draws", {}))
     rows += gaps_in_words(summary.get("gaps", {}))
     return _aligned(rows, "<><<<")
 
