@@ -219,11 +219,59 @@ MISTAKES = [
         marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
     ),
     (["train", "digits", "extra"], "one argument too many"),
+    (
+        ["train", "--resume", "somewhere", "--training.steps", "400"],
+        "train on from where it ended: taut train --config",
+    ),
+    (["sweep", "--resume", "somewhere", "--objective.beta", "1,2"], "no options but --jobs"),
+    (
+        ["train", "digits", "--model.layers", "[]", "--model.prior", "Vamp"],
+        "model.prior: is given, and changes nothing",
+    ),
+    (
+        ["train", "digits", "--model.layers", "[]", "--model.latents", "3"],
+        "model.latents: is given, and changes nothing",
+    ),
+    (
+        ["train", "digits", "--model.layers", "[]", "--objective.beta", "4"],
+        "objective.beta: is given, and changes nothing",
+    ),
+    (
+        ["train", "--recipe", "vdm-digits", "--objective.free_bits", "1"],
+        "objective.free_bits: is given, and changes nothing",
+    ),
+    (["train", "--recipe", "vdm-digits", "--objective.estimator", "STL"], "objective.estimator: is given"),
+    (["train", "--recipe", "vdm-digits", "--model.prior.components", "9"], "model.prior"),
+    (
+        ["sweep", "digits", "--model.layers", "[]", "--objective.beta", "1,2"],
+        "objective.beta: is given, and changes nothing",
+    ),
+    (
+        ["train", "digits", "--model.layers", "[{part: Plain, prior: Vamp}]", "--model.prior", "Mixture"],
+        "top layer of model",
+    ),
     (["train", "--resume", "nosuch"], "no run folder"),
     (["evaluate", "nosuch"], "is no folder"),
     (["evaluate", "."], "no run folder"),
     (["sample", "."], "no run folder"),
 ]
+
+
+def test_values_of_options_are_taken_for_no_data(capsys):
+    """Where DATA is left to a recipe, what follows an option is still its value."""
+    assert (
+        main(
+            ["train", "--recipe", "vdm-digits", "--training.steps", "7", "--model.likelihood.draws=2", "--print_config"]
+        )
+        == 0
+    )
+    told = capsys.readouterr().out
+    assert "steps: 7" in told and "draws: 2" in told and "source: digits" in told
+
+
+def test_what_a_recipe_brings_along_may_be_idle(capsys):
+    assert main(["train", "digits", "--recipe", "vae", "--model.layers", "[]", "--print_config"]) == 0
+    assert "layers: []" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

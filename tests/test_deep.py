@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,17 +13,20 @@ import torch
 from torch import nn
 
 import taut
-from taut.data import Batch, Statistics, Support
+from taut.cli import main
+from taut.data import Batch, Feed, Statistics, Support, open_array
 from taut.distributions import DiagonalNormal, divergence, fold
 from taut.errors import InputError
+from taut.evaluation import Subject, bounds
 from taut.evaluation.coordinates import Coordinates, still
 from taut.evaluation.inference import Bending, Local, require_local
 from taut.layers import Plain, Spatial, Upward
 from taut.likelihoods import Bernoulli, Gaussian
-from taut.model import VAE, Model, centre, draw, follow, pick_prior
+from taut.model import VAE, Model, Step, centre, draw, follow, pick_prior
 from taut.networks import MLP, BottleneckCell, GatedCell, Pyramid, SeparableCell, Tower, by_depth
 from taut.objectives import IWAE, STL, DReG
 from taut.posteriors import PrecisionNormal, RelativeNormal
+from taut.training import active_units, examine, shift
 
 CELLS = [BottleneckCell(), GatedCell(), SeparableCell()]
 
@@ -117,6 +121,43 @@ def test_images_of_every_size(shape, cell):
     assert all(weight.grad is not None for name, weight in vae.named_parameters())
 
 
+def test_a_network_is_fitted_to_images_and_what_does_not_fit_is_refused():
+    def fitted(shape, **options):
+        found = Pyramid(**options).fitted((1, *shape))
+        return found.patch, found.pad
+
+    assert fitted((28, 28)) == (2, False)
+    assert fitted((6, 10)) == (1, False), "what is open is chosen so that it divides"
+    assert fitted((9, 14)) == (2, True), "and nothing that was given is at fault"
+    assert fitted((28, 20), channels=(8, 8, 8)) == (1, False)
+    assert fitted((28, 20), patch=8, pad=True) == (8, True)
+    for shape, options, said in (
+        ((28, 20), {"patch": 8}, r"patch: is 8 at 2 scales, which fit sides that 16 divides, and images are 28×20; "
+         r"the nearest that fit are 16×16 and 32×32; give at most 2, or model.network.pad true for zeros up to 32×32$"),
+        ((28, 28), {"channels": (8,) * 5}, r"channels: has 5 scales with patches of 1, .*give at most 3 scales, or"),
+        ((28, 28), {"channels": (8,) * 4, "patch": 1}, r"channels: has 4 scales with .*; give at most 3 scales, or"),
+        ((7, 7), {"patch": 2}, r"channels: .* 4×4 and 8×8; give at most 1 scale with model.network.patch 1, or .* 8×8$"),
+        ((7, 7), {"pad": False}, r"channels: "),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=rf"^model.network.{said}"):
+            fitted(shape, **options)
+    assert Pyramid(patch=8).in_words((1, 28, 20)) == "Pyramid of images padded to 32×32"
+    assert Pyramid().in_words((1, 28, 20)) == "Pyramid"
+
+
+def test_what_is_padded_is_padded_as_asked():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2, (60, 9, 14)).astype(np.uint8)
+    options = {"layers": [{"part": "Spatial", "latents": 1}]}
+    run = taut.train(x, model=options, training={"steps": 2})
+    assert (run.experiment.model.network.patch, run.experiment.model.network.pad) == (2, True)
+    network = {"part": "Pyramid", "channels": [4, 4, 4]}
+    with pytest.raises(InputError, match=r"^model.network.channels: has 3 scales"):
+        taut.train(x, model={**options, "network": network}, training={"steps": 2})
+    run = taut.train(x, model={**options, "network": {**network, "pad": True}}, training={"steps": 2})
+    assert run.sample(2).shape == (2, 9, 14)
+
+
 @pytest.mark.parametrize("patch", [1, 2])
 def test_images_of_one_place(patch):
     channels = (4, 6)[: 3 - patch]
@@ -165,7 +206,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(InputError, match=r"model.layers: have the scales 0, 1 from the top down; put coarser"):
         build(layers=(Spatial(scale=0), Spatial(scale=1)), network=Pyramid((4, 4)))
     with pytest.raises(InputError, match=r"channels: has 5 scales for images of 8×8 with patches of 2; give at most 3"):
-        build(layers=(Spatial(),), network=Pyramid((4,) * 5))
+        build(layers=(Spatial(),), network=Pyramid((4,) * 5, patch=2))
     with pytest.raises(InputError, match=r"channels: has 5 scales for images of 8×8; give at most 4"):
         build(layers=(Spatial(),), network=Pyramid((4,) * 5, patch=1))
     with pytest.raises(InputError, match=r"channels: has 3 scales for images of 8×8 with patches of 4; give at most 2"):
@@ -217,6 +258,20 @@ def test_the_top_is_kept_and_the_rest_drawn_anew(run):
     ):
         with pytest.raises(InputError, match=f"^{field}: "):
             run.sample(2, **options)
+
+
+def test_latents_of_a_hierarchy_are_named_with_their_layer(run, tmp_path, capsys):
+    sizes = run.sizes
+    assert run.latent_names[0] == "z0, layer 1"
+    assert run.latent_names[sizes[0]] == f"z{sizes[0]}, layer 2"
+    assert len(run.latent_names) == sum(sizes)
+    picture = tmp_path / "t.png"
+    assert main(["traverse", str(run.folder), "--dimensions", "3", "--steps", "3", "-o", str(picture)]) == 0
+    told = capsys.readouterr().out
+    best = [run.latent_names[i] for i in np.argsort(-np.array(run.summary["kl_per_dim"]))[:3]]
+    assert f"latents {'; '.join(best)} moved" in told
+    assert "layers counted from the top" in told
+    assert picture.exists()
 
 
 def test_a_picture_comes_out_layer_by_layer(run):
@@ -357,6 +412,47 @@ def test_a_q_on_maps_that_follows_the_prior_can_be_sought_and_bent():
         torch.manual_seed(0)
         torch.testing.assert_close(bent(samples=3).steps[0].z, one.steps[0].z)
         assert bent(samples=3, pick=STL().pick).log_weight(batch).shape == (3, 2)
+
+
+def test_a_unit_is_active_by_what_its_q_adds_to_the_prior():
+    """A lower prior that moves with z₁ and a q that only follows it: no unit of the lower layer has learned anything of x."""
+    torch.manual_seed(0)
+    layers = (Plain(latents=2, posterior=RelativeNormal()), Plain(latents=3, posterior=RelativeNormal()))
+    statistics = Statistics(torch.zeros(4), torch.ones(4))
+    vae = Model(likelihood=Gaussian(), network=MLP((8,)), layers=layers).build((4,), Support("real"), statistics)
+    top, low = vae.layers
+    with torch.no_grad():
+        top.evidence.weight.normal_()
+        low.p.network[-1].weight.normal_()
+        for dead in (low.evidence, low.above[-1]):
+            dead.weight.zero_()
+            dead.bias.zero_()
+    x = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
+    data = open_array(x)
+    subject = Subject(vae, data.train, data.reading)
+    found = bounds(subject, 5)
+    trace = vae(subject.batch(subject.first(None)))
+    assert trace.steps[1].q.mean.var(0).min() > 0.1, "q's mean moves"
+    assert found.kl[1].abs().max() < 1e-6, "and says nothing"
+    assert active_units(vae, found.variance) == [True, True, False, False, False]
+    assert examine(vae, Feed(data.train, data.reading))["active_units"] == 2
+    with torch.no_grad():
+        low.evidence.weight[0].normal_()  # the first element of Δμ
+    assert active_units(vae, bounds(subject, 5).variance) == [True, True, True, False, False]
+
+
+def test_a_flat_unit_is_active_in_units_of_its_prior():
+    """Under N(0, I) the measure is the variance of q's mean; a prior that is ten times as wide makes it a hundredth."""
+    torch.manual_seed(0)
+    mean = 0.5 * torch.randn(200, 1)
+    q, zero = DiagonalNormal(mean, torch.zeros(200, 1)), torch.zeros(200, 1)
+    layer = SimpleNamespace(q=SimpleNamespace(scale=1.0))
+    torch.testing.assert_close(shift(layer, Step(q, DiagonalNormal(zero, zero), mean)), mean)
+    wide = DiagonalNormal(zero + 3, zero + math.log(10))
+    torch.testing.assert_close(shift(layer, Step(q, wide, mean)), (mean - 3) / 10)
+    flow = taut.priors.RealNVP().build((2,), 0)(torch.zeros(200, 0))  # which knows no moments
+    two = DiagonalNormal(mean.expand(200, 2), torch.zeros(200, 2))
+    torch.testing.assert_close(shift(layer, Step(two, flow, two.mean)), two.mean)
 
 
 def test_more_groups_than_fit_are_refused_before_anything_is_built():

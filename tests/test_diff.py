@@ -15,6 +15,7 @@ from taut.cli import main
 from taut.diff import difference
 from taut.errors import InputError
 from taut.evaluation.pairs import ALIKE, paired, require_alike
+from taut.runs import load
 
 SHORT = {"training": {"steps": 30, "batch": 64}, "model": {"latents": 4, "network": {"part": "MLP", "hidden": [16]}}}
 
@@ -94,6 +95,22 @@ def test_a_limit_is_kept_or_refused(
 ) -> None:
     status, out, err = said(capsys, "diff", runs["one"], runs["two"], *options)
     assert status == 2 and not out and said_of_it in err
+
+
+def test_an_exact_log_p_is_held_against_a_bound_and_called_so(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    plain = train("digits", out=tmp_path / "exact", model={"layers": []}, training={"steps": 5, "batch": 64})
+    picture = tmp_path / "d.png"
+    for options in ((), ("--samples", 3, "--limit", 20)):
+        status, out, err = said(capsys, "diff", runs["one"], plain.folder, *options, "-o", picture, "--force")
+        assert status == 0, err
+        first, second = out.splitlines()[:2]
+        assert ("IW-3" if options else "IW-1") in first and second.endswith("log p(x), exact")
+    found, index = difference(load(runs["one"]), plain, samples=3, limit=20)
+    assert found.what == "IW-3 and log p(x), exact"
+    batch = plain.subject().batch(index)
+    torch.testing.assert_close(found.means[1], float(plain.vae(batch).log_likelihood(batch).mean()), atol=1e-3, rtol=0)
 
 
 def test_every_condition_is_held() -> None:

@@ -14,6 +14,7 @@ import taut
 from taut.cli import main
 from taut.config import parse, to_tree
 from taut.data import Batch, Data, Statistics, Support, open_data
+from taut.diff import difference
 from taut.distributions import Chain, DiagonalNormal, Diffusion, Levels, Reals, Sampling, divergence, tempered, worst
 from taut.errors import InputError
 from taut.evaluation import Subject, bounds, evaluate, gaps
@@ -22,9 +23,10 @@ from taut.experiment import Experiment, resolve
 from taut.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood, PixelCNN
 from taut.likelihoods import Diffusion as DiffusionLikelihood
 from taut.model import Model, draw
-from taut.networks import MLP, DenoisingMLP, Noise
+from taut.networks import MLP, DenoisingMLP, Noise, UNet
 from taut.objectives import ELBO, IWAE
 from taut.priors import Diffusion as DiffusionPrior
+from taut.runs import Run
 
 torch.set_num_threads(1)
 
@@ -442,17 +444,23 @@ def test_the_codec_refuses_them_by_name(runs):
         runs["alone"].compress(x)
 
 
-def test_differences_are_of_elbos_or_refused(runs, capsys):
-    first, second = (str(runs[name].folder) for name in ("exact", "alone"))
-    assert main(["diff", first, second, "--samples", "5", "--quiet"]) == 2
-    error = capsys.readouterr().err.replace("\n", " ")
-    assert "--samples: is 5, and the weights of the second run are noisy" in error
-    assert main(["diff", first, second, "--samples", "1", "--limit", "20", "--quiet"]) == 0
-    for run in (first, second):
-        assert main(["evaluate", run, "--samples", "7", "--quiet"]) == 0
+def test_differences_are_of_elbos_of_as_many_draws_as_are_asked_for(runs, capsys):
+    folders = [str(runs[name].folder) for name in ("exact", "alone")]
+    found = {k: difference(runs["exact"], runs["alone"], k, 60)[0] for k in (1, 30)}
+    assert found[30].bounds == ("ELBO of 30 draws",) * 2
+    assert found[30].stderr < found[1].stderr, "the error holds the noise of the draws"
+    fresh = [Run(run.vae, run.experiment, run.reading, run.facts, {}) for run in (runs["exact"], runs["alone"])]
+    assert difference(*fresh)[0].bounds == ("ELBO of 100 draws",) * 2, (
+        "with nothing kept, as many as an evaluation takes"
+    )
+    for folder, samples in zip(folders, ("100", "120"), strict=True):
+        assert main(["evaluate", folder, "--samples", samples, "--quiet"]) == 0
     capsys.readouterr()
-    assert main(["diff", first, second, "--quiet"]) == 0  # of what is kept of both
-    assert "IW" not in capsys.readouterr().out
+    assert main(["diff", *folders, "--quiet"]) == 0  # of what is kept of both, and means of any number can be compared
+    told = capsys.readouterr().out
+    assert "ELBO of 100 draws" in told
+    assert "ELBO of 120 draws" in told
+    assert "IW" not in told
 
 
 @pytest.mark.parametrize("name", sorted(DIGITS))
@@ -482,7 +490,7 @@ def test_weights_are_as_good_as_their_worst_part():
 
 
 def test_refusals():
-    with pytest.raises(InputError, match=r"^mask: leaves elements out"):
+    with pytest.raises(InputError, match=r"^data: has missing cells"):
         normal(2).log_prob(torch.zeros(2, 2, dtype=DOUBLE), torch.ones(2, 2, dtype=torch.bool))
     with pytest.raises(InputError, match=r"^conditional: is Diffusion, itself a model of all elements"):
         PixelCNN(conditional=DiffusionLikelihood())
@@ -500,6 +508,45 @@ def test_refusals():
             parse(Model, {"posterior": posterior, "prior": "Diffusion"}).resolved((5,), Support("real"))
     with pytest.raises(InputError, match=r"^model.likelihood: Diffusion is no likelihood of counts from 0"):
         parse(Model, {"likelihood": "Diffusion"}).resolved((5,), Support("counts"))
+
+
+@pytest.mark.parametrize("owner", ["likelihood", "prior"])
+def test_a_denoiser_that_does_not_fit_is_named_with_what_does(owner):
+    layers = () if owner == "likelihood" else ({"part": "Plain", "latents": 4},)
+
+    def build(shape, denoiser):
+        spec = parse(Model, {owner: {"part": "Diffusion", "denoiser": denoiser}, "layers": layers})
+        return spec.build(shape, Support("real"), Statistics(torch.zeros(shape), torch.ones(shape)))
+
+    with pytest.raises(
+        InputError, match=rf"^model.{owner}.denoiser: is UNet, which needs images.*; choose DenoisingMLP$"
+    ):
+        build((4,), "UNet")
+    build((4,), "DenoisingMLP")  # the advice, taken
+
+
+def test_scales_of_a_denoiser_are_counted_as_they_are_given():
+    def build(*channels):
+        return UNet(channels).build((1, 8, 8))
+
+    with pytest.raises(InputError, match=r"^denoiser.channels: has 5 scales for images of 8×8; give at most 4$"):
+        build(8, 8, 8, 8, 8)
+    assert build(8, 8, 8, 8)(torch.zeros(2, 1, 8, 8), torch.zeros(2)).shape == (2, 1, 1, 8, 8)
+
+
+def test_missing_cells_are_refused_before_training_in_words_of_the_data(tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text(
+        "a,b,c\n" + "".join(f"{i % 7}.5,{'' if i % 5 == 0 else i / 3},{i * i % 11}.25\n" for i in range(60))
+    )
+    with pytest.raises(
+        InputError,
+        match=r"^model.likelihood: is Diffusion, a model of all elements .* cells of the data are missing; fill",
+    ) as refused:
+        taut.train(table, model={"likelihood": "Diffusion"}, training={"steps": 1})
+    assert "choose Gaussian" in str(refused.value)
+    with pytest.raises(InputError, match=r"^model.likelihood: PixelCNN is no .* some of them missing, fit Gaussian"):
+        taut.train(table, model={"likelihood": "PixelCNN"}, training={"steps": 1})
 
 
 def test_exact_measures_name_what_is_noisy(runs):

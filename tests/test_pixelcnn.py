@@ -270,7 +270,7 @@ def test_the_centre_is_a_fair_draw_of_its_uniforms():
 def test_missing_cells_are_refused():
     p = likelihood((1, 2, 3))
     x = torch.zeros(1, 1, 2, 3, dtype=torch.float64)
-    with pytest.raises(InputError, match=r"^mask: leaves elements out.*; fill them in, or choose "):
+    with pytest.raises(InputError, match=r"^data: has missing cells.*; fill them in, or choose "):
         p.log_prob(x, torch.ones_like(x, dtype=torch.bool))
 
 

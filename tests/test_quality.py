@@ -19,6 +19,7 @@ from taut.data import Split, open_array
 from taut.evaluation import evaluate, quality
 from taut.evaluation.disentanglement import binned, concentration, dci, entropy, information, mig
 from taut.evaluation.probe import linear_probe
+from taut.evaluation.quality import in_words as quality_in_words
 from taut.runs import load
 
 RNG = np.random.default_rng(0)
@@ -204,6 +205,13 @@ def test_the_probe_reaches_the_best_accuracy_there_is(scale):
     assert found["stderr"] == pytest.approx(error, rel=0.01)
     assert found["majority"] == pytest.approx(0.5, abs=0.02)
     assert (found["classes"], found["n_train"], found["n"]) == (2, 5000, 25_000)
+
+
+def test_words_of_a_probe_of_a_dead_code_claim_nothing_of_the_code():
+    found = {"probe": {"accuracy": 0.9, "stderr": 0.02, "raw": None, "majority": 0.1}}
+    assert quality_in_words(found, 12.0)[0][-1] == "told by the codes (majority 10.0%)"
+    said = quality_in_words(found, 0.004)[0][-1]
+    assert said == "read off q's means, not off draws of z, which tell 0.00 nats at most (majority 10.0%)"
 
 
 def test_the_probe_of_six_classes():

@@ -6,12 +6,13 @@ import re
 import subprocess
 import sys
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
 from taut.errors import InputError
-from taut.report import Fact, Table, figures, key_numbers, write_report
+from taut.report import Fact, Table, charts, figures, key_numbers, write_report
 from taut.report.images import to_rgb
 
 RNG = np.random.default_rng(0)
@@ -64,7 +65,9 @@ def test_images(shape, tmp_path):
         figures.samples(x, x, RNG.random(n), "image", vmax=255),
         figures.samples(x, None, None, "image", vmax=255),
         figures.interpolations(np.stack([x[:10]] * 2), "image", vmax=255),
-        figures.traversals(np.stack([x[:7]] * 2), np.linspace(-2, 2, len(x[:7])), [3, 0], "image", kl=[1.2, 0.0]),
+        figures.traversals(
+            np.stack([x[:7]] * 2), np.linspace(-2, 2, len(x[:7])), ["z3", "z0, layer 2"], "image", kl=[1.2, 0.0]
+        ),
     ):
         assert saved(picture, tmp_path).width <= 1400
 
@@ -78,7 +81,7 @@ def test_vectors(n, columns, tmp_path):
         figures.reconstructions(x, x[::-1], "vector", names=names),
         figures.samples(x, x, np.zeros(n), "vector", data=x, names=names),
         figures.interpolations(rows, "vector", names=names),
-        figures.traversals(rows, np.linspace(-2, 2, 5), [0, 5], "vector", kl=[3, 0], names=names),
+        figures.traversals(rows, np.linspace(-2, 2, 5), ["z0", "z5"], "vector", kl=[3, 0], names=names),
     ):
         assert saved(picture, tmp_path).info["Kind"] == "chart"
 
@@ -113,7 +116,7 @@ def test_values_that_are_not_finite_are_drawn_around(tmp_path):
     saved(figures.reconstructions(x, x, "vector"), tmp_path)
     saved(figures.samples(x, None, None, "vector", data=x), tmp_path)
     saved(figures.interpolations(x.reshape(4, 5, 4), "vector"), tmp_path)
-    saved(figures.traversals(x.reshape(4, 5, 4), np.linspace(-2, 2, 5), [0, 1, 2, 3], "vector"), tmp_path)
+    saved(figures.traversals(x.reshape(4, 5, 4), np.linspace(-2, 2, 5), ["z0", "z1", "z2", "z3"], "vector"), tmp_path)
     saved(figures.latent_map(x[:, :2]), tmp_path)
     saved(figures.kl_bars([np.nan, 1.0]), tmp_path)
     image = np.full((3, 4, 4), np.nan)
@@ -128,10 +131,22 @@ def test_a_broken_pixel_is_seen_and_values_are_clipped():
 def test_the_grid_keeps_every_pixel_whole():
     x = RNG.integers(0, 2, size=(3, 4, 5))
     grid = np.asarray(figures.image_grid(x, columns=2, scale=3))
-    assert grid.shape == (2 * 12 + 1, 2 * 15 + 1, 3)
+    assert grid.shape == (2 * 12 + 1, 2 * 15 + 1, 4)
     np.testing.assert_array_equal(grid[:12:3, :15:3, 0], x[0] * 255)
     np.testing.assert_array_equal(grid[13::3, :15:3, 0], x[2] * 255)
-    assert (grid[12] == 255).all() and (grid[:, 15] == 255).all() and (grid[13:, 16:] == 255).all()
+    clear = grid[..., 3] == 0
+    assert clear[12].all() and clear[:, 15].all() and clear[13:, 16:].all()
+    assert (grid[:12, :15, 3] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("n", "columns"), [(16, 4), (64, 8), (100, 10), (12, 4), (6, 3), (1, 1), (2, 2), (7, 3), (13, 5)]
+)
+def test_rows_of_the_grid_are_full_where_they_can_be(n, columns):
+    width, height = figures.image_grid(np.zeros((n, 8, 8))).size
+    side = round(min(max(900 / columns, 48), 160) / 8) * 8
+    assert (width, height) == (columns * (side + 1) - 1, -(-n // columns) * (side + 1) - 1)
+    assert min(width, height) >= 110
 
 
 def test_a_sheet_keeps_every_pixel_whole(tmp_path):
@@ -178,6 +193,12 @@ def test_curves_have_a_panel_for_all_that_exists(tmp_path):
 @pytest.mark.parametrize("size", [1, 2, 20, 200])
 def test_kl_bars(size, tmp_path):
     saved(figures.kl_bars(RNG.random(size) ** 8), tmp_path)
+    active = RNG.random(size) < 0.5
+    picture = figures.kl_bars(RNG.random(size), active)
+    saved(picture, tmp_path)
+    assert [text.get_text() for text in picture.axes[0].texts] == [f"{active.sum()} of {size} active"]
+    pale = sum(bar.get_facecolor()[:3] == matplotlib.colors.to_rgb(charts.FAINT) for bar in picture.axes[0].patches)
+    assert pale == size - active.sum()
 
 
 @pytest.mark.parametrize(("factors", "latents", "shown"), [(1, 1, 1), (5, 2, 2), (3, 40, 4), (12, 40, 12)])

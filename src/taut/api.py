@@ -18,7 +18,7 @@ from typing import Any
 from taut.config import merge, override, parse
 from taut.data import Dataset, open_array, open_data
 from taut.errors import InputError, Mishap
-from taut.experiment import Experiment, resolve
+from taut.experiment import Experiment, require_effect, resolve
 from taut.experiment import train as train_model
 from taut.folders import alone, claimed, sweep_up
 from taut.runs import (
@@ -79,6 +79,9 @@ def train(
     tree = merge({"data": {"source": str(data) if named else "array"}, "seed": seed}, options)
     tree = merge(tree, {"training": training}) if training else tree
     experiment = parse(Experiment, tree, trust=trust)
+    require_effect(
+        experiment, (f"{name}.{key}" for name, part in options.items() if isinstance(part, dict) for key in part)
+    )
     dataset = open_data(experiment.data) if named else open_array(data, labels, experiment.data, factors)
     experiment = resolve(experiment, dataset)
     return carry_out(experiment, dataset, None if out is None else Path(out), listen=listen)

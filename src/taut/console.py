@@ -288,10 +288,12 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
             rows.append(("" if start else "  by layer", "", "", "nats", f"{some}{'' if start else '   top first'}"))
     if summary["latent_dim"]:
         active = f"{summary['active_units']} of {summary['latent_dim']}"
-        rows.append(("active", active, "", "latents", "that carry something"))
+        rows.append(
+            ("active", active, "", "latents", "q's mean, from p's, varies with x by over a tenth of p's deviation")
+        )
     if held := (summary.get("aggregate") or {}).get("information"):
         rows += _information(held, summary["aggregate"]["mismatch"])
-    rows += in_words(summary.get("quality", {})) + draws.in_words(summary.get("draws", {}))
+    rows += in_words(summary.get("quality", {}), summary["rate"]) + draws.in_words(summary.get("draws", {}))
     rows += gaps_in_words(summary.get("gaps", {}))
     return _aligned(rows, "<><<<")
 
@@ -354,7 +356,10 @@ def comparison_lines(comparison: Any) -> list[str]:
 def difference_lines(found: Any, names: Sequence[str]) -> list[str]:
     """Two runs in a bound, and their difference, in aligned columns."""
     n = f"{len(found.differences):,} test examples"
-    rows = [(name, number(mean), "", "nats", found.what) for name, mean in zip(names, found.means, strict=True)]
+    rows = [
+        (name, number(mean), "", "nats", what)
+        for name, mean, what in zip(names, found.means, found.bounds, strict=True)
+    ]
     rows.append(
         ("difference", number(found.mean), f"± {number(found.stderr)}", "nats", f"paired, {n}: {found.verdict()}")
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,15 @@ import torch
 
 from taut.data import Data, Dataset, Support
 from taut.errors import InputError
+from taut.likelihoods import require_fit
 from taut.model import VAE, Model
 from taut.objectives import ELBO, Objective
 from taut.training import Event, Profile, Training, fit, measure_pace, steps_per_epoch
 
-__all__ = ["Experiment", "build", "resolve", "train"]
+__all__ = ["Experiment", "build", "require_effect", "resolve", "train"]
+
+OF_LATENTS = ("latents", "prior", "posterior")  # options of a model that nothing reads where it has none
+OF_DRAWS = ("part", "samples")  # options of an objective that something reads there
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,26 @@ def build(experiment: Experiment, data: Dataset) -> VAE:
     return experiment.model.build(data.reading.shape, data.reading.support, data.statistics(), data.reading.conditioned)
 
 
+def require_effect(experiment: Experiment, given: Iterable[str]) -> None:
+    """Refuse options that somebody gave and nothing would read: those of latents where a model has none.
+
+    Args:
+        experiment: what they are options of.
+        given: their dotted names; what a recipe or a default brings along is none of them.
+
+    Raises:
+        InputError: naming the first.
+    """
+    if experiment.model.layers:
+        return
+    for name in given:
+        section, _, field = name.partition(".")
+        field = field.partition(".")[0]
+        if (section == "model" and field in OF_LATENTS) or (section == "objective" and field and field not in OF_DRAWS):
+            raise InputError(name, "is given, and changes nothing in a model without latents: model.layers is empty",
+                             "leave it out, or give the model layers")  # fmt: skip
+
+
 def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     """The experiment with all that was left open decided: by the data, and by the pace where minutes are given.
 
@@ -58,10 +82,13 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     """
     reading, training = data.reading, experiment.training
     training.require_device()
+    if experiment.model.likelihood is not None:
+        require_fit(experiment.model.likelihood, reading.support, data.missing > 0)
     experiment = replace(
         experiment, model=experiment.model.resolved(reading.shape, reading.support, reading.conditioned)
     )
-    model = experiment.model
+    model = replace(experiment.model, network=experiment.model.network.fitted(reading.shape))
+    experiment = replace(experiment, model=model)
     if reading.library is not None and not model.likelihood.scales:
         raise InputError("data.offset", f"is each row's total, and {model.likelihood.name} knows no scale",
                          "choose NegativeBinomial, or say data.offset none")  # fmt: skip

@@ -483,10 +483,14 @@ class Model:
             latents, prior, posterior = layers[0].latents, layers[0].prior, layers[0].posterior
             return replace(self, latents=latents, prior=prior, posterior=posterior, likelihood=likelihood, network=network,
                            layers=layers)  # fmt: skip
-        return replace(self, latents=latents, likelihood=likelihood, network=network)
+        return replace(self, likelihood=likelihood, network=network)
 
     def _require_use(self) -> None:
-        """Refuse latents or a posterior of the model where every layer names another of its own."""
+        """Refuse latents or a posterior of the model where every layer names another of its own, and so a prior at the top."""
+        top = self.layers[0].prior if self.layers else None
+        if top is not None and self.prior not in (None, top):
+            raise InputError("model.prior", "is given, and the top layer of model.layers has its own",
+                             "leave it out, or change it in the layer")  # fmt: skip
         for field, blank in (("latents", None), ("posterior", DiagonalNormal())):
             given, own = getattr(self, field), [getattr(layer, field, None) for layer in self.layers]
             if given != blank and own and None not in own and given not in own:

@@ -216,8 +216,10 @@ def write_traversal(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
         if variables[order[0]].values is None
         else f"at {steps} of their values"
     )
-    what = f"from {start}, latents {', '.join(map(str, order))} {way}"
-    extra = {"values": marks, "dimensions": [int(d) for d in order], "kl": kl[order] if known else None}
+    names = [run.latent_names[i] for i in order]
+    what = f"from {start}, latents {'; '.join(names)} {way}"
+    what += ", layers counted from the top" if len(run.vae.layers) > 1 else ""
+    extra = {"values": marks, "latents": names, "kl": kl[order] if known else None}
     return path, _write_rows(run, path, picture, decoded, len(order), "traversals", what, extra)
 
 
@@ -235,7 +237,7 @@ def _write_rows(
     limits = _limits(run, decoded) if image else {"names": run.reading.columns}
     layout = "image" if image else "vector"
     if kind == "traversals":
-        figure = figures.traversals(x, extra["values"], extra["dimensions"], layout, kl=extra["kl"], **limits)
+        figure = figures.traversals(x, extra["values"], extra["latents"], layout, kl=extra["kl"], **limits)
     else:
         figure = figures.interpolations(x, layout, **limits)
     figures.save(figure, path)

@@ -256,6 +256,14 @@ class Run:
         return found
 
     @property
+    def latent_names(self) -> list[str]:
+        """What they are called: z0, z1, …; of several layers each with its layer, counted from the top."""
+        blocks = (size // layer.q.block for layer, size in zip(self.vae.layers, self.sizes, strict=True))
+        layers = [i for i, count in enumerate(blocks, 1) for _ in range(count)]
+        several = len(self.vae.layers) > 1
+        return [f"z{i}" + f", layer {layer}" * several for i, layer in enumerate(layers)]
+
+    @property
     def sizes(self) -> list[int]:
         """How many columns of a code each layer has, top first."""
         return [torch.Size(layer.event).numel() for layer in self.vae.layers]

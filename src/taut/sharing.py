@@ -214,9 +214,8 @@ def _numbers(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
         if summary.get(key) is not None:
             rows.append((name, _measured(summary[key]), meaning))
     if summary.get("latent_dim"):
-        rows.append(
-            ("active units", f"{summary['active_units']} of {summary['latent_dim']}", "latents that carry something")
-        )
+        active = f"{summary['active_units']} of {summary['latent_dim']}"
+        rows.append(("active units", active, "latents whose q's mean, seen from the prior's, varies with x"))
     return rows
 
 

@@ -13,12 +13,17 @@ def arguments(parser: Parser) -> None:
     parser.description = (
         "The difference of two runs in a bound of log p(x), paired on the same test examples, with its standard error.\n"
         "Without --samples, of the tightest bound that `taut evaluate` or the training has kept of each. Unlike data,\n"
-        "support, binarisation, bound or k are refused."
+        "support, binarisation, bound or k are refused; an exact log p(x) is held against any bound."
     )
     parser.add_argument("first", metavar="RUN1", help="a run folder")
     parser.add_argument("second", metavar="RUN2", help="another, of the same data")
     common(parser)
-    parser.add_argument("--samples", type=int, metavar="K", help="measure IW-K for both (1: the ELBO)")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        metavar="K",
+        help="measure IW-K for both (1: the ELBO); the ELBO of K draws where a density is noisy",
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="on N random test examples [1000]; with --samples")
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of all draws")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

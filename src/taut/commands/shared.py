@@ -35,28 +35,34 @@ class Parser(argparse.ArgumentParser):
         """
         if self.overridable and any(flag in argv for flag in ("-h", "--help")):
             self.epilog = _options_help()
-        known, rest = self.parse_known_intermixed_args(argv)
-        known.overrides = self._overrides(rest)
+        overrides, others = self._overrides(argv)  # first: what reads positionals would take their values for some
+        known, rest = self.parse_known_intermixed_args(others)
+        for name in (item.partition("=")[0] for item in rest):
+            if not name.startswith("--"):
+                raise InputError(self.prog, f"{name!r} is one argument too many", f"see {self.prog} --help")
+            choices = {*self._names(), *(f"--{s}" for s in SECTIONS if self.overridable)}
+            raise InputError(name, "no such option", nearest(name, choices))
+        known.overrides = overrides
         return known
 
-    def _overrides(self, rest: list[str]) -> dict[str, str]:
-        """Dotted options, ``--model.prior Vamp`` or ``--model.prior=Vamp``, and the refusal of everything else."""
+    def _overrides(self, argv: list[str]) -> tuple[dict[str, str], list[str]]:
+        """Options of the configuration, ``--model.prior Vamp`` or ``--model.prior=Vamp``, and all that is none."""
         found: dict[str, str] = {}
-        items = iter(rest)
+        others: list[str] = []
+        own, items = self._names(), iter(argv)
         for item in items:
             name, equals, value = item.partition("=")
-            if not name.startswith("--"):
-                raise InputError(self.prog, f"{item!r} is one argument too many", f"see {self.prog} --help")
+            section = name[2:].split(".")[0]
+            if not (self.overridable and name.startswith("--") and section in SECTIONS and name not in own):
+                others.append(item)
+                continue
             name = name[2:]
-            if not self.overridable or name.split(".")[0] not in SECTIONS:
-                known = {*self._names(), *(f"--{s}" for s in SECTIONS if self.overridable)}
-                raise InputError(f"--{name}", "no such option", nearest(f"--{name}", known))
             if not equals:
                 value = next(items, None)
                 if value is None or (value.startswith("--") and len(value) > 2):
                     raise InputError(f"--{name}", "has no value", f"say --{name} VALUE")
             found[name] = value
-        return found
+        return found, others
 
     def _names(self) -> list[str]:
         return [name for action in self._actions for name in action.option_strings if name.startswith("--")]
@@ -97,7 +103,9 @@ def run_arguments(parser: Parser) -> None:
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of all draws")
 
 
-def resumed(args: argparse.Namespace, command: str, thing: str, decide: tuple[str, ...]) -> Path:
+def resumed(
+    args: argparse.Namespace, command: str, thing: str, decide: tuple[str, ...], beside: str, longer: str = ""
+) -> Path:
     """The folder to go on with; nothing else decides what is done there, so nothing else may be said.
 
     Args:
@@ -105,14 +113,16 @@ def resumed(args: argparse.Namespace, command: str, thing: str, decide: tuple[st
         command: its name.
         thing: what is gone on with, in words.
         decide: arguments of this command that would decide something, beside those that all have.
+        beside: options that may be given, in words.
+        longer: what to do instead where more is wanted than was planned, in words.
 
     Raises:
         InputError: where more is given.
     """
     common = ("data", "recipe", "config", "overrides", "epochs", "minutes", "seed", "precision", "out")
     if any(getattr(args, name) for name in (*common, *decide)):
-        raise InputError("--resume", f"goes on with the {thing} as it was, so it takes no DATA and no options",
-                         f"say {command} --resume {args.resume}")  # fmt: skip
+        why = f"goes on with the {thing} as it was, so it takes no DATA and no options but {beside}"
+        raise InputError("--resume", why, f"say {command} --resume {args.resume}{longer}")
     return Path(args.resume)
 
 
@@ -189,10 +199,12 @@ def experiment_of(args: argparse.Namespace) -> Any:
     """Recipe, then file, then flags, then dotted options: what comes later wins."""
     from taut.api import overridden
     from taut.config import parse
-    from taut.experiment import Experiment
+    from taut.experiment import Experiment, require_effect
 
     tree, given = settings_of(args)
-    return parse(Experiment, overridden(tree, given), trust=args.trust)
+    experiment = parse(Experiment, overridden(tree, given), trust=args.trust)
+    require_effect(experiment, given)
+    return experiment
 
 
 def settings_of(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:
@@ -238,7 +250,7 @@ def what(experiment: Any, data: Any) -> list[str]:
     count = f"{layers} latent{'s'[: layers != '1']}" + " at each place" * any(layer.maps for layer in model.layers)
     latents = f"{count}, {prior}, {' → '.join(posteriors)} posterior" if layers else "no latents"
     length = f"{training.steps:,} steps of {training.batch}"
-    lines.append(f"model: {latents}, {type(model.network).__name__}; {objective}{gradient} for {length}")
+    lines.append(f"model: {latents}, {model.network.in_words(data.reading.shape)}; {objective}{gradient} for {length}")
     return lines
 
 

@@ -43,13 +43,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _sweep(args: argparse.Namespace) -> int:
     from taut.console import Board, console, sweep_lines
+    from taut.experiment import require_effect
     from taut.folders import new_folder, refuse_foreign
     from taut.sweep import default_jobs, lay_out, reopen, split, sweep
     from taut.training import Stopped
 
     out, trust = console(), tuple(args.trust)
     if args.resume:
-        folder = resumed(args, "taut sweep", "sweep", ("device", "devices", "nodes", "strategy", "warm"))
+        folder = resumed(args, "taut sweep", "sweep", ("device", "devices", "nodes", "strategy", "warm"), "--jobs")
         plan, count = reopen(folder, trust)
         count = args.jobs or count
     else:
@@ -58,6 +59,7 @@ def _sweep(args: argparse.Namespace) -> int:
         if args.out and Path(args.out).exists():
             refuse_foreign(Path(args.out), args.force)
         plan = lay_out(tree, swept, args.warm, trust)
+        require_effect(plan.points[0].experiment, given)
         count = args.jobs or default_jobs(plan)
         folder = Path(args.out) if args.out else new_folder(f"{plan.data.reading.name}-sweep")
     if not args.quiet:

@@ -61,7 +61,12 @@ def _train(args: argparse.Namespace) -> int:
     out = console()
     quiet = args.quiet or not leads()
     if args.resume:
-        folder = resumed(args, "taut train", "run", ())
+        beside = "--device, --devices, --nodes, --strategy, --tracker and --profile"
+        longer = (
+            f"; to train on from where it ended: taut train --config {Path(args.resume) / 'config.yaml'} --training.start.run "
+            f"{args.resume} --training.steps N"
+        )
+        folder = resumed(args, "taut train", "run", (), beside, longer)
         if finished(folder):
             out.print(f"{folder} is finished: there is nothing to resume")
             return 0

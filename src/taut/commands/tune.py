@@ -47,19 +47,20 @@ def _tune(args: argparse.Namespace) -> int:
     from taut.api import overridden
     from taut.config import parse
     from taut.console import console, number, result_lines
-    from taut.experiment import Experiment, resolve
+    from taut.experiment import Experiment, require_effect, resolve
     from taut.folders import new_folder, refuse_foreign
     from taut.training import Stopped
     from taut.tune import axes_of, begin, reopen, search
 
     out, trust = console(), tuple(args.trust)
     if args.resume:
-        folder = resumed(args, "taut tune", "search", ("device", "devices", "nodes", "strategy", "over"))
+        folder = resumed(args, "taut tune", "search", ("device", "devices", "nodes", "strategy", "over"), "--trials")
         tree, data, axes = reopen(folder, trust)
     else:
         tree, given = settings_of(args)
         tree = overridden(tree, given)
         axes = axes_of(tree, args.over, trust)
+        require_effect(parse(Experiment, tree, trust=trust), (*given, *(axis.name for axis in axes)))
         if args.out and Path(args.out).exists():
             refuse_foreign(Path(args.out), args.force)
         tree, data = begin(tree, axes, trust)

@@ -151,6 +151,13 @@ class Dataset:
         """Both, in one line."""
         return f"{self.what()}; {self.splits()}"
 
+    @property
+    def missing(self) -> int:
+        """How many cells are not known; only those of tables may be so."""
+        if self.reading.fields is None:
+            return 0
+        return sum(int(split.x.isnan().sum()) for split in (self.train, self.valid, self.test))
+
     def notes(self) -> list[str]:
         """What else was decided, in sentences without a full stop."""
         notes = list(self.remarks)
@@ -164,10 +171,7 @@ class Dataset:
             notes.append(
                 "whole numbers stored as floats are taken as whole numbers (say data.support real for a density)"
             )
-        missing = (
-            0 if reading.fields is None else sum(int(s.x.isnan().sum()) for s in (self.train, self.valid, self.test))
-        )
-        if missing:
+        if missing := self.missing:
             cells = sum(self.record["counts"].values()) * reading.shape[0]
             notes.append(f"{missing:,} of {cells:,} cells are missing: they are left out of the likelihood")
         if reading.library is not None:

@@ -11,7 +11,7 @@ from taut.distributions.course import Choose, Conditional, Continuum, Course, Po
 from taut.distributions.diffusion import Diffusion, Levels, NoiseCourse, Reals, Sampling
 from taut.distributions.discrete import AutoregressiveOneHot, Bits, OneHot, one_hot
 from taut.distributions.divergence import Divergence, divergence, register_divergence, sampled
-from taut.distributions.draws import central, drawn, fold, same_noise, taken
+from taut.distributions.draws import central, drawn, fold, moments, same_noise, taken
 from taut.distributions.exactness import Exactness, worst
 from taut.distributions.factorised import Affine, Factorised
 from taut.distributions.flow import Coupling, Flow, import_zuko
@@ -87,6 +87,7 @@ __all__ = [
     "drawn",
     "fold",
     "import_zuko",
+    "moments",
     "nearest_code",
     "one_hot",
     "register_divergence",

@@ -79,8 +79,8 @@ class Chain(Distribution):
             mask: must be left open: that of some elements alone would be a sum over all values of the others.
         """
         if mask is not None:
-            why = "leaves elements out, and in an autoregressive likelihood each element is told all before it"
-            raise InputError("mask", why, "fill them in, or choose a likelihood of independent elements")
+            why = "has missing cells, and in an autoregressive likelihood each element is told all before it"
+            raise InputError("data", why, "fill them in, or choose a likelihood of independent elements")
         value = fold(value, self.batch_shape[0] // len(value))
         return self.conditionals(value).log_prob(value).flatten(1).sum(1)
 

@@ -237,8 +237,8 @@ class Diffusion(Distribution):
             mask: must be left open: that of some elements alone would be an integral over all values of the others.
         """
         if mask is not None:
-            why = "leaves elements out, and in a diffusion likelihood the noise of each is told from all the others"
-            raise InputError("mask", why, "fill them in, or choose a likelihood of independent elements")
+            why = "has missing cells, and in a diffusion likelihood the noise of each is told from all the others"
+            raise InputError("data", why, "fill them in, or choose a likelihood of independent elements")
         if value.dim() == 1 + len(self.event_shape):
             value = fold(value, self.batch_shape[0] // len(value))
         x = value.reshape(-1, *self.event_shape)

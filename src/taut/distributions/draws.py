@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-__all__ = ["central", "drawn", "fold", "same_noise", "taken"]
+__all__ = ["central", "drawn", "fold", "moments", "same_noise", "taken"]
 
 
 def fold(values: Tensor, samples: int) -> Tensor:
@@ -39,6 +39,21 @@ def taken(q: Distribution) -> tuple[Tensor, Tensor | None]:
 def central(q: Distribution) -> Tensor:
     """The value of z that stands for q, (N, *event): its ``centre`` if it names one, else its mean."""
     return q.centre if hasattr(q, "centre") else q.mean
+
+
+def moments(density: Distribution) -> tuple[Tensor, Tensor] | None:
+    """Mean and standard deviation, (N, *event) each; None where they are not known in closed form, or not finite.
+
+    >>> from taut.distributions import Cauchy, DiagonalNormal
+    >>> moments(DiagonalNormal(torch.ones(1, 1), torch.zeros(1, 1)))
+    (tensor([[1.]]), tensor([[1.]]))
+    >>> moments(Cauchy(torch.ones(1, 1), torch.zeros(1, 1)))
+    """
+    try:
+        mean, std = density.mean, density.stddev
+    except (AttributeError, NotImplementedError):
+        return None
+    return (mean, std) if mean.isfinite().all() and std.isfinite().all() else None
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from taut.distributions import Exactness, fold
 from taut.evaluation.coordinates import glance
 from taut.evaluation.subject import Progress, Subject, Tick, require_positive
 from taut.model import VAE, draw
+from taut.training import shift
 
 __all__ = ["Bounds", "bounds", "outputs", "samples_at_once"]
 
@@ -44,7 +45,8 @@ class Bounds:
         exactness: what the weights are.
         kl: a (G_l,) mean divergence per latent dimension for each layer, over examples; one group where it does not
             come apart.
-        variance: a (D_l,) variance of the posterior means over examples, for each layer.
+        variance: a (D_l,) variance of the shift of q from p over examples and samples, for each layer: which latents are
+            active (:func:`taut.training.active_units`).
         importance: (N,) the IW-K bound; ``None`` where weights are not exact.
         ess: (N,) effective sample size, 1 to K; likewise.
     """
@@ -101,7 +103,7 @@ def bounds(
 
 
 def _weigh(vae: VAE, samples: int, batch: Batch, tick: Tick) -> dict[str, Tensor]:
-    """The bounds of one batch; divergences and means summed over its examples, (1, …)."""
+    """The bounds of one batch; divergences and shifts summed over its examples, (1, …)."""
     n = len(batch.x)
     at_once = samples_at_once(vae, n)
     evidence = vae.evidence(batch)
@@ -120,15 +122,13 @@ def _weigh(vae: VAE, samples: int, batch: Batch, tick: Tick) -> dict[str, Tensor
         here = {"distortion": -log_likelihood.sum(0), "rate": trace.rate().double().sum(0)}
         for i, step in enumerate(trace.steps):
             here[f"kl.{i}"] = trace.unfold(step.kl.parts).double().sum((0, 1))[None]
-            here[f"mean.{i}"] = trace.unfold(step.q.mean.flatten(1)).double().sum(0)
+            moved = shift(vae.layers[i], step).double()
+            here[f"mean.{i}"], here[f"square.{i}"] = moved.sum(0)[None], moved.square().sum(0)[None]
         sums = {key: sums[key] + value if sums else value for key, value in here.items()}
         proper, exact = proper and trace.proper, exact and trace.exactness == "exact"
         done += k
         tick(done / samples)
     found = {key: value / samples for key, value in sums.items()}
-    for i in range(len(vae.layers)):
-        means = found[f"mean.{i}"]
-        found[f"mean.{i}"], found[f"square.{i}"] = means.sum(0)[None], means.square().sum(0)[None]
     if exact:
         found["importance"], found["ess"] = first - math.log(samples), (2 * first - second).exp()
     return found | {"proper": torch.full((n,), proper)}

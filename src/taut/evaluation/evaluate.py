@@ -73,10 +73,8 @@ def evaluate(
         result["bits_per_dim"] = -result["elbo"] / (size * math.log(2))
     else:
         result["bits_per_dim"], result["why"] = None, DENSITY
-    result["active_units"] = active_units(vae, full.variance)
-    result["latent_dim"] = sum(
-        len(variance) // layer.q.block for variance, layer in zip(full.variance, vae.layers, strict=True)
-    )
+    active = active_units(vae, full.variance)
+    result["active_units"], result["latent_dim"], result["active_per_dim"] = sum(active), len(active), active
     result["kl_per_dim"] = [value for part in full.kl for value in part.tolist()]
     result["kl_per_layer"] = [float(part.sum()) for part in full.kl]
     if full.proper:

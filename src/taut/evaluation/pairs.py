@@ -10,7 +10,7 @@ is why the tightest bound that both can be given is the one to compare.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,12 +42,17 @@ class Paired:
     Attributes:
         differences: (N,), first minus second, nats.
         means: of the two bounds.
-        what: the bound, in words.
+        bounds: what is known of each model, in words: a bound, or log p(x) itself.
     """
 
     differences: Tensor
     means: tuple[float, float]
-    what: str
+    bounds: tuple[str, str]
+
+    @property
+    def what(self) -> str:
+        """What is compared, in words."""
+        return " and ".join(dict.fromkeys(self.bounds))
 
     @property
     def mean(self) -> float:
@@ -68,7 +73,7 @@ class Paired:
         """What the difference says, in words.
 
         >>> import torch
-        >>> Paired(torch.tensor([1.0, 1.2, 0.8]), (-80.0, -81.0), "ELBO").verdict()
+        >>> Paired(torch.tensor([1.0, 1.2, 0.8]), (-80.0, -81.0), ("ELBO", "ELBO")).verdict()
         'the first is better'
         """
         if not abs(self.mean) > 2 * self.stderr:
@@ -84,7 +89,10 @@ class Paired:
 
 
 def require_alike(
-    first: Mapping[str, Any], second: Mapping[str, Any], mend: str = "compare runs of the same data, read the same way"
+    first: Mapping[str, Any],
+    second: Mapping[str, Any],
+    mend: str = "compare runs of the same data, read the same way",
+    but: Collection[str] = (),
 ) -> None:
     """Refuse to compare results that are not of the same thing.
 
@@ -92,11 +100,12 @@ def require_alike(
         first, second: what each is a result of, as :attr:`taut.evaluation.Subject.identity` says it, with the settings of a
             measurement where there is one.
         mend: what to do about it.
+        but: names of what may differ.
 
     Raises:
         InputError: naming what differs.
     """
-    unlike = [name for name in ALIKE if first.get(name) != second.get(name)]
+    unlike = [name for name in ALIKE if name not in but and first.get(name) != second.get(name)]
     if unlike:
         name = unlike[0]
         sides = [_said(name, some) for some in (first, second)]
@@ -112,6 +121,6 @@ def _said(name: str, some: Mapping[str, Any]) -> str:
     return str(some.get(name))
 
 
-def paired(first: Tensor, second: Tensor, what: str) -> Paired:
-    """The difference of two bounds of the same examples, (N,) each, in nats."""
-    return Paired(first - second, (float(first.mean()), float(second.mean())), what)
+def paired(first: Tensor, second: Tensor, *bounds: str) -> Paired:
+    """The difference of two bounds of the same examples, (N,) each, in nats, called by one name or each by its own."""
+    return Paired(first - second, (float(first.mean()), float(second.mean())), (bounds[0], bounds[-1]))

@@ -18,8 +18,9 @@ from taut.data import Split
 from taut.evaluation.disentanglement import BINS, dci, mig
 from taut.evaluation.probe import linear_probe
 
-__all__ = ["in_words", "quality"]
+__all__ = ["NOTHING", "in_words", "quality"]
 
+NOTHING = 0.1  # nats, below which a code says nothing
 EXAMPLES = 10_000  # of the training split that the probe learns from, at most
 WEIGHED = 10**8  # examples × dimensions × classes that a probe learns from, at most: some seconds on one core
 GROWN = 600_000  # examples × dimensions × trees a round that DCI learns from, about: likewise
@@ -73,15 +74,18 @@ def quality(
     return found
 
 
-def in_words(found: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
+def in_words(found: dict[str, Any], rate: float | None = None) -> list[tuple[str, str, str, str, str]]:
     """What :func:`quality` found, a row for each number: its name, value, standard error, unit, and what it says.
+
+    A classifier is given means of q, however little they vary. Of a code whose ``rate`` is next to nothing it may still read
+    off labels what no draw from q would tell: I(y; z) ≤ I(x; z) ≤ rate. Then the words say so.
 
     >>> in_words({"mig": {"value": None, "why": "no factor varies"}})
     [('MIG', '–', '', '', 'no factor varies')]
     """
     rows = []
     if probe := found.get("probe"):
-        rows.append(("linear probe", *_probe_in_words(probe)))
+        rows.append(("linear probe", *_probe_in_words(probe, rate)))
     if mig := found.get("mig"):
         value = mig["value"]
         text = "0 to 1: in how far one latent alone tells a factor"
@@ -94,11 +98,14 @@ def in_words(found: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
     return rows
 
 
-def _probe_in_words(probe: dict[str, Any]) -> tuple[str, str, str, str]:
+def _probe_in_words(probe: dict[str, Any], rate: float | None) -> tuple[str, str, str, str]:
     if probe["accuracy"] is None:
         return "–", "", "", probe["why"]
     raw = "" if probe["raw"] is None else f"x itself {probe['raw']:.1%}, "
-    text = f"told by the codes ({raw}majority {probe['majority']:.1%})"
+    by = "told by the codes"
+    if rate is not None and rate < NOTHING:
+        by = f"read off q's means, not off draws of z, which tell {max(0.0, rate):.2f} nats at most"
+    text = f"{by} ({raw}majority {probe['majority']:.1%})"
     return f"{probe['accuracy']:.1%}", f"± {100 * probe['stderr']:.1f}", "of labels", text
 
 

@@ -17,10 +17,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from taut.data import Batch
-from taut.distributions import DiagonalNormal, fold
+from taut.distributions import DiagonalNormal, fold, moments
 from taut.distributions.exactness import in_words
 from taut.errors import InputError
 from taut.evaluation.bounds import samples_at_once
@@ -272,7 +271,7 @@ def posteriors_of(vae: VAE, batch: Batch, draws: int = 400) -> list[Posterior]:
     """q of each layer beside its prior, for the one example of a batch; what has no moments in closed form is drawn."""
     found = []
     for i, step in enumerate(vae(batch, pick=centre).steps):
-        own, prior = _moments(step.q), _moments(step.p)
+        own, prior = _first(moments(step.q)), _first(moments(step.p))
         mean, std = own or _spread(vae(batch, draws).steps[i].z)
         prior_mean, prior_std = prior or _spread(vae.generate(draws, draw, batch.condition).steps[i].z)
         kl = step.kl.parts[0].double().cpu().numpy()
@@ -280,13 +279,9 @@ def posteriors_of(vae: VAE, batch: Batch, draws: int = 400) -> list[Posterior]:
     return found
 
 
-def _moments(density: Distribution) -> tuple[np.ndarray, np.ndarray] | None:
-    """Mean and standard deviation of the first row, (D,) each; None where they are not known in closed form."""
-    try:
-        mean, std = density.mean[0], density.stddev[0]
-    except (AttributeError, NotImplementedError):
-        return None
-    return (_host(mean), _host(std)) if mean.isfinite().all() else None
+def _first(known: tuple[Tensor, Tensor] | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """Of mean and standard deviation the first row, (D,) each."""
+    return None if known is None else (_host(known[0][0]), _host(known[1][0]))
 
 
 def _spread(drawn: Tensor) -> tuple[np.ndarray, np.ndarray]:

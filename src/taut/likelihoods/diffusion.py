@@ -43,8 +43,9 @@ from taut.distributions import Exactness, Factorised, Levels, Reals, Sampling
 from taut.errors import InputError
 from taut.likelihoods.base import Likelihood
 from taut.likelihoods.discrete import Bernoulli, Categorical
-from taut.networks import Denoiser, Noise, default_denoiser
+from taut.networks import Denoiser, Noise
 from taut.networks.base import positive
+from taut.networks.denoisers import built
 
 __all__ = ["Diffusion"]
 
@@ -153,7 +154,7 @@ class _Head(nn.Module):
         self.bias = nn.Parameter(torch.zeros(spec.maps, *shape))
         self.offset = nn.Parameter(spec.start(support, statistics)) if self.each else None
         outputs = len(self.offset) if self.each else 1
-        self.denoiser = (spec.denoiser or default_denoiser(shape)).build(shape, maps=spec.maps, outputs=outputs)
+        self.denoiser = built(spec.denoiser, "model.likelihood", shape, maps=spec.maps, outputs=outputs)
 
     def forward(self, out: Tensor) -> distributions.Diffusion:
         maps = out + self.bias  # without layers nothing comes in, and the maps say where an element is

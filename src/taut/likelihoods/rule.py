@@ -34,20 +34,24 @@ def default_likelihood(support: Support) -> Likelihood:
     return ContinuousBernoulli() if support.kind == "unit" else Gaussian()
 
 
-def require_fit(likelihood: Likelihood, support: Support) -> None:
-    """Refuse a likelihood that is neither a probability nor a density of such data.
+def require_fit(likelihood: Likelihood, support: Support, missing: bool = False) -> None:
+    """Refuse a likelihood that is neither a probability nor a density of such data, some cells of which may be ``missing``.
 
     Raises:
         InputError: with the likelihoods that would fit, and what would make this one fit: to binarise, or to call
             integers counts.
     """
-    if likelihood.fits(support):
+    fits = likelihood.fits(support)
+    if fits and not (missing and likelihood.joint):
         return
     fitting = []
     for name, member in sorted(Likelihood.members.items()):
-        if member().fits(support):
+        if member().fits(support) and not (missing and member.joint):
             fitting.append(f"Binomial({support.levels - 1})" if name == "Binomial" else name)
-    mend = f"{support} fit {', '.join(fitting)}"
+    if fits:
+        why = f"is {likelihood.name}, a model of all elements together, and some cells of the data are missing"
+        raise InputError("model.likelihood", why, f"fill them in, or choose {', '.join(fitting)}")
+    mend = f"{support}{', some of them missing,' * missing} fit {', '.join(fitting)}"
     if isinstance(likelihood, Bernoulli) and support.kind in ("integers", "unit"):
         mend += "; or binarise with --data.binarize dynamic"
     if likelihood.fits(Support("counts")) and support.kind in ("binary", "integers"):

@@ -38,6 +38,18 @@ class Network(Part, family=True):
     scales: ClassVar[int] = 1
     """At how many scales the encoder leaves features."""
 
+    def fitted(self, shape: tuple[int, ...]) -> Network:
+        """This network with what was left open decided by the shape of an example.
+
+        Raises:
+            InputError: where what was given does not fit it.
+        """
+        return self
+
+    def in_words(self, shape: tuple[int, ...]) -> str:
+        """Its name, and what it does to examples of a shape that one would not expect."""
+        return type(self).__name__
+
     @abstractmethod
     def encoder(self, shape: tuple[int, ...]) -> nn.Module:
         """A module (N, *shape) → (N, features), with the attribute ``features``; of ``maps``, one (N, C, H, W) a scale, the

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from taut.config import Part
 from taut.errors import InputError
 from taut.networks.base import Activation, activation, positive
-from taut.networks.convolutional import Doubled, scales
+from taut.networks.convolutional import Doubled, most_halvings, scales
 
-__all__ = ["Denoiser", "DenoisingMLP", "UNet", "default_denoiser"]
+__all__ = ["Denoiser", "DenoisingMLP", "UNet", "built", "default_denoiser"]
 
 _WAVES = 7  # of γ
 
@@ -46,6 +46,18 @@ class Denoiser(Part, family=True):
 def default_denoiser(shape: tuple[int, ...]) -> Denoiser:
     """A U-Net for images of at least four pixels a side, else a perceptron."""
     return UNet() if len(shape) == 3 and min(shape[1:]) >= 4 else DenoisingMLP()
+
+
+def built(spec: Denoiser | None, owner: str, shape: tuple[int, ...], **told: int) -> nn.Module:
+    """The network of the part of a model that is called ``owner``, the default one if left open.
+
+    Raises:
+        InputError: where it does not fit the shape, naming it as a field of its owner.
+    """
+    try:
+        return (spec or default_denoiser(shape)).build(shape, **told)
+    except InputError as error:
+        raise error.under(owner) from None
 
 
 @dataclass(frozen=True)
@@ -176,6 +188,12 @@ class _UNet(nn.Module):
     def __init__(self, spec: UNet, shape: tuple[int, ...], state: int, maps: int, outputs: int) -> None:
         super().__init__()
         self.waves, self.outputs, channels, name = spec.waves, outputs, spec.channels, spec.activation
+        if len(shape) != 3:
+            raise InputError("denoiser", f"is UNet, which needs images, and what it finds the noise of has shape {shape}",
+                             "choose DenoisingMLP")  # fmt: skip
+        if len(channels) > (most := most_halvings(shape) + 1):
+            raise InputError("denoiser.channels", f"has {len(channels)} scales for images of {shape[1]}×{shape[2]}",
+                             f"give at most {most}")  # fmt: skip
         sizes = scales(shape, len(channels) - 1)
         width = 4 * channels[0]
         self.told = _Told(width, state, name)

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from taut import distributions
 from taut.distributions import Exactness, Reals, Sampling
-from taut.networks import Denoiser, Noise, default_denoiser
+from taut.networks import Denoiser, Noise
 from taut.networks.base import positive
+from taut.networks.denoisers import built
 from taut.priors.base import Prior
 
 __all__ = ["Diffusion"]
@@ -69,7 +70,7 @@ class _Diffusion(nn.Module):
         super().__init__()
         self.spec, self.event = spec, event
         self.course = spec.noise.build()
-        self.denoiser = (spec.denoiser or default_denoiser(event)).build(event, state=state)
+        self.denoiser = built(spec.denoiser, "model.prior", event, state=state)
 
     def forward(self, h: Tensor) -> distributions.Diffusion:
         def velocity(z: Tensor, gamma: Tensor) -> Tensor:

@@ -386,14 +386,15 @@ def curves(metrics: Sequence[dict]) -> Figure:
     return fig
 
 
-def kl_bars(kl_per_dim: Sequence[float], threshold: float = 0.01) -> Figure:
-    """KL(q‖p) of each latent dimension in nats, largest first; those below ``threshold`` say nothing about x."""
+def kl_bars(kl_per_dim: Sequence[float], active: Sequence[bool] | None = None) -> Figure:
+    """KL(q‖p) of each latent dimension in nats, largest first; pale those that are not ``active``, if that is known."""
     kl = np.nan_to_num(np.asarray(kl_per_dim, dtype=np.float64).ravel())
     order = np.argsort(-kl, kind="stable")
     with style():
         fig = figure(WIDTH, 1.7)
         panel = fig.subplots()
-        colours = [ACCENT if kl[i] >= threshold else FAINT for i in order]
+        lit = np.ones(len(kl), dtype=bool) if active is None else np.asarray(active, dtype=bool)
+        colours = [ACCENT if lit[i] else FAINT for i in order]
         panel.bar(np.arange(len(kl)), kl[order], width=0.72 if len(kl) <= 80 else 1.0, color=colours, lw=0)
         panel.set(ylabel="KL, nats", xlim=(-0.8, max(len(kl), 8) - 0.2))
         if len(kl) <= 40:
@@ -401,13 +402,10 @@ def kl_bars(kl_per_dim: Sequence[float], threshold: float = 0.01) -> Figure:
             panel.set_xlabel("latent dimension, most used first")
         else:
             panel.set_xlabel("latent dimensions, most used first")
-        dead = int((kl < threshold).sum())
-        if dead:
-            first = len(kl) - dead
-            panel.plot([first - 0.4, len(kl) - 0.6], [0, 0], color=GREY, lw=1.5, clip_on=False, zorder=5)
+        if active is not None:
             panel.annotate(
-                f"{dead} below {threshold:g} nats", (first + (dead - 1) / 2, 0), (0, 5),
-                textcoords="offset points", ha="center", fontsize=7.5, color=GREY,
+                f"{lit.sum():,} of {len(kl):,} active", (1, 1), (-4, -4), xycoords="axes fraction",
+                textcoords="offset points", ha="right", va="top", fontsize=7.5, color=GREY,
             )  # fmt: skip
         panel.tick_params(axis="x", length=0)
         panel.locator_params(axis="y", nbins=4)

@@ -128,7 +128,7 @@ def interpolations(
 def traversals(
     rows: np.ndarray,
     values: np.ndarray,
-    dimensions: Sequence[int],
+    latents: Sequence[str],
     layout: Layout,
     *,
     kl: Sequence[float] | None = None,
@@ -136,8 +136,8 @@ def traversals(
     vmax: float = 1.0,
     names: Sequence[str] | None = None,
 ) -> Figure:
-    """Decodings as single latents move: rows (R, S, …) for R ``dimensions`` at S ``values``; ``kl`` (R,) in nats."""
-    titles = [f"z{d}" + (f"  {kl[i]:.2f} nats" if kl is not None else "") for i, d in enumerate(dimensions)]
+    """Decodings as single latents move: rows (R, S, …) for R ``latents`` by name at S ``values``; ``kl`` (R,) in nats."""
+    titles = [name + (f"  {kl[i]:.2f} nats" if kl is not None else "") for i, name in enumerate(latents)]
     if _known(layout):
         return images.image_strips(rows, vmin, vmax, titles, [f"{v:.2g}".replace("-", "−") for v in values])
     rows = _vectors(rows, 2)

@@ -46,29 +46,39 @@ def to_rgb(images: np.ndarray, vmin: float = 0.0, vmax: float = 1.0) -> np.ndarr
 def image_grid(
     images: np.ndarray, columns: int | None = None, vmin: float = 0.0, vmax: float = 1.0, scale: int | None = None
 ) -> Image.Image:
-    """Images in rows with one-pixel gutters, each pixel a whole square, so that nothing is blurred.
+    """Images in rows with one-pixel gutters, each pixel a whole square, so that nothing is blurred. Gutters, and the rest of
+    a last row that is not full, are clear, so that the ground shows on which the picture lies.
 
     Args:
         images: (N, H, W) or (N, H, W, C), values from ``vmin`` (black) to ``vmax`` (white).
-        columns: images a row; for a picture about 1.6 times as wide as high if not given.
-        scale: side of a pixel on the picture; chosen so that an image is at least about 48 pixels if not given.
+        columns: images a row; if not given such that the last row is full and the picture about 1.6 times as wide as high,
+            as far as their number allows.
+        scale: side of a pixel on the picture; if not given such that the picture is about 900 pixels wide, an image from
+            about 48 to 160.
     """
     from PIL import Image
 
     rgb = to_rgb(images, vmin, vmax)
     n, height, width, _ = rgb.shape
     if columns is None:
-        columns = int(np.ceil(np.sqrt(1.6 * n * height / max(width, 1))))
+        columns = _columns(n, np.sqrt(1.6 * n * height / max(width, 1)))
     columns = max(1, min(columns, n))
-    scale = scale or max(1, round(48 / max(height, width)))
+    scale = scale or max(1, round(min(max(900 / columns, 48), 160) / max(height, width)))
     rgb = rgb.repeat(scale, axis=1).repeat(scale, axis=2)
     rows = -(-n // columns)
     step_y, step_x = height * scale + 1, width * scale + 1
-    canvas = np.full((max(rows * step_y - 1, 1), max(columns * step_x - 1, 1), 3), 255, dtype=np.uint8)
+    canvas = np.zeros((max(rows * step_y - 1, 1), max(columns * step_x - 1, 1), 4), dtype=np.uint8)
     for i, image in enumerate(rgb):
         y, x = (i // columns) * step_y, (i % columns) * step_x
-        canvas[y : y + height * scale, x : x + width * scale] = image
+        canvas[y : y + height * scale, x : x + width * scale, :3] = image
+        canvas[y : y + height * scale, x : x + width * scale, 3] = 255
     return Image.fromarray(canvas)
+
+
+def _columns(n: int, wanted: float) -> int:
+    """How many of n images stand in a row: about ``wanted``, and such that rows are full if any number near it does that."""
+    near = range(max(1, int(0.6 * wanted)), max(1, min(n, int(1.7 * wanted))) + 1)
+    return min(near, key=lambda columns: (n % columns > 0, abs(np.log(columns / wanted))))
 
 
 def _cells(rgb: np.ndarray, side: int = 100, room: int = _LARGEST) -> np.ndarray:

@@ -59,7 +59,9 @@ def draw_difference(found: Paired, examples: Tensor, run: Run, names: tuple[str,
             textcoords="offset points", fontsize=8, color=INK,
             bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},  # the line at 0 may pass behind
         )  # fmt: skip
-        panel.set(xlabel=f"{found.what} of {names[0]} less that of {names[1]}, nats per example", yticks=[])
+        first, second = found.bounds
+        other = "that" if first == second else second
+        panel.set(xlabel=f"{first} of {names[0]} less {other} of {names[1]}, nats per example", yticks=[])
         panel.set_ylim(top=1.12 * top)
         panel.spines["left"].set_visible(False)
         if count:

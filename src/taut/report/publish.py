@@ -141,6 +141,8 @@ class _Book:
         self.codes = run.encode(self.split) if self.latents else np.zeros((len(self.split), 0), np.float32)
         kl = np.asarray(run.summary.get("kl_per_dim") or [], dtype=np.float64)
         self.kl = kl if self.proper and len(kl) == self.latents else None
+        active = run.summary.get("active_per_dim") or []
+        self.active = active if len(active) == self.latents else None
         self.notes = _notes(self)
 
     def add(self, name: str, picture: Any, title: str, caption: str) -> None:
@@ -315,9 +317,12 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
     ways = [traverse(center, variable.start, way) for variable, way in zip(moved, where, strict=True)]
     rows = np.stack([canvas.draw(book.run.decode(way, _told(some, middling))) for way in ways])
     kl = book.kl[chosen].tolist() if book.kl is not None else None
-    picture = figures.traversals(rows, values, chosen, kl=kl, **canvas.style, names=book.names)
+    picture = figures.traversals(
+        rows, values, [book.run.latent_names[i] for i in chosen], kl=kl, **canvas.style, names=book.names
+    )
     order = "the most informative by KL(q‖p)" if kl is not None else "those along which the codes vary most"
     caption = f"One latent at a time {words}, while the others stay at the code of one test example; {order}."
+    caption += " Layers are counted from the top." if len(book.run.vae.layers) > 1 else ""
     caption += "" if book.run.real or moved[0].values is not None else f" Codes are {BROUGHT}."
     book.add("traversals", picture, "What single dimensions do", caption)
 
@@ -337,7 +342,10 @@ def _factors(book: _Book, metrics: Sequence[dict]) -> None:
 def _codes(summary: dict[str, Any]) -> list[Table]:
     """What the codes are good for; nothing where the data bring neither labels nor factors."""
     found = summary.get("quality") or {}
-    rows = [(name, f"{value} {error} {unit}".strip(), text) for name, value, error, unit, text in in_words(found)]
+    rows = [
+        (name, f"{value} {error} {unit}".strip(), text)
+        for name, value, error, unit, text in in_words(found, summary.get("rate"))
+    ]
     if not rows:
         return []
     note = "Measured on test examples. No label and no factor had a part in training the model."
@@ -383,11 +391,16 @@ def _share(value: float | None) -> str:
 def _kl(book: _Book, metrics: Sequence[dict]) -> None:
     if book.kl is None or not book.latents:
         return
-    caption = "KL(q‖p) of each dimension, mean over the test examples. Dimensions near zero carry no information on x."
+    caption = "KL(q‖p) of each dimension, mean over the test examples."
+    if book.active is not None:
+        caption += (
+            " Pale: not active, so that q's mean, seen from the prior's, varies with x by less than a tenth of the prior's "
+            "deviation."
+        )
     layers = book.run.summary.get("kl_per_layer") or []
     if len(layers) > 1:
         caption += f" By layer, top first: {', '.join(f'{kl:.1f}' for kl in layers)} nats."
-    book.add("kl", figures.kl_bars(book.kl), "Where the rate goes", caption)
+    book.add("kl", figures.kl_bars(book.kl, book.active), "Where the rate goes", caption)
 
 
 def _aggregate(book: _Book, metrics: Sequence[dict]) -> None:
@@ -396,7 +409,7 @@ def _aggregate(book: _Book, metrics: Sequence[dict]) -> None:
     chosen = np.argsort(-book.kl, kind="stable")[:MOVED]
     drawn = book.run.encode(book.split, sample=True)[:, chosen]
     prior = book.run.draw_codes(4 * CODES, condition=book.run.usual)[:, chosen]
-    names = [f"z{i}" for i in chosen]
+    names = [book.run.latent_names[i] for i in chosen]
     picture = figures.vector_marginals(prior, drawn, names, ("prior", "aggregate posterior"))
     caption = (
         f"Draws from the posteriors of {len(drawn):,} {book.whose} examples, all together, and draws from the prior, "

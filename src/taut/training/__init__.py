@@ -6,7 +6,7 @@ from taut.training.loop import CHECKPOINT, Diverged, Event, Stopped, fit, measur
 from taut.training.profile import STRETCHES, Profile
 from taut.training.spec import SGD, Adam, Adamax, AdamW, Optimiser, Stage, Training
 from taut.training.start import Start
-from taut.training.validation import active_units, examine, seeded
+from taut.training.validation import active_units, examine, seeded, shift
 
 __all__ = [
     "CHECKPOINT",
@@ -31,6 +31,7 @@ __all__ = [
     "leads",
     "measure_pace",
     "seeded",
+    "shift",
     "standard_error",
     "steps_per_epoch",
 ]

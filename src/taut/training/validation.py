@@ -7,20 +7,22 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from taut.data import Feed
-from taut.model import VAE, draw
+from taut.distributions import moments
+from taut.model import VAE, Step, draw
 from taut.training.company import Company
 from taut.training.information import information
 
-__all__ = ["active_units", "examine", "seeded"]
+__all__ = ["active_units", "examine", "seeded", "shift"]
 
 TOLD, TOLD_PAIRS = 2048, 2**17  # examples, and pairs of them, by which it is measured how much the latents tell
 
 ACTIVE = 0.01
-"""A unit is active if the variance of its posterior mean over the data is above this (Burda et al. 2016), in units of the
-variance that the plainest prior gives it."""
+"""A unit is active if the variance of its shift over the data is above this: see :func:`active_units`."""
+
+NARROW = 1e-4  # of the plainest deviation: no prior is taken to be narrower
 
 
 @contextlib.contextmanager
@@ -66,8 +68,8 @@ def examine(
             trace = vae.descend(vae.root(len(index), data.condition), evidence, draw)
             distortion = distortion + trace.distortion(data).double().sum()
             rate = rate + trace.rate().double().sum()
-            for column, step, told in zip(columns, trace.steps, evidence, strict=True):
-                column.append((step.q.mean.flatten(1), step.kl.parts, told))
+            for column, layer, step, told in zip(columns, vae.layers, trace.steps, evidence, strict=True):
+                column.append((shift(layer, step), step.kl.parts, told))
             proper = proper and trace.proper
         layers = [tuple(torch.cat(rows) for rows in zip(*column, strict=True)) for column in columns]
         told = None
@@ -81,7 +83,7 @@ def examine(
         "elbo": -distortion - rate if proper else None,
         "distortion": distortion,
         "rate": rate,
-        "active_units": active_units(vae, [_variance(means.double(), n, total) for means, _, _ in layers]),
+        "active_units": sum(active_units(vae, [_variance(shifts.double(), n, total) for shifts, _, _ in layers])),
         "information": told,
         "kl": [(total(parts.double().sum(0)) / n).tolist() for _, parts, _ in layers],
     }
@@ -93,10 +95,25 @@ def _variance(values: Tensor, n: int, total: Callable[[Tensor], Tensor]) -> Tens
     return total(centred.square().sum(0)) / max(1, n - 1)
 
 
-def active_units(vae: VAE, variances: Sequence[Tensor]) -> int:
-    """How many latents are active: Var_x( E_q[z] ) > 0.01 s² of any of its elements, for those variances (D,) of each layer.
+def shift(layer: nn.Module, step: Step) -> Tensor:
+    """(E_q[z] − E_p[z]) / σ_p: where q's mean lies as seen from the prior at what was picked above, (N, D).
 
-    s is the layer's ``q.scale``, 1 for real numbers. What is no number is not active: a variance of one example.
+    Where p knows no mean or no deviation, they are 0 and the layer's ``q.scale``: nothing above moves the plainest prior.
     """
-    active = (variance > ACTIVE * layer.q.scale**2 for variance, layer in zip(variances, vae.layers, strict=True))
-    return sum(int(units.view(-1, layer.q.block).any(1).sum()) for units, layer in zip(active, vae.layers, strict=True))
+    mean, known, plain = step.q.mean, moments(step.p), layer.q.scale
+    centre, width = known or (torch.zeros_like(mean), torch.full_like(mean, plain))
+    return ((mean - centre) / width.clamp_min(NARROW * plain)).flatten(1)
+
+
+def active_units(vae: VAE, variances: Sequence[Tensor]) -> list[bool]:
+    """Which latents are active: those whose :func:`shift` varies, Var > 0.01 of any of its elements, over the examples and
+    what was picked above, for those variances (D,) of each layer.
+
+    Under a prior N(0, I) the shift is q's mean, and this the measure of Burda et al. (2016). Below the top p moves with what
+    is above, and q with it; a unit whose q only follows has learned nothing from x of its own. Since KL(q ‖ p) ≥ ½ shift²
+    between normals, an active unit has a rate above 0.005 nats. What is no number is not active: a variance of one example.
+    """
+    found = []
+    for variance, layer in zip(variances, vae.layers, strict=True):
+        found += (variance > ACTIVE).view(-1, layer.q.block).any(1).tolist()
+    return found
