@@ -21,6 +21,7 @@ from taut.distributions.logistic import DiscretisedLogistic, DiscretisedLogistic
 from taut.distributions.mixture import Mixture
 from taut.distributions.noise import NonCentred
 from taut.distributions.normal import Delta, DiagonalNormal
+from taut.distributions.once import once
 from taut.distributions.quantised import Embedded, Quantised, nearest_code
 from taut.distributions.relaxed import RelaxedBits, RelaxedOneHot, StraightThrough
 from taut.distributions.sphere import UniformSphere, VonMisesFisher, unit
@@ -88,6 +89,7 @@ __all__ = [
     "import_zuko",
     "nearest_code",
     "one_hot",
+    "once",
     "register_divergence",
     "same_noise",
     "sampled",
