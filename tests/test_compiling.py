@@ -1,4 +1,4 @@
-"""A compiled step: the losses of the plain one from the same noise, gone on with to the bit, and nothing lost where it fails."""
+"""A compiled step: the losses of the plain one by the same noise, gone on with to the bit; nothing is lost where it fails."""
 
 from __future__ import annotations
 
@@ -163,14 +163,13 @@ HALVES: dict[str, dict[str, Any]] = {
     "a mixture": {"prior": {"part": "Mixture", "components": 5}},
     "pseudo-inputs": {"prior": {"part": "Vamp", "components": 5}},
     "correlated": {"posterior": "FullNormal"},
-    "low rank": {"posterior": "LowRankNormal"},
     "couplings": {"prior": "RealNVP"},
-    "relaxed": {"posterior": "GumbelSoftmax"},
+    "relaxed": {"posterior": "RelaxedCategorical"},
     "the sphere": {"posterior": "VonMisesFisher"},
     "levels": {"likelihood": "DiscretisedLogistic"},
     "a density": {"likelihood": "Gaussian"},
     "convolutions": {"network": "Conv"},
-    "maps": {"network": "Pyramid", "layers": [{"part": "Spatial", "latents": 2, "scale": 2}, {"part": "Spatial", "latents": 2}]},
+    "maps": {"network": "Pyramid", "layers": [{"part": "Spatial", "latents": 2, "scale": s} for s in (1, 0)]},
 }  # fmt: skip
 
 
@@ -180,8 +179,11 @@ def test_in_sixteen_bits_the_bound_stays_in_single_precision(case: str) -> None:
     are off by a hundredth."""
     from lightning_fabric import Fabric
 
+    model = MODEL | HALVES[case]
+    if "layers" in model:
+        del model["latents"]
     grey = open_data(Data("digits"))
-    spec = resolve(parse(Experiment, {"data": {"source": "digits"}, "model": MODEL | HALVES[case]}), grey)
+    spec = resolve(parse(Experiment, {"data": {"source": "digits"}, "model": model}), grey)
     learner = Learner(build(spec, grey), spec.objective)
     batch = Feed(grey.train, grey.reading, learner.vae.dequantise).batch(torch.arange(256))
     found = []
@@ -195,7 +197,7 @@ def test_in_sixteen_bits_the_bound_stays_in_single_precision(case: str) -> None:
         found.append(torch.stack([term.mean() for term in terms]))
         torch.manual_seed(0)
         learner.zero_grad()
-        fabric.setup_module(learner)(batch, 1.0).loss.backward()
+        fabric.backward(fabric.setup_module(learner)(batch, 1.0).loss)
         assert all(weight.grad.dtype == torch.float32 for weight in learner.parameters() if weight.grad is not None)
     plain, half = found
     assert not torch.equal(plain, half), "something was multiplied in sixteen bits"

@@ -1,12 +1,11 @@
 """A step as one graph for torch's compiler (``training.compile``): the losses of the plain step, to rounding.
 
-What is compiled is model, loss and gradient, from the examples of a batch on; optimiser and averages are few calls on all weights
-at once and stay as they are. Draws are left to torch's own generators, so that a compiled step draws the noise of the plain one
-and leaves the generators where that does; a run goes on from its checkpoint as ever. β and the progress of the run come in as
-tensors: numbers would be compiled into the graph, and it anew with each of them.
+What is compiled is model, loss and gradient, from a batch on; optimiser and averages are few calls on all weights at once and
+stay as they are. Draws are left to torch's own generators, so that a compiled step draws the noise of the plain one and leaves
+the generators where that does; a run goes on from its checkpoint as ever. β and the progress of the run come in as tensors:
+numbers would be compiled into the graph, and it anew with each of them.
 
-On a GPU each graph is captured as a CUDA graph after its first two steps and replayed from then on. No GPU was at hand when this
-was written: there it is **untested**.
+On a GPU each graph is captured as a CUDA graph in its first steps and replayed from then on. **Untested on a GPU.**
 """
 
 from __future__ import annotations
@@ -69,14 +68,15 @@ def hastened(
         return learner, "not compiled, so that the stretches of a step can be told apart"
     missing = lacking(device)
     if company.most(bool(missing)):
-        return learner, "" if spec.compile == "auto" else f"not compiled: {missing or 'another process has no compiler'}"
+        why = f"not compiled: {missing or 'another process has no compiler'}"
+        return learner, why if spec.compile == "on" else ""
     torch._logging.set_logs(all=logging.ERROR)  # where it gives up a part, that part is as it would have been
     graphs = device.type == "cuda" and company.alone
-    step = _step(learner, torch.compile(learner, dynamic=False, **_compiler(graphs)), beta, graphs)
     kept, failure = [buffer.clone() for buffer in learner.buffers()], ""
     try:
         with seeded(0, device), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what the compiler thinks of other people's code
+            step = _step(learner, torch.compile(learner, dynamic=False, **_compiler(graphs)), beta, graphs)
             batch = some()
             for _ in range(3 if graphs else 1):
                 company.fabric.backward(step(batch, beta, 0.0).loss)
