@@ -200,7 +200,7 @@ class Run:
             mend = f"say which, as in --condition {example if len(conditions) == 1 else f'{conditions[0].name}={example},…'}"
             raise InputError("condition", f"is not given, and the model is conditioned on {names}", mend)
         if isinstance(value, str) and value == "data":
-            some = self.dataset().train.condition
+            some = self.dataset().seen.condition
             rows = some[torch.randint(len(some), (n,), generator=torch.Generator().manual_seed(seed))]
         else:
             rows = value if isinstance(value, Tensor) else given(conditions, value, n)
@@ -211,7 +211,7 @@ class Run:
         """The known log-scales of n draws: those of training examples at random, as what is modelled is x given them."""
         if self.reading.library is None:
             return None
-        some = self.dataset().train.offset
+        some = self.dataset().seen.offset
         return some[torch.randint(len(some), (n,), generator=torch.Generator().manual_seed(seed))]
 
     @property
@@ -434,12 +434,12 @@ class Run:
         data = self.dataset(root)
         space = Space.of(data)
         generator = torch.Generator().manual_seed(seed)
-        some = torch.randperm(len(data.train), generator=generator)[:POOL]
+        some = torch.randperm(len(data.seen), generator=generator)[:POOL]
         with seeded(seed):
             train, test = (
                 space.points(self.reading.restore(Feed(split, self.reading).batch(index).x))
                 for split, index in (
-                    (data.train, some),
+                    (data.seen, some),
                     (data.test, torch.randperm(len(data.test), generator=generator)[:n]),
                 )
             )
@@ -461,7 +461,7 @@ class Run:
             return {}
         train, why = None, ""
         try:
-            train = self.dataset(root).train
+            train = self.dataset(root).seen
         except InputError as error:
             why = f"the training split, from which it is learnt, is not at hand ({error})"
         return quality(self.encode, split, train, tuple(self.facts.get("factor_names") or ()), why)

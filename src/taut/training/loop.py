@@ -138,7 +138,9 @@ def fit(
     share = batch // company.size
     objective.schedule.check(steps, per_epoch)
     own_seed = seed + 1 + 1_000_003 * company.rank  # one for each process: they draw different noise
-    state = State(learner, optimiser, Average(vae, spec.average, copied), Meter(fabric.device), company, own_seed)
+    state = State(
+        learner, optimiser, Average(vae, spec.average, copied), Meter(fabric.device), company, own_seed, train
+    )
     validate_every = max(per_epoch, math.ceil(steps / spec.validations))
     log_every = min(LOG_EVERY, validate_every)
     torch.manual_seed(own_seed)
@@ -159,7 +161,8 @@ def fit(
         while state.step < steps and not (spec.patience and state.stale >= spec.patience):
             epoch, place = divmod(state.step, per_epoch)
             if order is None or place == 0:
-                order = train.order(seed * 1_000_003 + epoch, company.rank, company.size).to(fabric.device)
+                order = train.order(seed * 1_000_003 + epoch, company.rank, company.size)
+                train.expect(order, share, place)
             stage, begun, _ = spec.stage(state.step, steps)
             if (which := spec.learns(state.step, steps, state.lagging)) != learning:
                 learning = which
@@ -287,7 +290,7 @@ def _give_up(step: int, term: str, state: State, spec: Training, folder: Path | 
 
 @contextlib.contextmanager
 def _rescue(state: State, train: Feed, batch: int, folder: Path | None) -> Iterator[None]:
-    """Save the last good state where memory or the device fails, and say what failed in one line.
+    """Save the last good state where memory or the device fails, and say what failed in one line; in any case read no further.
 
     Raises:
         Mishap: for want of memory it names the largest batch, of halves of this one, whose step was tried and had room.
@@ -313,6 +316,8 @@ def _rescue(state: State, train: Feed, batch: int, folder: Path | None) -> Itera
             mend = "a step alone has room, so go on when less else is at work"
         problem = f"is {batch}, and there was not enough memory on {state.device.type} at step {state.step + 1:,}{kept}"
         raise Mishap("training.batch", problem, f"{mend}, or try fewer --objective.samples") from None
+    finally:
+        train.rest()
 
 
 def _room(state: State, train: Feed, batch: int) -> int:
@@ -351,11 +356,12 @@ def measure_pace(vae: VAE, objective: Objective, data: Dataset, spec: Training, 
         train, valid = _feeds(vae, data, fabric.device)
         some = partial(train.batch, torch.arange(batch, device=fabric.device))
         step, _ = hastened(learner, spec, objective.beta, some, Company(fabric))
-        meter, times = Meter(fabric.device), []
+        meter, times, order = Meter(fabric.device), [], train.order(0)
         begin = time.monotonic()
         while len(times) < 5 or time.monotonic() - begin < seconds:
             tick = time.monotonic()
-            examples = train.batch(torch.randint(len(train), (batch,)))
+            place = len(times) % (len(order) // batch) * batch
+            examples = train.batch(order[place : place + batch])
             optimiser.zero_grad()
             outcome = step(examples, objective.beta, 0.0)
             fabric.backward(outcome.loss)
