@@ -34,7 +34,7 @@ class State:
     meter: Meter
     company: Company
     seed: int
-    feed: Feed
+    feed: Feed | None = None
     step: int = 0
     seconds: float = 0.0
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -86,7 +86,8 @@ class State:
             self.meter.load_state_dict(
                 self._own(tree["meter"]) or {name: each[0] for name, each in tree["meter"].items()}
             )
-            if place := self._own(tree.get("feed", {})):  # where there were other processes it is found without
+            place = self._own(tree.get("feed", {}))
+            if place and self.feed is not None:  # without it, as where there were other processes, the place is found more slowly
                 self.feed.recall(json.loads(place["json"].numpy().tobytes()))
             if tree.get("precision"):
                 self.precision.load_state_dict(tree["precision"])
@@ -103,7 +104,7 @@ class State:
 
     def _place(self) -> dict[str, Tensor]:
         """Where examples are being read, as the bytes of JSON, of as many for every process."""
-        content = json.dumps(self.feed.mark()).encode()
+        content = json.dumps(self.feed.mark() if self.feed is not None else {}).encode()
         length = self.company.most(len(content))
         if length <= len("{}"):
             return {}
