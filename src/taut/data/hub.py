@@ -367,8 +367,8 @@ def hub_source(spec: Data, whole: bool = False) -> Source:
     if len(source.labels) < 3:
         source.labels = {}
     if len(some) < len(train):
-        source.notes.append(f"values, mean and deviation are judged by {len(some):,} of {len(train):,} training examples, from "
-                            f"the first of {len(some.pieces):,} file{'s'[: len(some.pieces) != 1]}")  # fmt: skip
+        source.notes.append(f"values, mean and deviation are judged by {len(some):,} of {len(train):,} training examples, the "
+                            f"first of each of {len(some.pieces):,} file{'s'[: len(some.pieces) != 1]}")  # fmt: skip
     return source
 
 

@@ -94,7 +94,7 @@ def pixels(file: Path | BinaryIO, mode: str, name: Path | str) -> np.ndarray:
 @contextmanager
 def _readable(name: Path | str) -> Iterator[None]:
     """Turns whatever Pillow raises on a bad file, a warning too, into one line that names the file."""
-    alone = threading.current_thread() is threading.main_thread()  # filters are everybody's: no thread beside may move them
+    alone = threading.current_thread() is threading.main_thread()  # filters are everybody's: no other may move them
     try:
         with warnings.catch_warnings() if alone else nullcontext():
             if alone:

@@ -86,8 +86,8 @@ class State:
             self.meter.load_state_dict(
                 self._own(tree["meter"]) or {name: each[0] for name, each in tree["meter"].items()}
             )
-            place = self._own(tree.get("feed", {}))
-            if place and self.feed is not None:  # without it, as where there were other processes, the place is found more slowly
+            # without it, as where there were other processes, the place is found more slowly
+            if (place := self._own(tree.get("feed", {}))) and self.feed is not None:
                 self.feed.recall(json.loads(place["json"].numpy().tobytes()))
             if tree.get("precision"):
                 self.precision.load_state_dict(tree["precision"])
