@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "taut"
 
 ROOMS = [
     "errors", "spans", "config", "data", "distributions", "networks", "priors", "posteriors", "likelihoods", "layers", "model",
-    "objectives", "training", "evaluation", "codec", "experiment", "tracking", "advice", "runs", "diff",
+    "objectives", "training", "evaluation", "codec", "experiment", "tracking", "advice", "runfiles", "runs", "diff",
     "comparison", "recipes", "explore", "report", "folders", "api", "estimator", "sweep", "tune", "parts", "export", "sharing",
     "files", "outputs", "console", "page", "commands", "cli", "__main__",
 ]  # fmt: skip

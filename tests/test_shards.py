@@ -248,10 +248,64 @@ def test_one_colour_image_makes_all_of_them_colour(shards: Path, tmp_path: Path)
 def test_too_few_and_no_meaning(shards: Path) -> None:
     with pytest.raises(InputError, match=r"2 shards are too few.*give 3 or more"):
         open_data(Data(f"{shards}/part-{{000..001}}.tar"))
-    with pytest.raises(InputError, match=r"data\.limit: is given, and shards"):
-        open_data(Data(str(shards), limit=10))
     with pytest.raises(InputError, match=r"data\.buffer: is 0"):
         Data(str(shards), buffer=0)
+
+
+@pytest.mark.parametrize("limit", [10, 41, 60])
+def test_a_limit_is_the_first_so_many_training_examples(shards: Path, limit: int) -> None:
+    """Of which the last shard may be cut; what is held out stays."""
+    every, some = open_data(Data(str(shards))), open_data(Data(str(shards), limit=limit))
+    assert len(some.train) == limit and torch.equal(some.train.x[:], every.train.x[:limit])
+    assert torch.equal(some.test.x, every.test.x) and torch.equal(some.valid.x, every.valid.x)
+    order = some.train.x.order(0, 0, 1)
+    assert sorted(order.tolist()) == list(range(limit))
+    assert f"the first {limit} training examples only" in some.splits()
+    whole = open_data(Data(str(shards), limit=limit, keep="memory"))
+    assert torch.equal(whole.train.x, some.train.x[:]) and whole.hash == some.hash
+
+
+@pytest.mark.parametrize("label", [".cls", ".json"])
+def test_labels_of_shards_can_be_conditions(tmp_path: Path, label: str) -> None:
+    data = open_data(Data(str(make(tmp_path / "set", label=label)), condition=("labels",)))
+    feed, index = Feed(data.train, data.reading), torch.tensor([40, 3, 3, 77])
+    batch = feed.batch(index)
+    rest = [int(x[0, 0, 0]) for x in data.train.x[index]]
+    assert batch.condition.tolist() == [[float(number % 3 == k) for k in range(3)] for number in rest]
+    assert batch.x[:, 0, 0, 0].tolist() == rest
+    memory = open_data(Data(str(tmp_path / "set"), condition=("labels",), keep="memory"))
+    assert torch.equal(memory.train.condition, data.train.condition[:]) and len(data.train.condition) == len(data.train)
+    experiment, found = begin(tmp_path / "set", condition=["labels"])
+    run = carry_out(experiment, found)
+    assert run.sample(6, condition="1").shape == (6, 8, 6) and run.sample(6, condition="data").shape == (6, 8, 6)
+
+
+def test_an_example_without_a_label_cannot_be_conditioned_on(tmp_path: Path) -> None:
+    folder = make(tmp_path / "set")
+    members = [(f"{i}.png", png(picture(i))) for i in range(5)]
+    write(
+        folder / "part-001.tar", members + [(f"{i}.cls", b"0") for i in range(5)]
+    )  # labels apart: each an example more
+    with pytest.raises(InputError, match=r"part-001\.tar has no .*png"):
+        open_data(Data(str(folder), condition=("labels",)))
+    write(folder / "part-001.tar", members)
+    with pytest.raises(InputError, match=r"has no labels to be conditioned on|some examples of the shards have none"):
+        open_data(Data(str(folder), condition=("labels",)))
+
+
+def test_moments_are_those_of_the_sample(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pass over the shards comes before the first step."""
+    monkeypatch.setattr("taut.data.shards.SAMPLE", 12)
+    data = open_data(Data(str(shards)))
+    read: list[int] = []
+    whole = Shards.__getitem__
+    monkeypatch.setattr(Shards, "__getitem__", lambda self, index: read.extend(index.tolist()) or whole(self, index))
+    assert data.statistics().mean.shape == (1, 8, 6) and not read
+    assert len(data.seen) == 12 and torch.equal(data.seen.x[0], data.train.x[:1][0])
+    assert (
+        data.seen.labels.tolist()
+        == data.train.labels[torch.from_numpy(np.linspace(0, len(data.train) - 1, 12).astype(int))].tolist()
+    )
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 
 from taut.api import carry_out
 from taut.config import parse
-from taut.data import Data, Feed, open_data
+from taut.data import Data, Feed, open_array, open_data, stored
 from taut.data.stored import Stored
 from taut.errors import InputError
 from taut.experiment import Experiment, resolve
@@ -82,6 +83,54 @@ def test_what_is_too_large_for_memory_stays_on_the_disk(tmp_path: Path, monkeypa
         open_data(Data(str(tmp_path / "x.npy")))
     with pytest.raises(InputError, match=r"data\.keep: gives 72 training examples.*say data\.keep disk"):
         open_data(Data(str(tmp_path / "x.npy"), keep="memory"))
+
+
+class Noted:
+    """Rows that say which thread read them, some of which are damaged."""
+
+    def __init__(self, damaged: int = -1) -> None:
+        self.read: list[tuple[list[int], str]] = []
+        self.damaged = damaged
+
+    def __len__(self) -> int:
+        return len(GREY)
+
+    def __getitem__(self, index: np.ndarray) -> np.ndarray:
+        self.read.append((index.tolist(), threading.current_thread().name))
+        if self.damaged in index:
+            raise InputError("data", "number 40 is damaged", "fetch it again")
+        return GREY[index]
+
+
+def test_the_next_batches_are_read_beside_the_step() -> None:
+    raw = Noted()
+    x = Stored(raw, open_array(GREY).reading)
+    order = torch.randperm(90, generator=torch.Generator().manual_seed(0))
+    x.expect(order, 8, 2)
+    assert torch.equal(x[order[16:24]][:, 0], torch.from_numpy(GREY[order[16:24]])), "the first that was promised"
+    x.rest()
+    assert 2 <= len(raw.read) <= 1 + stored.AHEAD and {name.split("_")[0] for _, name in raw.read} == {"reading"}
+    assert raw.read[1][0] == sorted(order[24:32].tolist()), "before anybody asked"
+    x.expect(order, 8, 0)
+    found = [x[order[k * 8 : k * 8 + 8]] for k in range(11)]
+    assert torch.equal(torch.cat(found)[:, 0], torch.from_numpy(GREY[order[:88]]))
+    assert len(raw.read) < 12 + stored.AHEAD + 1, "nothing is read twice"
+    before = len(raw.read)
+    x.expect(order, 8, 0)
+    assert x[torch.tensor([5])].shape == (1, 1, 6, 5), "what was not promised is read at once"
+    x.rest()
+    assert any(name == threading.current_thread().name for _, name in raw.read[before:])
+
+
+def test_what_fails_ahead_fails_at_its_own_batch() -> None:
+    x = Stored(Noted(damaged=40), open_array(GREY).reading)
+    order = torch.arange(90)
+    x.expect(order, 10, 0)
+    for k in range(4):
+        assert len(x[order[k * 10 : k * 10 + 10]]) == 10
+    with pytest.raises(InputError, match="number 40 is damaged"):
+        x[order[40:50]]
+    x.rest()
 
 
 @pytest.mark.parametrize("source", ["digits", "csv", "npz"])

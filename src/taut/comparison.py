@@ -209,7 +209,7 @@ def _trained(
     run = Run(vae.eval().requires_grad_(False).cpu(), experiment, data.reading, facts_of(data), facts, None, data)
     codes = run.encode(Split(data.test.x[measure.index]))
     places = measure.places(run, codes)
-    (train_nats, train_rmse), (test_nats, test_rmse) = (measure.rebuilt(run, s) for s in (data.train, data.test))
+    (train_nats, train_rmse), (test_nats, test_rmse) = (measure.rebuilt(run, s) for s in (data.seen, data.test))
     return Side(
         name, run, train_nats, test_nats, train_rmse, test_rmse,
         overfitting=test_nats - train_nats,
@@ -268,7 +268,7 @@ class _Measure:
         random = np.random.default_rng(0)
         size, count = codes.shape[1], self.size * max(1, QUERIES // self.size)
         pairs = np.stack([random.permutation(len(codes))[:2] for _ in range(count)])
-        seen = run.encode(Split(run.data.train.x[_some(len(run.data.train), REBUILT)]), sample=True).astype(np.float64)
+        seen = run.encode(Split(run.data.seen.x[_some(len(run.data.seen), REBUILT)]), sample=True).astype(np.float64)
         normal = random.standard_normal((2, count, size))
         # the square root of the covariance exists where its inverse does not
         values, vectors = np.linalg.eigh(np.cov(seen, rowvar=False).reshape(size, size))

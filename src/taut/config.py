@@ -80,6 +80,8 @@ def parse(kind: Any, value: Any, path: str = "", trust: Iterable[str] = (), defa
         value = _load(value, path)
     if origin is Literal:
         choices = get_args(kind)
+        if isinstance(value, bool) and "on" in choices:  # what YAML takes these words for
+            value = "on" if value else "off"
         for choice in choices:
             if isinstance(value, (str, int, float)) and str(value) == str(choice):
                 return choice

@@ -75,6 +75,8 @@ class Watch:
         if self.quiet:
             return
         left = self._left(event)
+        if event.note:
+            self.out.print(f"note: {event.note}", soft_wrap=True)
         if words := self.advise(event):
             self.out.print(f"warning: step {event.step:,}: {words}", style="yellow", soft_wrap=True)
         if self.out.is_terminal:

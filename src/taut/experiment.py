@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from taut.data import Data, Dataset, Support
+from taut.data import Data, Dataset, Support, whole_path
 from taut.errors import InputError
 from taut.likelihoods import require_fit
 from taut.model import VAE, Model
@@ -117,7 +117,7 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     experiment.objective.schedule.check(steps, per_epoch)
     support, source = _support_name(reading.raw_support), experiment.data.source
     if reading.origin not in ("named", "array"):
-        source = str(Path(source).expanduser().resolve())  # the run may be used from another folder
+        source = whole_path(source)  # the run may be used from another folder
     experiment = replace(experiment, data=replace(experiment.data, support=support, source=source))
     return replace(experiment, training=replace(training, steps=steps, epochs=None))
 

@@ -24,7 +24,6 @@ import math
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -32,7 +31,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from taut.data import Batch, Statistics, Support
-from taut.distributions import Divergence, Exactness, central, divergence, fold, sampled, taken, tempered, worst
+from taut.distributions import Divergence, Exactness, central, divergence, fold, once, sampled, taken, tempered, worst
 from taut.errors import InputError
 from taut.layers import Layer, Plain, default_prior
 from taut.likelihoods import Likelihood, default_likelihood, require_fit
@@ -63,7 +62,7 @@ class Site:
     evidence: Tensor | None
     p: Distribution
 
-    @cached_property
+    @once
     def q(self) -> Distribution:
         """q(z_l | z_<l, x); the prior itself where there is no evidence."""
         return self.posterior(self.h)
@@ -114,19 +113,19 @@ class Step:
     density: Distribution | None = None
     drawn: Tensor | None = None
 
-    @cached_property
+    @once
     def kl(self) -> Divergence:
         """KL(q ‖ p) of this layer, its parts (N, G) nats."""
         if self.density is not None:
             return sampled(self.density, self.p, self.z, lambda: self.log_q, lambda: self.log_p)
         return divergence(self.q, self.p, self.z, lambda: self.log_q, lambda: self.log_p)
 
-    @cached_property
+    @once
     def log_q(self) -> Tensor:
         """log q(z_l | z_<l, x), (N,) nats; not asked for where a divergence has a closed form."""
         return self.q.log_prob(self.z) if self.told is None else self.told
 
-    @cached_property
+    @once
     def log_p(self) -> Tensor:
         """log p(z_l | z_<l), (N,) nats."""
         return self.p.log_prob(self.z)

@@ -133,7 +133,8 @@ def elsewhere(experiment: Any, args: argparse.Namespace) -> Any:
     from taut.config import parse
     from taut.training import Training
 
-    said = {name: getattr(args, name) for name in ("device", "devices", "nodes", "strategy") if getattr(args, name)}
+    names = ("device", "devices", "nodes", "strategy", "compile")
+    said = {name: getattr(args, name) for name in names if getattr(args, name)}
     where = parse(Training, said)
     training = replace(experiment.training, **{name: getattr(where, name) for name in said})
     training.require_device()
@@ -192,6 +193,7 @@ def training_arguments(parser: Parser) -> None:
         "--strategy", metavar="NAME", help="ddp, or fsdp: each process keeps a shard of the weights [ddp]"
     )
     parser.add_argument("--precision", metavar="NAME", help="32-true, bf16-mixed, 16-mixed or 64-true")
+    parser.add_argument("--compile", metavar="WHETHER", help="auto, on or off: a step made by torch's compiler [auto]")
     parser.add_argument("--out", metavar="DIR", help="the run folder; a fresh numbered one under runs/ otherwise")
 
 
@@ -222,6 +224,7 @@ def settings_of(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str
         "seed": args.seed, "training.epochs": args.epochs, "training.minutes": args.minutes,
         "training.device": args.device, "training.precision": args.precision,
         "training.devices": args.devices, "training.nodes": args.nodes, "training.strategy": args.strategy,
+        "training.compile": args.compile,
     }  # fmt: skip
     given = {name: value for name, value in flags.items() if value is not None} | args.overrides
     lengths = ("training.epochs", "training.minutes", "training.steps")

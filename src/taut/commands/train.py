@@ -32,7 +32,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument(
         "--resume",
         metavar="RUN",
-        help="go on with a stopped run; nothing else need be given (--device, --devices, --nodes may be)",
+        help="go on with a stopped run; nothing else need be given (but --device, --devices, --nodes, --strategy, --compile)",
     )
     parser.add_argument("--tracker", action="append", default=[], metavar="NAME",
                         help="tell numbers to tensorboard, mlflow, wandb or trackio too; may be repeated")  # fmt: skip

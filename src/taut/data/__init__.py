@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from taut.data.batches import Batch, Feed
 from taut.data.dataset import Dataset, Split, Statistics, open_array, open_data, read_like
+from taut.data.hub import whole_path
 from taut.data.reading import Reading
 from taut.data.spec import Data
 from taut.data.support import Support
@@ -20,4 +21,5 @@ __all__ = [
     "open_array",
     "open_data",
     "read_like",
+    "whole_path",
 ]

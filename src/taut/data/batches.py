@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -77,10 +77,34 @@ class Feed:
 
     def order(self, seed: int, rank: int = 0, size: int = 1) -> torch.Tensor:
         """The examples of a pass in an order that a seed decides, every so-many-th of them where several processes share it;
-        where x has an order of its own, each process has a stretch of that."""
-        if isinstance(self.x, Stored) and self.x.order is not None:
-            return self.x.order(seed, rank, size)
-        return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[rank::size]
+        where x has an order of its own, each process has a stretch of that. On the device, unless x stays on the disk."""
+        if isinstance(self.x, Stored):
+            self.x.rest()
+            if self.x.order is not None:
+                return self.x.order(seed, rank, size)
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[rank::size]
+        return order if isinstance(self.x, Stored) else order.to(self.x.device)
+
+    def expect(self, order: torch.Tensor, share: int, place: int) -> None:
+        """Say which batches are going to be asked for: those of a pass from a place on, of so many examples each."""
+        if isinstance(self.x, Stored):
+            self.x.expect(order, share, place)
+
+    def rest(self) -> None:
+        """Say that no more are."""
+        if isinstance(self.x, Stored):
+            self.x.rest()
+
+    def mark(self) -> dict[str, Any]:
+        """What a checkpoint must hold for the pass to be gone on with behind the last batch; empty for most data."""
+        if not (isinstance(self.x, Stored) and hasattr(self.x.raw, "mark")):
+            return {}
+        return self.x.raw.mark(self.x.place)
+
+    def recall(self, told: dict[str, Any]) -> None:
+        """Go on from there."""
+        if isinstance(self.x, Stored) and hasattr(self.x.raw, "recall"):
+            self.x.raw.recall(told)
 
     def batch(self, index: torch.Tensor) -> Batch:
         """The examples at index (B,), on the device, as float32."""

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from taut.data import arrays, conditions, counts, images, known, shards, sounds, tables
+from taut.data import arrays, conditions, counts, hub, images, known, shards, sounds, tables
 from taut.data.named import NAMES, open_named
 from taut.data.reading import Reading, check_array, log_totals, times
 from taut.data.source import Source
 from taut.data.spec import Data
 from taut.data.splits import carve
-from taut.data.stored import Stored, memory
+from taut.data.stored import Given, Stored, memory
 from taut.data.support import chunks
 from taut.errors import InputError, nearest
 
@@ -34,7 +34,7 @@ class Split:
     """Examples and what is known of them.
 
     Args:
-        x: (N, *shape), uint8 or float32; of training examples that stay on the disk, what reads them.
+        x: (N, *shape), uint8 or float32; of training examples that are not in memory, what reads them.
         labels: (N,), int64, −1 where unknown; or None.
         factors: (N, F), float32, what each example was made of; or None.
         condition: (N, C), float32, what each is conditioned on; or None.
@@ -96,6 +96,7 @@ class Dataset:
         record: how the splits were made, so that they can be made again; JSON can hold it.
         remarks: what was decided in reading the source.
         factor_names: the names of the splits' factors; None if there are no factors.
+        sample: of training examples that are read in an order of their own.
 
     >>> data = open_data(Data("digits"))
     >>> print(f"{data.what()}; {data.splits()}")
@@ -113,6 +114,12 @@ class Dataset:
     record: dict[str, Any]
     remarks: tuple[str, ...] = ()
     factor_names: tuple[str, ...] | None = None
+    sample: Split | None = None
+
+    @property
+    def seen(self) -> Split:
+        """Training examples that may be looked at in any order: all of them, or of a stream a sample."""
+        return self.train if self.sample is None else self.sample
 
     def what(self) -> str:
         """What the data are: ``1,404 images 20×16, values {0, 1}``."""
@@ -196,9 +203,9 @@ class Dataset:
 
     @cached_property
     def _statistics(self) -> Statistics:
-        r, n = self.reading, len(self.train)
+        r, n = self.reading, len(self.seen)
         dynamic = r.binarize == "dynamic"
-        x, scale = self.train.x.numpy(), (r.grey if dynamic else 1)
+        x, scale = self.seen.x.numpy(), (r.grey if dynamic else 1)
         if r.fields is not None:
             return self._of_columns(x)
         mean = sum(part.sum(axis=0, dtype=np.float64) for _, part in chunks(x)) / scale / n
@@ -318,6 +325,8 @@ def _find(spec: Data, like: Reading | None = None) -> Source:
             raise InputError(f"data.{option}", problem, "leave it out")
     if name in NAMES:
         return open_named(spec)
+    if name.startswith(hub.PREFIX):
+        return hub.hub_source(spec, whole=like is not None)
     path = Path(os.path.expanduser(name))
     kind = path.name.lower()
     if kind.endswith(".tar") and ("{" in name or path.is_file()):
@@ -355,6 +364,8 @@ def _needless(spec: Data) -> tuple[str, ...]:
     kind = spec.source.lower()
     if kind.endswith(".npz"):
         return ()
+    if kind.startswith(hub.PREFIX):
+        return ("factors", "packed")
     if kind.endswith(tables.SUFFIXES):
         return ("array", "factors", "packed")
     if kind.endswith(".h5ad"):
@@ -396,10 +407,14 @@ def _dataset(source: Source, spec: Data) -> Dataset:
             raise InputError(
                 "data.offset", f"is library, and the data are {reading.support}", "say data.support counts"
             )
+        if source.stream is not None:
+            raise InputError(
+                "data.offset", "is library, and totals of what is streamed are not kept", "say data.offset none"
+            )
         logs = np.concatenate([log_totals(part) for part in arrays_of])
         reading = replace(reading, library=float(logs.mean()))
     given = {part: conditions.numbers_of(reading.conditions, found) for part, found in source.given.items()}
-    splits = {}
+    splits, sample = {}, None
     on_disk = _on_disk(source, spec, reading, index["train"])
     for part in PARTS:
         home, rows = index[part]
@@ -409,7 +424,9 @@ def _dataset(source: Source, spec: Data) -> Dataset:
             for some in (codes.get(home), factors.get(home), given.get(home), offsets)
         )
         if part == "train" and source.stream is not None:
-            x, labels = _stream(source, spec, reading, names)
+            few = raw if rows is None else raw[rows]
+            sample = Split(reading.apply(few), labels, factor, condition)
+            x, labels, condition = _stream(source, spec, reading, names)
         elif part == "train" and on_disk:
             x = Stored(raw, reading, rows)
         else:
@@ -430,7 +447,7 @@ def _dataset(source: Source, spec: Data) -> Dataset:
     if spec.binarize != "none" and reading.binarize == "none":
         remarks.append(f"the data are binary as they are: binarize {spec.binarize} changes nothing")
     return Dataset(reading, **splits, label_names=names, hash=digest, record=record, remarks=tuple(remarks),
-                   factor_names=factor_names)  # fmt: skip
+                   factor_names=factor_names, sample=sample)  # fmt: skip
 
 
 def _on_disk(source: Source, spec: Data, reading: Reading, train: tuple[str, np.ndarray | None]) -> bool:
@@ -507,20 +524,23 @@ def _split(source: Source, spec: Data) -> tuple[dict[str, tuple[str, np.ndarray 
     return index, {part: carved[part] for part in ("valid", "test") if part in carved}
 
 
-def _stream(source: Source, spec: Data, reading: Reading, names: tuple[str, ...] | None) -> tuple[Any, Any]:
-    """x and labels of training examples in shards."""
+def _stream(source: Source, spec: Data, reading: Reading, names: tuple[str, ...] | None) -> tuple[Any, Any, Any]:
+    """x, labels and conditions of training examples that are streamed."""
+    stream, told = source.stream, bool(reading.conditions)
+    labels = None if names is None else shards.Labels(stream, names)
     if spec.keep == "memory":
-        _require_room("train", len(source.stream), reading)
-        x = reading.apply(source.stream[np.arange(len(source.stream))])
-    else:
-        x = Stored(source.stream, reading, order=partial(source.stream.order, spec.buffer), checked=False)
-    return x, None if names is None else shards.Labels(source.stream, names)
+        _require_room("train", len(stream), reading)
+        every = np.arange(len(stream))
+        given = stream.known(every, [condition.name for condition in reading.conditions]) if told else None
+        return reading.apply(stream[every]), labels and labels[:], conditions.numbers_of(reading.conditions, given)
+    x = Stored(stream, reading, order=partial(stream.order, spec.buffer), checked=False, told=told)
+    return x, labels, Given(x) if told else None
 
 
 def _hash(parts: dict[str, np.ndarray], stream: Any = None) -> str:
     digest = hashlib.sha256()
-    for path in () if stream is None else stream.paths:
-        digest.update(f"{path.name} {path.stat().st_size} ".encode())
+    for mark in () if stream is None else stream.marks():
+        digest.update(mark.encode())
     for name, part in parts.items():
         digest.update(f"{name} {part.dtype.str} {part.shape}".encode())
         for _, chunk in chunks(part):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -93,9 +94,11 @@ def pixels(file: Path | BinaryIO, mode: str, name: Path | str) -> np.ndarray:
 @contextmanager
 def _readable(name: Path | str) -> Iterator[None]:
     """Turns whatever Pillow raises on a bad file, a warning too, into one line that names the file."""
+    alone = threading.current_thread() is threading.main_thread()  # filters are everybody's: no other may move them
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with warnings.catch_warnings() if alone else nullcontext():
+            if alone:
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
     except Exception as error:  # each of Pillow's many decoders has its own
         text = str(error)

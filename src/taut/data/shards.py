@@ -18,7 +18,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +82,19 @@ class Shards:
     def __init__(self, paths: list[Path], sizes: list[int] | None = None, like: Kind = ("", "", None)) -> None:
         self.paths = paths
         self.members = functools.lru_cache(OPEN)(self._members)
-        self.counts = [len(self.members(i)) for i in range(len(paths))] if sizes is None else sizes
-        self.starts = np.concatenate([[0], np.cumsum(self.counts)])
+        self.sizes = [len(self.members(i)) for i in range(len(paths))] if sizes is None else sizes
         self.kind, self.mode, self.like = like
+        self._count(self.sizes)
+
+    def _count(self, counts: list[int]) -> None:
+        self.counts, self.starts = counts, np.concatenate([[0], np.cumsum(counts)])
+
+    def limit(self, n: int) -> None:
+        """Be the first n examples alone."""
+        left = (n - self.starts[:-1]).clip(0)
+        some = [int(count) for count in np.minimum(self.counts, left) if count]
+        self.paths = self.paths[: len(some)]
+        self._count(some)
 
     def _members(self, i: int) -> list[tuple[str, dict[str, Member]]]:
         """The examples of a shard: of each its name, and the places of its members by their suffixes."""
@@ -109,8 +119,8 @@ class Shards:
             raise InputError("data", text, "fetch it again; packed ones must be unpacked to .tar") from None
         if not found:
             raise InputError("data", f"{path} holds no example", "remove it, or fetch it again")
-        if hasattr(self, "counts") and self.counts[i] != len(found):
-            raise InputError("data", f"{path} holds {len(found):,} examples where {SIZES} says {self.counts[i]:,}",
+        if hasattr(self, "sizes") and self.sizes[i] != len(found):
+            raise InputError("data", f"{path} holds {len(found):,} examples where {SIZES} says {self.sizes[i]:,}",
                              f"fetch it again, or remove {SIZES}")  # fmt: skip
         return found
 
@@ -153,10 +163,23 @@ class Shards:
             raise InputError("data", f"{name}, is no image of mode {self.mode}, as others are", "make all of one kind")
         return images.pixels(io.BytesIO(content), self.mode, name)
 
-    def labels(self, index: np.ndarray) -> list[str] | None:
+    def labels_of(self, index: np.ndarray) -> list[str] | None:
         """What the examples at an index are called; none where some have no label."""
         found = [_label(members, file) for _, _, members, file in self._each(index)]
         return None if None in found else found
+
+    def known(self, index: np.ndarray, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """Their labels, which are all that is known of them."""
+        labels = self.labels_of(index)
+        if labels is None:
+            raise InputError("data.condition", "is labels, and some examples of the shards have none",
+                             f"give each a {', '.join(CODES)}")  # fmt: skip
+        return {name: np.array(labels) for name in names}
+
+    def marks(self) -> Iterator[str]:
+        """Names and sizes of the files."""
+        for path in self.paths:
+            yield f"{path.name} {path.stat().st_size} "
 
     def look(self, index: np.ndarray) -> Kind:
         """Settle by some examples what is read of all."""
@@ -214,20 +237,20 @@ def _label(members: dict[str, Member], file: io.BufferedReader) -> str | None:
 
 
 class Labels:
-    """Labels of the examples of shards, read as :class:`taut.data.stored.Stored` reads them: int64, −1 where unknown.
+    """Labels of the examples of a stream, read as :class:`taut.data.stored.Stored` reads them: int64, −1 where unknown.
 
     Args:
-        shards: where they are read.
+        stream: where they are read.
         names: of labels 0, 1, 2 …
     """
 
-    def __init__(self, shards: Shards, names: tuple[str, ...]) -> None:
-        self.shards, self.codes = shards, {name: i for i, name in enumerate(names)}
+    def __init__(self, stream: Any, names: tuple[str, ...]) -> None:
+        self.stream, self.codes = stream, {name: i for i, name in enumerate(names)}
 
     def __getitem__(self, index: Any) -> torch.Tensor:
-        index = np.arange(len(self.shards))[index if isinstance(index, slice) else index.cpu().numpy()]
+        index = np.arange(len(self.stream))[index if isinstance(index, slice) else index.cpu().numpy()]
         rising, back = np.unique(index, return_inverse=True)
-        found = self.shards.labels(rising)
+        found = self.stream.labels_of(rising) or [""] * len(rising)
         return torch.tensor([self.codes.get(text, -1) for text in found], dtype=torch.int64)[torch.from_numpy(back)]
 
 
@@ -246,8 +269,6 @@ def shards_source(source: str, spec: Data, whole: bool = False) -> Source:
         everything = Shards(paths, sizes)
         everything.look(_spread(len(everything)))
         return _read_part(Source(name, "shards", {}), "all", everything, np.arange(len(everything)))
-    if spec.limit:
-        raise InputError("data.limit", "is given, and shards are read as they are needed", "name fewer shards")
     n, home = len(paths), {}
     counts = {part: max(1, round(n * getattr(spec, part))) for part in ("test", "valid")}
     if sum(counts.values()) >= n:
@@ -262,6 +283,8 @@ def shards_source(source: str, spec: Data, whole: bool = False) -> Source:
         return Shards([paths[i] for i in picked], sizes and [sizes[i] for i in picked], *like)
 
     train = those("train")
+    if spec.limit:
+        train.limit(spec.limit)
     some = _spread(len(train))
     like = train.look(some)
     parts = {part: those(part, like) for part in ("valid", "test")}
@@ -282,7 +305,7 @@ def shards_source(source: str, spec: Data, whole: bool = False) -> Source:
 
 def _read_part(source: Source, part: str, shards: Shards, index: np.ndarray) -> Source:
     source.parts[part] = shards[index]
-    if (labels := shards.labels(index)) is not None:
+    if (labels := shards.labels_of(index)) is not None:
         source.labels[part] = np.array(labels)
     return source
 

@@ -22,7 +22,7 @@ class Source:
 
     Args:
         name: what the data are called.
-        origin: named, npy, npz, h5ad, images, sounds, shards, table or array.
+        origin: named, npy, npz, h5ad, images, sounds, shards, hub, table or array.
         parts: raw arrays (N, ...), under ``all``, or under some of ``train``, ``valid``, ``test``.
         labels: arrays (N,) of any type, under the same names; may be empty.
         columns: the names of a table's columns.
@@ -32,7 +32,7 @@ class Source:
         fields: how each column is read, where each is of its own kind; x is then float64, and NaN where a cell is missing.
         given: what examples are conditioned on: for each part the values (N,) by their names; may be empty.
         counts: whether they are a matrix of counts.
-        stream: shards that training examples are read from as they are needed; those of ``parts`` are a sample then.
+        stream: what training examples are read from as they are needed; those of ``parts`` are a sample then.
         notes: what was decided in reading them, in sentences without a full stop.
     """
 

@@ -25,14 +25,15 @@ class Data:
     Args:
         source: ``digits``, ``shapes``, ``mnist``, ``fashion-mnist``, ``binarized-mnist``, or the path of a .npy, .npz,
             .csv, .parquet or .h5ad file, of a folder of images or of .wav files, or of WebDataset shards: a folder of .tar
-            files, or their names with braces, as in ``train-{000..127}.tar``.
+            files, or their names with braces, as in ``train-{000..127}.tar``; or ``hf:owner/name``, a set of the Hugging Face
+            hub (``hf:owner/name:configuration``; a folder laid out as one there), which is streamed.
         root: the folder with the named sets; the environment's TAUT_DATA if not given.
-        array: the name of the array in a .npz.
-        labels: the name of the label array in a .npz, or of the label column of a table.
+        array: the name of the array in a .npz, or of the column of images or arrays in a set of the hub.
+        labels: the name of the label array in a .npz, or of the label column of a table or a set of the hub.
         factors: the name of an array (N, F) in a .npz: numbers that say what each example was made of, such as place and
             size, only to measure codes by; an array of the same name with ``_names`` added names them.
-        condition: what the model is conditioned on: ``labels``, or names of a table's columns or of arrays (N,) in a .npz;
-            kinds and quantities, with commas between.
+        condition: what the model is conditioned on: ``labels``, or names of columns of a table or a set of the hub, or of
+            arrays (N,) in a .npz; kinds and quantities, with commas between.
         shape: the shape of one example, such as 28,28 for flat rows; needed for packed bits.
         layout: ``signal``: an example is a course in time, (length) or (channels, length); sounds are always so.
         packed: whether rows are bits packed along axis 1, as by ``np.packbits``.
@@ -50,7 +51,7 @@ class Data:
         seed: of the split, of static binarisation, and of what ``shapes`` draws.
         keep: where training examples are kept: in ``memory``, or on the ``disk`` and read batch by batch, which a .npy can be;
             ``auto``: on the disk where they would fill more than a quarter of this machine's memory. Results are the same.
-        buffer: of shards, by how many places an example moves at most where a pass is shuffled.
+        buffer: of shards and sets of the hub, by how many places an example moves at most where a pass is shuffled.
         limit: use only the first so many training examples, for trying things out.
 
     >>> Data("digits", valid=0.7, test=0.4)

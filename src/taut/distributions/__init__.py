@@ -21,6 +21,7 @@ from taut.distributions.logistic import DiscretisedLogistic, DiscretisedLogistic
 from taut.distributions.mixture import Mixture
 from taut.distributions.noise import NonCentred
 from taut.distributions.normal import Delta, DiagonalNormal
+from taut.distributions.once import once
 from taut.distributions.quantised import Embedded, Quantised, nearest_code
 from taut.distributions.relaxed import RelaxedBits, RelaxedOneHot, StraightThrough
 from taut.distributions.soft import soft
@@ -89,6 +90,7 @@ __all__ = [
     "import_zuko",
     "moments",
     "nearest_code",
+    "once",
     "one_hot",
     "register_divergence",
     "same_noise",

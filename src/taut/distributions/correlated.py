@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -36,6 +36,7 @@ from taut.distributions.course import Continuum, Course
 from taut.distributions.divergence import register_divergence
 from taut.distributions.flow import full_precision
 from taut.distributions.normal import DiagonalNormal, normal_cdf
+from taut.distributions.once import once
 from taut.distributions.tempered import log_temperature, tempered
 
 __all__ = ["FullNormal", "LowRankNormal"]
@@ -235,7 +236,7 @@ class LowRankNormal(_Correlated):
             outer = self.mixing @ self.mixing.mT
             return outer + _eye(outer)
 
-    @cached_property
+    @once
     def triangular(self) -> FullNormal:
         """By the Cholesky factor of K, its diagonal taken into σ."""
         factor = torch.linalg.cholesky(self.correlator)

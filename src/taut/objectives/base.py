@@ -168,7 +168,10 @@ class Learner(nn.Module):
         self.annealed = [module for module in vae.modules() if isinstance(module, Annealed)]
 
     def forward(self, batch: Batch, beta: float, progress: float = 0.0) -> Outcome:
-        """The outcome of a step; ``progress`` is the share of the run that is done."""
+        """The outcome of a step; ``progress`` is the share of the run that is done.
+
+        Where a compiler looks through this, β and progress are tensors () instead: see :mod:`taut.training.compiling`.
+        """
         for module in self.annealed:
             module.progress.fill_(progress)
         trace = self.vae(batch, self.objective.samples, self._pick)

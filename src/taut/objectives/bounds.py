@@ -117,7 +117,7 @@ class ELBO(_Mean):
         return not (self.free_bits or self.balance)
 
     def loss(self, distortion: Tensor, trace: Trace, beta: float) -> Tensor:
-        if beta == 0:
+        if not isinstance(beta, Tensor) and beta == 0:  # as a tensor it is never 0
             return distortion.mean()
         return super().loss(distortion, trace, beta)
 

@@ -60,7 +60,7 @@ class Canvas:
     @classmethod
     def of(cls, data: Dataset) -> Canvas:
         """The canvas of a data set; the range of real-valued images is that of all but their wildest pixels."""
-        return cls(data.reading, *(data.reading.limits or np.quantile(data.train.x[:1000].numpy(), [0.005, 0.995])))
+        return cls(data.reading, *(data.reading.limits or np.quantile(data.seen.x[:1000].numpy(), [0.005, 0.995])))
 
     @property
     def image(self) -> bool:
@@ -175,8 +175,8 @@ def _samples(book: _Book, metrics: Sequence[dict]) -> None:
     if not book.proper and book.latents:
         return
     run, canvas = book.run, book.canvas
-    pool = np.sort(np.random.default_rng(1).permutation(len(book.data.train))[:COMPARED])
-    training = book.space.still(book.data.train, pool)
+    pool = np.sort(np.random.default_rng(1).permutation(len(book.data.seen))[:COMPARED])
+    training = book.space.still(book.data.seen, pool)
     if not canvas.image and not canvas.signal:
         drawn = run.sample(max(1000, min(len(training), CODES)), seed=0, condition=run.usual)
         picture = figures.samples(canvas.draw(drawn), None, None, "vector", data=training[:CODES], names=book.names)

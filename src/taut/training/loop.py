@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -32,6 +33,7 @@ from taut.spans import span
 from taut.training.average import Average
 from taut.training.checkpoint import read_tensors
 from taut.training.company import Company
+from taut.training.compiling import hastened
 from taut.training.meter import Meter
 from taut.training.profile import Profile
 from taut.training.sharding import local, sharded, whole
@@ -75,6 +77,7 @@ class Event:
         train: means over the steps since the last validation: loss, distortion, rate (nats per example).
         valid: the validation's numbers, at a validation.
         best: whether this validation is the best so far.
+        note: what there is to be said, once.
     """
 
     step: int
@@ -86,6 +89,7 @@ class Event:
     train: dict[str, float]
     valid: dict[str, Any] | None = None
     best: bool = False
+    note: str = ""
 
 
 def fit(
@@ -134,7 +138,9 @@ def fit(
     share = batch // company.size
     objective.schedule.check(steps, per_epoch)
     own_seed = seed + 1 + 1_000_003 * company.rank  # one for each process: they draw different noise
-    state = State(learner, optimiser, Average(vae, spec.average, copied), Meter(fabric.device), company, own_seed)
+    state = State(
+        learner, optimiser, Average(vae, spec.average, copied), Meter(fabric.device), company, own_seed, train
+    )
     validate_every = max(per_epoch, math.ceil(steps / spec.validations))
     log_every = min(LOG_EVERY, validate_every)
     torch.manual_seed(own_seed)
@@ -150,10 +156,13 @@ def fit(
 
     profile = (profile or Profile()).begin(steps - state.step, batch, fabric.device)
     with _Signals(enabled=folder is not None) as signals, _rescue(state, train, batch, folder), profile:
+        some = partial(train.batch, torch.arange(share, device=fabric.device))
+        step, note = hastened(learner, spec, objective.beta, some, company, profile.watching)
         while state.step < steps and not (spec.patience and state.stale >= spec.patience):
             epoch, place = divmod(state.step, per_epoch)
             if order is None or place == 0:
-                order = train.order(seed * 1_000_003 + epoch, company.rank, company.size).to(fabric.device)
+                order = train.order(seed * 1_000_003 + epoch, company.rank, company.size)
+                train.expect(order, share, place)
             stage, begun, _ = spec.stage(state.step, steps)
             if (which := spec.learns(state.step, steps, state.lagging)) != learning:
                 learning = which
@@ -170,9 +179,9 @@ def fit(
             with profile.step():
                 with span("data"):
                     examples = train.batch(order[place * share : (place + 1) * share])
-                outcome = learner(examples, beta, state.step / steps)
+                optimiser.zero_grad()
+                outcome = step(examples, beta, state.step / steps)
                 with span("backward"):
-                    optimiser.zero_grad()
                     fabric.backward(outcome.loss)
                 with span("optimiser"):
                     if _small(parameters, spec):
@@ -199,8 +208,9 @@ def fit(
                     state.rate = numbers["rate"]
                 listen(
                     Event(state.step, steps, state.step / per_epoch, state.seconds, speed, beta,
-                          state.meter.read(company), numbers, better)
+                          state.meter.read(company), numbers, better, note)
                 )  # fmt: skip
+                note = ""
                 if validating:
                     state.meter.reset()
                     state.good = state.capture()
@@ -280,7 +290,7 @@ def _give_up(step: int, term: str, state: State, spec: Training, folder: Path | 
 
 @contextlib.contextmanager
 def _rescue(state: State, train: Feed, batch: int, folder: Path | None) -> Iterator[None]:
-    """Save the last good state where memory or the device fails, and say what failed in one line.
+    """Save the last good state where memory or the device fails, and say what failed in one line; in any case read no further.
 
     Raises:
         Mishap: for want of memory it names the largest batch, of halves of this one, whose step was tried and had room.
@@ -306,6 +316,8 @@ def _rescue(state: State, train: Feed, batch: int, folder: Path | None) -> Itera
             mend = "a step alone has room, so go on when less else is at work"
         problem = f"is {batch}, and there was not enough memory on {state.device.type} at step {state.step + 1:,}{kept}"
         raise Mishap("training.batch", problem, f"{mend}, or try fewer --objective.samples") from None
+    finally:
+        train.rest()
 
 
 def _room(state: State, train: Feed, batch: int) -> int:
@@ -342,12 +354,16 @@ def measure_pace(vae: VAE, objective: Objective, data: Dataset, spec: Training, 
         optimiser = spec.optimiser.build(learner.parameters())
         learner, optimiser = fabric.setup(learner, optimiser)
         train, valid = _feeds(vae, data, fabric.device)
-        meter, times = Meter(fabric.device), []
+        some = partial(train.batch, torch.arange(batch, device=fabric.device))
+        step, _ = hastened(learner, spec, objective.beta, some, Company(fabric))
+        meter, times, order = Meter(fabric.device), [], train.order(0)
         begin = time.monotonic()
         while len(times) < 5 or time.monotonic() - begin < seconds:
             tick = time.monotonic()
-            outcome = learner(train.batch(torch.randint(len(train), (batch,))), objective.beta)
+            place = len(times) % (len(order) // batch) * batch
+            examples = train.batch(order[place : place + batch])
             optimiser.zero_grad()
+            outcome = step(examples, objective.beta, 0.0)
             fabric.backward(outcome.loss)
             optimiser.step()
             average.update(1)

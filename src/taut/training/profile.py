@@ -90,6 +90,11 @@ class Profile:
         self._plan = self._course()
         return self
 
+    @property
+    def watching(self) -> bool:
+        """Whether anything is measured."""
+        return self.folder is not None
+
     def step(self) -> contextlib.AbstractContextManager[Any]:
         """Around all of a step."""
         return contextlib.nullcontext() if self._plan is None else next(self._plan, contextlib.nullcontext())

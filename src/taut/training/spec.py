@@ -167,6 +167,8 @@ class Training:
         nodes: how many machines; torchrun or SLURM starts the processes there.
         strategy: what each of several processes keeps between steps: all weights (ddp), or its shard of them, of the
             optimiser's moments and of the running average (fsdp).
+        compile: whether torch's compiler makes a step: ``on`` where there is one, else with a line that says why not; ``auto``
+            on a GPU alone, since on a CPU it was seldom faster. Losses are the same to rounding, and not to the bit.
         checkpoint: minutes between checkpoints.
         stages: stretches of the run, one after the other; a single one in which everything learns if left open.
         aggressive: so many updates of q alone before each of the whole model, as long as the rate on validation data rises from
@@ -191,6 +193,7 @@ class Training:
     devices: int = 1
     nodes: int = 1
     strategy: Literal["ddp", "fsdp"] = "ddp"
+    compile: Literal["auto", "on", "off"] = "auto"
     checkpoint: float = 2.0
     stages: tuple[Stage, ...] = (Stage(),)
     aggressive: int = 0
@@ -254,6 +257,8 @@ class Training:
             raise InputError(
                 "training.precision", f"is {self.precision}, and the strategy is fsdp", "say 32-true or bf16-mixed"
             )
+        if self.shards and self.compile == "on":
+            raise InputError("training.compile", "is on, and the strategy is fsdp", "say ddp, or leave it auto")
         if len(self.stages) > 1 or self.aggressive:
             name = "stages" if len(self.stages) > 1 else "aggressive"
             raise InputError(f"training.{name}", "lets parts of the model learn in turns, which several processes do not do "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from taut.data import Feed
 from taut.errors import InputError
 from taut.training.average import Average
 from taut.training.checkpoint import flatten, generator_state, set_generator_state, unflatten, write_tensors
@@ -32,6 +34,7 @@ class State:
     meter: Meter
     company: Company
     seed: int
+    feed: Feed | None = None
     step: int = 0
     seconds: float = 0.0
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -64,6 +67,7 @@ class State:
             "meter": self._of_each(self.meter.state_dict()),
             "generators": self._of_each(generator_state(self.device)),
             "precision": self.precision.state_dict(),
+            "feed": self._of_each(self._place()),
         }
         tensors, form = flatten(tree)
         facts = {"form": form, "numbers": {name: getattr(self, name) for name in self.NUMBERS}}
@@ -82,6 +86,9 @@ class State:
             self.meter.load_state_dict(
                 self._own(tree["meter"]) or {name: each[0] for name, each in tree["meter"].items()}
             )
+            # without it, as where there were other processes, the place is found more slowly
+            if (place := self._own(tree.get("feed", {}))) and self.feed is not None:
+                self.feed.recall(json.loads(place["json"].numpy().tobytes()))
             if tree.get("precision"):
                 self.precision.load_state_dict(tree["precision"])
             self.best = tree["best"]
@@ -94,6 +101,15 @@ class State:
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError):
             raise InputError("resume", "finds the checkpoint of another model", "give the run's own folder") from None
         self.saved = self.step
+
+    def _place(self) -> dict[str, Tensor]:
+        """Where examples are being read, as the bytes of JSON, of as many for every process."""
+        content = json.dumps(self.feed.mark() if self.feed is not None else {}).encode()
+        length = self.company.most(len(content))
+        if length <= len("{}"):
+            return {}
+        padded = torch.frombuffer(bytearray(content.ljust(length)), dtype=torch.uint8)
+        return {"json": padded.to(self.device)}
 
     def _of_each(self, states: dict[str, Tensor]) -> dict[str, list[Tensor]]:
         """What every process has of its own."""

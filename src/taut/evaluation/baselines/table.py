@@ -134,7 +134,7 @@ class _Pool(NamedTuple):
     def of(cls, subject: Subject, data: Dataset, index: Tensor) -> _Pool:
         most = min(LEARNT, ELEMENTS // math.prod(subject.reading.shape))
         with seeded(seed_of(subject.seed, "baselines")):
-            train, valid = (_some(subject, *pair) for pair in ((data.train, most), (data.valid, CHOSEN)))
+            train, valid = (_some(subject, *pair) for pair in ((data.seen, most), (data.valid, CHOSEN)))
             test = subject.batch(index).x.cpu()
             return cls(*(_views(x, subject.reading.support, noisy) for x, noisy in (
                 (train, False), (valid, False), (test, subject.feed.dequantise))))  # fmt: skip
