@@ -12,7 +12,7 @@ A density itself is a poor score of what is odd. It rises without limit where a 
 few odd rows of the training data lie close together, since a model that is good learns them too; and a posterior finds a z
 for nearly every row. In what is blurred, few rows that lie close together do not hide, as they do not from the trees of Liu,
 Ting and Zhou (2008), which see 256 rows each; and no encoder is asked. How far to blur was found on the sets of
-`benchmarks/anomaly_development.py`: two to four deviations did nearly alike, one of less and none worse. By its noise in M draws
+`benchmarks/anomaly_development.py`: two to four deviations did alike, one and none worse. By its noise in M draws
 the score is an upper bound in expectation of that of M → ∞.
 """
 
