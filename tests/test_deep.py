@@ -274,6 +274,22 @@ def test_latents_of_a_hierarchy_are_named_with_their_layer(run, tmp_path, capsys
     assert picture.exists()
 
 
+def test_a_step_along_a_latent_means_as_much_in_every_layer(run):
+    codes = run.encode(run.test_split())[:6]
+    offsets = run.seen_from_prior(codes)
+    np.testing.assert_allclose(run.placed_by_prior(offsets), codes, atol=1e-4)
+    parts = torch.as_tensor(codes).split(run.sizes, 1)
+    steps, _ = run.vae.walk(run.vae.root(6), [None] * 3, follow(list(parts)))
+    own = torch.cat([(step.z - step.p.mean) / step.p.stddev for step in steps], 1).detach()
+    np.testing.assert_allclose(offsets, own, atol=1e-4)
+    ways = np.zeros((2, sum(run.sizes)), np.float32)
+    ways[:, -1] = -3, 3  # of the lowest layer
+    ends = run.placed_by_prior(ways)
+    assert (ends[0, :-1] == ends[1, :-1]).all()
+    steps, _ = run.vae.walk(run.vae.root(2), [None] * 3, follow(list(torch.as_tensor(ends).split(run.sizes, 1))))
+    np.testing.assert_allclose(ends[1, -1] - ends[0, -1], 6 * float(steps[-1].p.stddev[0, -1]), rtol=1e-4)
+
+
 def test_a_picture_comes_out_layer_by_layer(run):
     x = run.test_split().x[:5]
     split = run.test_split().take(torch.arange(5))

@@ -208,10 +208,12 @@ def test_the_probe_reaches_the_best_accuracy_there_is(scale):
 
 
 def test_words_of_a_probe_of_a_dead_code_claim_nothing_of_the_code():
-    found = {"probe": {"accuracy": 0.9, "stderr": 0.02, "raw": None, "majority": 0.1}}
+    found = {"probe": {"accuracy": 0.9, "stderr": 0.02, "raw": None, "majority": 0.1, "classes": 10}}
     assert quality_in_words(found, 12.0)[0][-1] == "told by the codes (majority 10.0%)"
-    said = quality_in_words(found, 0.004)[0][-1]
-    assert said == "read off q's means, not off draws of z, which tell 0.00 nats at most (majority 10.0%)"
+    for rate, nats in ((0.004, "0.00"), (1.7, "1.70")):  # by Fano 1.76 nats are behind such a guess
+        said = quality_in_words(found, rate)[0][-1]
+        assert said == f"read off q's means, not off draws of z, which tell {nats} nats at most (majority 10.0%)"
+    assert quality_in_words(found, 1.8)[0][-1].startswith("told by the codes")
 
 
 def test_the_probe_of_six_classes():

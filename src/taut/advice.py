@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from taut.evaluation.quality import NOTHING
 from taut.experiment import Experiment
 from taut.objectives import Constant
 from taut.posteriors import DiagonalNormal
@@ -13,6 +12,7 @@ from taut.training import Event
 
 __all__ = ["Advice", "remedies"]
 
+NOTHING = 0.1  # nats, below which a code says nothing
 LITTLE = 0.01  # of the rate, below which a layer of several says nothing
 FEW = 4  # a remainder smaller than one in so many, of what was alive, is worth a word
 

@@ -203,16 +203,17 @@ def write_traversal(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
         _in_range("--example", example, len(split))
         some = split.take(torch.tensor([example]))
         center, start, told = run.encode(some)[0], f"test example {example}", some.condition
+        center = run.seen_from_prior(center[None], told)[0]
     variables = run.variables
     known = len(kl) == len(variables)
     order = (np.argsort(-kl) if known else np.arange(len(variables)))[: args.dimensions]
     steps = min(variables[i].places(args.steps) for i in order)
     courses = [variables[i].course(run.reach, steps) for i in order]
     rows = [traverse(center, variables[i].start, values) for i, (values, _) in zip(order, courses, strict=True)]
-    decoded = run.decode(np.concatenate(rows), told)
+    decoded = run.decode(run.placed_by_prior(np.concatenate(rows), told), told)
     marks = courses[0][1]
     way = (
-        f"moved from −{run.reach:g} to {run.reach:g}"
+        f"moved from −{run.reach:g} to {run.reach:g}{' deviations of their priors' * run.real}"
         if variables[order[0]].values is None
         else f"at {steps} of their values"
     )

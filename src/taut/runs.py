@@ -27,7 +27,7 @@ from taut.distributions import central
 from taut.errors import InputError
 from taut.evaluation import Ledger, Scores, Space, Subject, evaluate, impute, judge, quality, score
 from taut.experiment import Experiment
-from taut.model import VAE, centre, follow, pick_prior
+from taut.model import VAE, Site, Step, centre, follow, pick_prior
 from taut.runfiles import (
     CONFIG,
     DATA,
@@ -42,7 +42,7 @@ from taut.runfiles import (
     write_head,
     write_json,
 )
-from taut.training import seeded
+from taut.training import seeded, spread_of
 from taut.training.checkpoint import WEIGHTS, read_tensors, write_tensors
 
 __all__ = ["CONFIG", "DATA", "METRICS", "PROFILE", "SUMMARY", "WEIGHTS", "Run", "Variable", "facts_of", "finite", "load",
@@ -137,6 +137,45 @@ class Run:
                 likelihood = likelihood if offset is None else likelihood.scaled(offset[index])
                 images.append(self._centre_of(likelihood))
         return self.reading.restore(torch.cat(images))
+
+    def seen_from_prior(self, z: ArrayLike, condition: Any = None) -> np.ndarray:
+        """Codes (N, latents) → how many deviations of its prior each latent that is a number lies from its prior's mean.
+
+        The prior is the one given what the code has above: so in a hierarchy a step of 1 means as much in every layer. Under
+        N(0, I) these are the codes themselves.
+        """
+        return self._walked(z, condition, lambda value, mean, width: ((value - mean) / width, value))
+
+    def placed_by_prior(self, offsets: ArrayLike, condition: Any = None) -> np.ndarray:
+        """The way back: offsets (N, latents) → codes, each layer laid by its prior given the layers above it."""
+
+        def place(value: Tensor, mean: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+            z = torch.addcmul(mean, width, value)
+            return z, z
+
+        return self._walked(offsets, condition, place)
+
+    def _walked(
+        self, values: ArrayLike, condition: Any, turn: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    ) -> np.ndarray:
+        """Down the layers, each told of its part of the values what is found and what z it is."""
+        parts = self._codes(values).split(self.sizes, 1)
+        told = self._condition(condition, len(parts[0]))
+        found = []
+
+        def pick(site: Site) -> Step:
+            value = parts[site.index].view(-1, *site.layer.event)
+            if site.layer.space == "real":
+                kept, z = turn(value, *spread_of(site.layer, site.p, value))
+            else:
+                kept = z = site.layer.q.place(value)
+            found.append(kept.flatten(1))
+            return Step(site.p, site.p, z)
+
+        with torch.no_grad():
+            n = len(parts[0])
+            self.vae.walk(self.vae.root(n, told(torch.arange(n))), [None] * len(self.vae.layers), pick)
+        return torch.cat(found, 1).numpy()
 
     def draw_codes(self, n: int, seed: int = 0, condition: Any = None) -> np.ndarray:
         """Draws z ~ p(z), (n, latents), the layers side by side."""

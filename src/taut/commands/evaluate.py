@@ -167,7 +167,14 @@ def _annealing(args: argparse.Namespace) -> Any:
     return Annealing(args.chains, args.temperatures, args.schedule, args.start, args.leapfrogs)
 
 
-PER_LATENT = ("kl_per_dim", "mean", "std", "shares", "importance")  # long rows of numbers, which pictures show
+PER_LATENT = (
+    "kl_per_dim",
+    "active_per_dim",
+    "mean",
+    "std",
+    "shares",
+    "importance",
+)  # long rows of numbers, which pictures show
 
 
 def _without(result: dict[str, Any], *keys: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ latents, reads draws.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,9 +19,8 @@ from taut.data import Split
 from taut.evaluation.disentanglement import BINS, dci, mig
 from taut.evaluation.probe import linear_probe
 
-__all__ = ["NOTHING", "in_words", "quality"]
+__all__ = ["in_words", "quality"]
 
-NOTHING = 0.1  # nats, below which a code says nothing
 EXAMPLES = 10_000  # of the training split that the probe learns from, at most
 WEIGHED = 10**8  # examples × dimensions × classes that a probe learns from, at most: some seconds on one core
 GROWN = 600_000  # examples × dimensions × trees a round that DCI learns from, about: likewise
@@ -77,8 +77,8 @@ def quality(
 def in_words(found: dict[str, Any], rate: float | None = None) -> list[tuple[str, str, str, str, str]]:
     """What :func:`quality` found, a row for each number: its name, value, standard error, unit, and what it says.
 
-    A classifier is given means of q, however little they vary. Of a code whose ``rate`` is next to nothing it may still read
-    off labels what no draw from q would tell: I(y; z) ≤ I(x; z) ≤ rate. Then the words say so.
+    A classifier is given means of q, however little they vary. Of a code of small ``rate`` it may read off more of the labels
+    than a draw from q can tell, I(y; z) ≤ I(x; z) ≤ rate. Then the words say so.
 
     >>> in_words({"mig": {"value": None, "why": "no factor varies"}})
     [('MIG', '–', '', '', 'no factor varies')]
@@ -103,10 +103,19 @@ def _probe_in_words(probe: dict[str, Any], rate: float | None) -> tuple[str, str
         return "–", "", "", probe["why"]
     raw = "" if probe["raw"] is None else f"x itself {probe['raw']:.1%}, "
     by = "told by the codes"
-    if rate is not None and rate < NOTHING:
+    if rate is not None and _least_told(probe) > rate:
         by = f"read off q's means, not off draws of z, which tell {max(0.0, rate):.2f} nats at most"
     text = f"{by} ({raw}majority {probe['majority']:.1%})"
     return f"{probe['accuracy']:.1%}", f"± {100 * probe['stderr']:.1f}", "of labels", text
+
+
+def _least_told(probe: dict[str, Any]) -> float:
+    """The least information, nats, that a guess so often right has of the labels: H(y) − h(e) − e log (C − 1), e the share of
+    errors (Fano), and for H(y) the least that it can be."""
+    e, kinds = 1 - probe["accuracy"], probe["classes"]
+    entropy = min(math.log(kinds), -math.log(max(probe["majority"], 1 / kinds)))
+    unsure = -sum(p * math.log(p) for p in (e, 1 - e) if p > 0)
+    return entropy - unsure - e * math.log(kinds - 1)
 
 
 def _probe(

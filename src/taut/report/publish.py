@@ -288,7 +288,7 @@ def _pairs(split: Split, count: int) -> list[tuple[int, int]]:
 def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
     if not book.latents:
         return
-    canvas = book.canvas
+    canvas, run = book.canvas, book.run
     spread = np.sqrt(np.add.reduceat(book.codes.var(0), [variable.start for variable in book.variables]))
     worth = book.kl if book.kl is not None else spread
     chosen = [d for d in np.argsort(-worth, kind="stable")[:MOVED].tolist() if worth[d] > INFORMATIVE]
@@ -299,7 +299,9 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
     codes = book.run.encode(some)
     # a code of middling length: neither the blandest nor the oddest of examples
     middling = int(np.argsort(np.linalg.norm(codes, axis=1), kind="stable")[len(codes) // 2])
+    told = _told(some, middling)
     center = codes[middling]
+    center = run.seen_from_prior(center[None], told)[0] if book.proper else center
     moved = [book.variables[i] for i in chosen]
     places = min(variable.places(PLACES) for variable in moved)
     courses = [variable.course(book.run.reach, places) for variable in moved]
@@ -310,12 +312,17 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
         words = "is set to values from −1 to 1"
     elif book.proper:
         words = "takes values from −3 to 3, where the prior has its mass"
+        if not book.standard:
+            words = (
+                "goes from −3 to 3 deviations of its prior about its prior's mean, which the layers above it may move"
+            )
     else:
         means = book.codes.mean(0)
         where = [means[i] + spread[i] * values for i in chosen]
         words = "goes from −3 to 3 standard deviations of the codes about their mean"
     ways = [traverse(center, variable.start, way) for variable, way in zip(moved, where, strict=True)]
-    rows = np.stack([canvas.draw(book.run.decode(way, _told(some, middling))) for way in ways])
+    ways = [run.placed_by_prior(way, told) for way in ways] if book.proper else ways
+    rows = np.stack([canvas.draw(run.decode(way, told)) for way in ways])
     kl = book.kl[chosen].tolist() if book.kl is not None else None
     picture = figures.traversals(
         rows, values, [book.run.latent_names[i] for i in chosen], kl=kl, **canvas.style, names=book.names

@@ -6,7 +6,7 @@ from taut.training.loop import CHECKPOINT, Diverged, Event, Stopped, fit, measur
 from taut.training.profile import STRETCHES, Profile
 from taut.training.spec import SGD, Adam, Adamax, AdamW, Optimiser, Stage, Training
 from taut.training.start import Start
-from taut.training.validation import active_units, examine, seeded, shift
+from taut.training.validation import active_units, examine, seeded, shift, spread_of
 
 __all__ = [
     "CHECKPOINT",
@@ -32,6 +32,7 @@ __all__ = [
     "measure_pace",
     "seeded",
     "shift",
+    "spread_of",
     "standard_error",
     "steps_per_epoch",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from taut.data import Feed
 from taut.distributions import moments
@@ -15,7 +16,7 @@ from taut.model import VAE, Step, draw
 from taut.training.company import Company
 from taut.training.information import information
 
-__all__ = ["active_units", "examine", "seeded", "shift"]
+__all__ = ["active_units", "examine", "seeded", "shift", "spread_of"]
 
 TOLD, TOLD_PAIRS = 2048, 2**17  # examples, and pairs of them, by which it is measured how much the latents tell
 
@@ -96,13 +97,20 @@ def _variance(values: Tensor, n: int, total: Callable[[Tensor], Tensor]) -> Tens
 
 
 def shift(layer: nn.Module, step: Step) -> Tensor:
-    """(E_q[z] − E_p[z]) / σ_p: where q's mean lies as seen from the prior at what was picked above, (N, D).
+    """(E_q[z] − E_p[z]) / σ_p: where q's mean lies as seen from the prior at what was picked above, (N, D)."""
+    mean = step.q.mean
+    centre, width = spread_of(layer, step.p, mean)
+    return ((mean - centre) / width).flatten(1)
+
+
+def spread_of(layer: nn.Module, p: Distribution, like: Tensor) -> tuple[Tensor, Tensor]:
+    """E_p[z] and σ_p, (N, *event) each as ``like`` is.
 
     Where p knows no mean or no deviation, they are 0 and the layer's ``q.scale``: nothing above moves the plainest prior.
     """
-    mean, known, plain = step.q.mean, moments(step.p), layer.q.scale
-    centre, width = known or (torch.zeros_like(mean), torch.full_like(mean, plain))
-    return ((mean - centre) / width.clamp_min(NARROW * plain)).flatten(1)
+    plain = layer.q.scale
+    centre, width = moments(p) or (torch.zeros_like(like), torch.full_like(like, plain))
+    return centre, width.clamp_min(NARROW * plain)
 
 
 def active_units(vae: VAE, variances: Sequence[Tensor]) -> list[bool]:
