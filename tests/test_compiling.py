@@ -155,6 +155,9 @@ def test_torchs_own_compiler(data: Dataset) -> None:
         assert a.train == pytest.approx(b.train, rel=1e-4)
     for name, weight in plain.items():
         torch.testing.assert_close(compiled[name], weight, rtol=1e-3, atol=1e-4)
+    torch._dynamo.reset()
+    twice, _, _ = trained(data, "on")
+    assert all(torch.equal(weight, twice[name]) for name, weight in compiled.items())
 
 
 HALVES: dict[str, dict[str, Any]] = {

@@ -60,6 +60,7 @@ def test_a_prior_of_ones_own(
 HOW_TO = sorted(path.relative_to(DOCS).as_posix() for path in (DOCS / "howto").glob("*.md") if path.stem != "index")
 EXTRAS = {
     "howto/compress.md": ["constriction"],
+    "howto/hub.md": ["datasets"],
     "howto/share.md": ["onnxscript", "onnxruntime"],
     "howto/tables.md": ["pandas", "polars"],
     "howto/tracker.md": ["tensorboard", "polars"],

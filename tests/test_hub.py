@@ -261,6 +261,21 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, folder: Path, monkeyp
         open_data(Data(f"hf:{folder}"))
 
 
+def test_a_configuration_and_a_revision_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load(*names: Any, **options: Any) -> None:
+        asked.append((names, options))
+        raise OSError("no network here")
+
+    monkeypatch.setattr("datasets.load_dataset_builder", load)
+    for source in ("hf:owner/name", "hf:owner/name:grey", "hf:owner/name@v2:grey"):
+        with pytest.raises(InputError, match=r"cannot be read \(no network here\)"):
+            open_data(Data(source))
+    assert asked == [(("owner/name", None), {"revision": None}), (("owner/name", "grey"), {"revision": None}),
+                     (("owner/name", "grey"), {"revision": "v2"})]  # fmt: skip
+
+
 def test_what_is_left_open_says_nothing_at_the_end(folder: Path) -> None:
     """A file that is being read when Python ends would complain that pyarrow is gone."""
     code = (

@@ -323,10 +323,13 @@ def hub_source(spec: Data, whole: bool = False) -> Source:
                          "pip install 'taut[datasets]'") from None  # fmt: skip
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
-    path, _, configuration = (asked, "", "") if os.path.exists(asked) else asked.partition(":")
+    path, configuration, revision = asked, "", ""
+    if not os.path.exists(asked):
+        path, _, configuration = asked.partition(":")
+        path, _, revision = path.partition("@")
     name = Path(path).name or asked
     with _one_line(spec.source):
-        builder = datasets.load_dataset_builder(path, configuration or None)
+        builder = datasets.load_dataset_builder(path, configuration or None, revision=revision or None)
         found = dict(builder.as_streaming_dataset())
         found = {key: each if each.features else each._resolve_features() for key, each in found.items()}
     layout = _layout(next(iter(found.values())).features, spec, name, datasets)

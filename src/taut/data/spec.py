@@ -26,7 +26,7 @@ class Data:
         source: ``digits``, ``shapes``, ``mnist``, ``fashion-mnist``, ``binarized-mnist``, or the path of a .npy, .npz,
             .csv, .parquet or .h5ad file, of a folder of images or of .wav files, or of WebDataset shards: a folder of .tar
             files, or their names with braces, as in ``train-{000..127}.tar``; or ``hf:owner/name``, a set of the Hugging Face
-            hub (``hf:owner/name:configuration``; a folder laid out as one there), which is streamed.
+            hub (``hf:owner/name@revision:configuration``; a folder laid out as one), which is streamed.
         root: the folder with the named sets; the environment's TAUT_DATA if not given.
         array: the name of the array in a .npz, or of the column of images or arrays in a set of the hub.
         labels: the name of the label array in a .npz, or of the label column of a table or a set of the hub.

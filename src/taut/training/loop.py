@@ -149,8 +149,6 @@ def fit(
             raise InputError("resume", "needs the folder with the checkpoint", "give one")
         state.restore(*read_tensors(folder / CHECKPOINT))
     state.good = state.capture()
-    earlier, started = state.seconds, time.monotonic()
-    last_save, last_look, looked_at = started, started, state.step
     parameters = list(learner.parameters())
     order = learning = None
 
@@ -158,6 +156,8 @@ def fit(
     with _Signals(enabled=folder is not None) as signals, _rescue(state, train, batch, folder), profile:
         some = partial(train.batch, torch.arange(share, device=fabric.device))
         step, note = hastened(learner, spec, objective.beta, some, company, profile.watching)
+        earlier, started = state.seconds, time.monotonic()  # what a compiler takes is no training
+        last_save, last_look, looked_at = started, started, state.step
         while state.step < steps and not (spec.patience and state.stale >= spec.patience):
             epoch, place = divmod(state.step, per_epoch)
             if order is None or place == 0:
