@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from taut.config import Part
@@ -180,10 +181,12 @@ class Learner(nn.Module):
         with span("rate"):
             loss = self.objective.loss(distortion, trace, beta)
             for i, step in enumerate(trace.steps):
-                loss = loss + self._correction(i, step, distortion, trace, beta)
+                term = self._correction(i, step, distortion, trace, beta)
+                loss = loss + term if isinstance(term, Tensor) else loss
             for penalty in self.objective.penalties:
                 loss = loss + penalty.weight * penalty.term(trace, self.vae)
-            return Outcome(loss, distortion.detach().mean(), trace.rate().detach().mean())
+            with torch.no_grad():
+                return Outcome(loss, distortion.mean(), trace.rate().mean())
 
     def _pick(self, site: Site) -> Step:
         return self.estimators[site.index].pick(site)
