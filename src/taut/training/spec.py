@@ -168,7 +168,7 @@ class Training:
         strategy: what each of several processes keeps between steps: all weights (ddp), or its shard of them, of the
             optimiser's moments and of the running average (fsdp).
         compile: whether torch's compiler makes a step: ``on`` where there is one, else with a line that says why not; ``auto``
-            on a GPU alone, since on a CPU what it takes is seldom made good. Losses are the same to rounding, and not to the bit.
+            on a GPU alone, since on a CPU what it takes is seldom made good. Losses are the same to rounding, not to the bit.
         checkpoint: minutes between checkpoints.
         stages: stretches of the run, one after the other; a single one in which everything learns if left open.
         aggressive: so many updates of q alone before each of the whole model, as long as the rate on validation data rises from
