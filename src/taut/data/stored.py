@@ -101,15 +101,8 @@ class Stored:
         device: torch.device | str = "cpu",
         told: bool = False,
     ) -> None:
-        self.raw, self.reading, self.rows, self.order, self.checked, self.told = (
-            raw,
-            reading,
-            rows,
-            order,
-            checked,
-            told,
-        )
-        self.device = torch.device(device)
+        self.raw, self.reading, self.rows, self.order = raw, reading, rows, order
+        self.checked, self.told, self.device = checked, told, torch.device(device)
         self.place = 0  # of a pass, behind the last example that was asked for
         self._elsewhere: dict[torch.device, Stored] = {}
         self._last: tuple[Any, tuple[torch.Tensor, torch.Tensor | None]] | None = None
@@ -166,10 +159,8 @@ class Stored:
                 conditions = self.reading.conditions
                 condition = numbers_of(conditions, self.raw.known(rising, [each.name for each in conditions]))
         x = self.reading.convert(raw) if self.checked else self.reading.apply(raw)
-        x, condition = (
-            None if part is None else part[torch.from_numpy(back)].to(self.device) for part in (x, condition)
-        )
-        return x, condition
+        back = torch.from_numpy(back)
+        return x[back].to(self.device), None if condition is None else condition[back].to(self.device)
 
     def both(self, index: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The examples at an index (M,) or of a slice, in memory, and what they are conditioned on, read at once."""
