@@ -91,6 +91,17 @@ class Stored:
     (3, [8, 8, 28], torch.Size([2, 4]))
     """
 
+    raw: Rows
+    reading: Reading
+    rows: np.ndarray | None
+    order: Callable[[int, int, int], torch.Tensor] | None
+    checked: bool
+    told: bool
+    device: torch.device
+    place: int
+    dtype: torch.dtype
+    shape: torch.Size
+
     def __init__(
         self,
         raw: Rows,
@@ -221,6 +232,10 @@ class Given:
 
 
 class _Sliced:
+    stored: Stored
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
     def __init__(self, stored: Stored) -> None:
         self.stored, self.shape = stored, tuple(stored.shape)
         self.dtype = np.dtype(str(stored.dtype).removeprefix("torch."))

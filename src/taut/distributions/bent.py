@@ -39,6 +39,10 @@ class Bent(Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: whoever bends sees to it
 
+    base: Distribution
+    through: Map
+    context: Tensor
+
     def __init__(self, base: Distribution, through: Map, context: Tensor) -> None:
         self.base, self.through, self.context = base, through, context
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)

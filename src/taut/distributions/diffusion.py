@@ -214,6 +214,15 @@ class Diffusion(Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the parts see to it
 
+    velocity: Callable[[Tensor, Tensor], Tensor]
+    course: NoiseCourse
+    end: Reals | Levels
+    like: Tensor
+    draws: int
+    steps: int | None
+    sampling: Sampling
+    temperature: float
+
     def __init__(
         self,
         velocity: Callable[[Tensor, Tensor], Tensor],

@@ -54,6 +54,10 @@ class InverseAutoregressive(Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the posteriors see to it
 
+    base: DiagonalNormal
+    maps: Sequence[Map]
+    contexts: Sequence[Tensor]
+
     def __init__(
         self, base: DiagonalNormal, maps: Sequence[Map], contexts: Sequence[Tensor], event: tuple[int, ...]
     ) -> None:

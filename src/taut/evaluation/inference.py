@@ -65,6 +65,9 @@ class Local(nn.Module):
         condition: what each example is conditioned on, (B, C).
     """
 
+    evidence: nn.ParameterList
+    layers: list[nn.Module]
+
     def __init__(self, vae: VAE, evidence: Sequence[Tensor], condition: Tensor | None = None) -> None:
         super().__init__()
         self.condition = condition
@@ -105,6 +108,8 @@ class Bending(Local):
         couplings: of each map.
         hidden: width of the networks in them.
     """
+
+    bends: nn.ModuleList
 
     def __init__(self, vae: VAE, plain: Local, couplings: int = 4, hidden: int = 32) -> None:
         super().__init__(vae, plain.evidence, plain.condition)

@@ -61,6 +61,12 @@ def _spread(condition: Tensor, x: Tensor) -> Tensor:
 class Columns(nn.Module):
     """The numbers of columns, each by its kind, with the mask; a condition beside them."""
 
+    numbers: list[int]
+    levels: dict[int, int]
+    log: Tensor
+    count: Tensor
+    logs: Tensor
+
     def __init__(self, support: Support, statistics: Statistics, condition: int = 0) -> None:
         super().__init__()
         kinds = [column.kind for column in support.columns]
