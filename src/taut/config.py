@@ -40,7 +40,7 @@ class Part:
     Members defined inside the package are known by their bare name; others by class path, with trust.
     """
 
-    members: ClassVar[dict[str, type[Part]]]
+    members: ClassVar[dict[str, type[Any]]]
 
     def __init_subclass__(cls, family: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -97,9 +97,11 @@ class NoiseCourse(Protocol):
     @property
     def ends(self) -> Tensor:
         """γ_0 and γ_1, (2,)."""
+        ...
 
     def between(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """u(t) and u'(t), of the shape of t."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,11 @@ class Map(Protocol):
 
     def __call__(self, u: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """z (..., N, D) and log |det ∂z/∂u| (..., N)."""
+        ...
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """u (..., N, D) and log |det ∂z/∂u| (..., N)."""
+        ...
 
 
 class InverseAutoregressive(Distribution):

@@ -117,6 +117,8 @@ class Head(nn.Module):
     dequantise: bool
     offset: nn.Parameter
     shared: nn.Parameter | None
+    shift: Tensor
+    scale: Tensor
 
     def __init__(self, spec: Likelihood, support: Support, statistics: Statistics) -> None:
         super().__init__()

@@ -71,7 +71,7 @@ class Columns(nn.Module):
         super().__init__()
         kinds = [column.kind for column in support.columns]
         self.numbers = [i for i, kind in enumerate(kinds) if kind != "categories"]
-        self.levels = {i: support.columns[i].levels for i, kind in enumerate(kinds) if kind == "categories"}
+        self.levels = {i: support.columns[i].size for i, kind in enumerate(kinds) if kind == "categories"}
         logs = torch.zeros(2, len(kinds)) if statistics.logs is None else statistics.logs
         self.register_buffer(
             "log", torch.tensor([kind == "positive" for kind in kinds])[self.numbers], persistent=False

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from taut.data import Feed
 from taut.distributions import moments
+from taut.layers.base import LayerModule
 from taut.model import VAE, Step, draw
 from taut.training.company import Company
 from taut.training.information import information
@@ -95,7 +96,7 @@ def _variance(values: Tensor, n: int, total: Callable[[Tensor], Tensor]) -> Tens
     return total(centred.square().sum(0)) / max(1, n - 1)
 
 
-def shift(layer: nn.Module, step: Step) -> Tensor:
+def shift(layer: LayerModule, step: Step) -> Tensor:
     """(E_q[z] − E_p[z]) / σ_p: where q's mean lies as seen from the prior at what was picked above, (N, D).
 
     Where p knows no mean or no deviation, they are 0 and the layer's ``q.scale``: nothing above moves the plainest prior.
