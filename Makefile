@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PEER := .bench/bin/python
 
-.PHONY: demo test check bench browser docs fuzz lint clean
+.PHONY: demo test check bench browser docs fuzz lint types clean
 
 demo: $(READY)
 	@$(BIN)/taut train digits --out runs/demo --force
@@ -39,6 +39,11 @@ browser: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
+
+# every type in src/taut, and how many of the public names have one that is known
+types: $(READY)
+	$(BIN)/python -m pyright --pythonpath $(BIN)/python
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m pyright --verifytypes taut --ignoreexternal | tail -n 20
 
 # the site, into build/docs; pages that have not changed are not run again
 docs: $(READY)

@@ -113,7 +113,8 @@ def carry_out(
         profile: of where the time of training goes.
     """
     if not leads():  # one process of several writes the run and tells of it, the others only train with it
-        vae, facts = train_model(experiment, data, folder, resume=resume and (folder / CHECKPOINT).exists())
+        resume = resume and folder is not None and (folder / CHECKPOINT).exists()
+        vae, facts = train_model(experiment, data, folder, resume=resume)
         return Run(vae, experiment, data.reading, facts_of(data), {}, None, data)
     if folder is None:
         vae, facts = train_model(experiment, data, listen=listen, profile=profile)
@@ -148,9 +149,12 @@ def _carry_on(
     resume = (folder / CHECKPOINT).exists()
     journal = _Journal(folder / METRICS, _saved_step(folder) if resume else 0)
     stage("training")
-    vae, facts = train_model(
-        experiment, data, folder, lambda event: (journal.write(event), listen(event)), resume, profile
-    )
+
+    def told(event: Event) -> None:
+        journal.write(event)
+        listen(event)
+
+    vae, facts = train_model(experiment, data, folder, told, resume, profile)
     if profile is not None and profile.found:
         write_json(folder / PROFILE / "profile.json", profile.found)
     run = Run(vae, experiment, data.reading, facts_of(data), {}, folder, data)

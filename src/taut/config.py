@@ -40,7 +40,7 @@ class Part:
     Members defined inside the package are known by their bare name; others by class path, with trust.
     """
 
-    members: ClassVar[dict[str, type[Part]]]
+    members: ClassVar[dict[str, type[Any]]]
 
     def __init_subclass__(cls, family: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -297,7 +297,7 @@ def merge(base: Any, over: Any) -> Any:
     return joined
 
 
-def override(tree: Mapping, name: str, value: Any) -> dict:
+def override(tree: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
     """``tree`` with the option of the dotted ``name`` set to ``value``."""
     for key in reversed(name.split(".")):
         value = {key: value}
@@ -359,7 +359,7 @@ def _load(text: str, where: str) -> Any:
         raise InputError(where, f"is not YAML{place}", "see the recipes for the form") from None
 
 
-def read_yaml(path: Any) -> dict:
+def read_yaml(path: Any) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:

@@ -59,6 +59,11 @@ class Watch:
         advise: asked at each event what else is to be said.
     """
 
+    out: Console
+    quiet: bool
+    advise: Callable[[Any], str | None]
+    last_line: float
+
     def __init__(
         self,
         out: Console,
@@ -167,6 +172,11 @@ class Board:
 
     STAGES = {"evaluating": "evaluating …", "reporting": "drawing the report …"}
 
+    out: Console
+    names: Sequence[str]
+    quiet: bool
+    width: int
+
     def __init__(self, out: Console, names: Sequence[str], quiet: bool = False) -> None:
         self.out, self.names, self.quiet = out, names, quiet
         self.watches: dict[int, Watch] = {}
@@ -236,6 +246,11 @@ class Board:
 
 class Progress:
     """Counts examples on stderr while a slow thing runs, if that is a terminal."""
+
+    what: str
+    show: bool
+    began: float
+    drawn: float
 
     def __init__(self, what: str, quiet: bool = False) -> None:
         self.what, self.show = what, not quiet and sys.stderr.isatty()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,10 @@ def write_annotated(path: Path, table: Any) -> None:
 
 
 def write_array(
-    path: Path, array: np.ndarray, columns: Sequence[str] | None = None, extra: dict[str, Sequence] | None = None
+    path: Path,
+    array: np.ndarray,
+    columns: Sequence[str] | None = None,
+    extra: Mapping[str, Sequence[Any]] | None = None,
 ) -> None:
     """Write (N, …) values: .npy and .npz keep the shape, .csv and .parquet have a row each.
 

@@ -34,6 +34,7 @@ from taut.data import Batch, Statistics, Support
 from taut.distributions import Divergence, Exactness, central, divergence, fold, once, sampled, taken, tempered, worst
 from taut.errors import InputError
 from taut.layers import Layer, Plain, default_prior
+from taut.layers.base import LayerModule, Layers
 from taut.likelihoods import Likelihood, default_likelihood, require_fit
 from taut.networks import MLP, Conv, Network, Pyramid, Tower, by_depth, entry
 from taut.networks.entry import Standardised
@@ -57,7 +58,7 @@ class Site:
     """
 
     index: int
-    layer: nn.Module
+    layer: LayerModule
     h: Tensor
     evidence: Tensor | None
     p: Distribution
@@ -252,7 +253,7 @@ class VAE(nn.Module):
 
     entry: nn.Module
     encoder: nn.Module
-    layers: nn.ModuleList
+    layers: Layers
     decoder: nn.Module
     shift: Tensor
     scale: Tensor
@@ -260,7 +261,7 @@ class VAE(nn.Module):
     def __init__(
         self,
         encoder: nn.Module,
-        layers: Sequence[nn.Module],
+        layers: Sequence[LayerModule],
         decoder: nn.Module,
         statistics: Statistics,
         bounds: tuple[float, float] | None = None,
@@ -270,7 +271,7 @@ class VAE(nn.Module):
         super().__init__()
         self.conditioned = conditioned
         self.entry = entry or Standardised(statistics.mean.shape)
-        self.encoder, self.layers, self.decoder = encoder, nn.ModuleList(layers), decoder
+        self.encoder, self.layers, self.decoder = encoder, Layers(layers), decoder
         self.register_buffer("shift", statistics.mean.clone())
         self.register_buffer("scale", statistics.std.clone())
         for module in list(self.layers.modules()):

@@ -53,6 +53,9 @@ class TensorBoard(Tracker):
 
     writer: Any = None
 
+    place: Path
+    said: str | None
+
     def begin(self, project: str, folder: Path, tree: Mapping[str, Any]) -> None:
         self.place, self.said = folder / "tensorboard", write_yaml(tree)
 
@@ -109,6 +112,8 @@ TRACKERS: dict[str, tuple[type[Tracker], str, str]] = {
 
 class Tracking:
     """A listener that tells several trackers."""
+
+    trackers: dict[str, Tracker]
 
     def __init__(self, trackers: Mapping[str, Tracker]) -> None:
         self.trackers = dict(trackers)

@@ -23,6 +23,7 @@ class Parser(argparse.ArgumentParser):
     """The arguments of one command; where it is ``overridable`` it takes every option of the configuration too."""
 
     overridable = False
+    epilog: str | None
 
     def error(self, message: str) -> NoReturn:
         raise InputError(self.prog, message, f"see {self.prog} --help")

@@ -223,7 +223,7 @@ class Dataset:
         x = x.astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
             logs = torch.stack(_moments(np.where(x > 0, np.log(x), np.nan)))
-        shares = [_shares(x[:, i], c.levels) if c.kind == "categories" else None
+        shares = [_shares(x[:, i], c.size) if c.kind == "categories" else None
                   for i, c in enumerate(self.reading.support.columns)]  # fmt: skip
         return Statistics(*_moments(x), logs, tuple(shares))
 

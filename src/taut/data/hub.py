@@ -30,7 +30,10 @@ from taut.errors import InputError, nearest
 __all__ = ["PREFIX", "Streamed", "hub_source", "whole_path"]
 
 PREFIX = "hf:"
-NAMES = {"valid": ("validation", "valid", "val", "dev"), "test": ("test",)}  # of splits that a set may have
+NAMES: dict[str, tuple[str, ...]] = {
+    "valid": ("validation", "valid", "val", "dev"),
+    "test": ("test",),
+}  # of splits that a set may have
 LABELS = ("label", "labels", "cls", "class", "fine_label")  # of columns
 SAMPLE = 4096  # training examples by which values, mean and deviation are judged
 HELD = 10_000  # examples of held-out splits that are kept, at most
@@ -104,6 +107,11 @@ class Streamed:
         counts: how many examples each has.
         layout: of its columns.
     """
+
+    name: str
+    pieces: list[Piece]
+    counts: list[int]
+    layout: Layout
 
     def __init__(self, name: str, pieces: list[Piece], counts: list[int], layout: Layout) -> None:
         self.name, self.pieces, self.counts, self.layout = name, pieces, counts, layout

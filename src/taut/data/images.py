@@ -21,7 +21,7 @@ __all__ = ["KEPT", "SUFFIXES", "folder_source", "head", "pixels"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 # What each of Pillow's modes is read as. Others (palettes, CMYK ...) become RGB.
 KEPT = {"1": "1", "L": "L", "LA": "L", "RGB": "RGB", "I;16": "I;16", "I;16B": "I;16", "I": "I", "F": "F"}
-TYPES = {"1": bool, "L": np.uint8, "RGB": np.uint8, "I;16": np.uint16, "I": np.int32, "F": np.float32}
+TYPES: dict[str, type] = {"1": bool, "L": np.uint8, "RGB": np.uint8, "I;16": np.uint16, "I": np.int32, "F": np.float32}
 
 
 def folder_source(folder: Path, colour: bool = False) -> Source:

@@ -22,7 +22,7 @@ __all__ = ["NAMES", "open_named"]
 
 NAMES = ("binarized-mnist", "digits", "fashion-mnist", "mnist", "shapes")
 
-FOLDERS = {
+FOLDERS: dict[str, tuple[str, ...]] = {
     "mnist": ("mnist", "MNIST/raw", "mnist/raw", "MNIST"),
     "fashion-mnist": ("fashion_mnist", "fashion-mnist", "FashionMNIST/raw", "FashionMNIST"),
     "binarized-mnist": ("binarized_mnist", "binarized-mnist"),

@@ -435,7 +435,7 @@ def grey_of(support: Support) -> float:
     if support.kind in ("real", "counts"):
         mend = "give integers from 0 or floats in [0, 1], or data.binarize none"
         raise InputError("data.binarize", f"{support} are no grey values", mend)
-    return float(support.levels - 1) if support.discrete else 1.0
+    return float(support.size - 1) if support.discrete else 1.0
 
 
 def holds(dtype: str, x: np.ndarray) -> bool:

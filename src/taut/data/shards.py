@@ -18,7 +18,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,15 @@ class Shards:
         sizes: how many examples each has, where that is known; counted if left open.
         like: in which member an example stands, the mode of images, shape and type: such as :meth:`look` finds.
     """
+
+    paths: list[Path]
+    members: Callable[[int], list[tuple[str, dict[str, Member]]]]
+    sizes: list[int]
+    kind: str
+    mode: str
+    like: Any
+    counts: list[int]
+    starts: np.ndarray
 
     def __init__(self, paths: list[Path], sizes: list[int] | None = None, like: Kind = ("", "", None)) -> None:
         self.paths = paths
@@ -243,6 +252,9 @@ class Labels:
         stream: where they are read.
         names: of labels 0, 1, 2 …
     """
+
+    stream: Any
+    codes: dict[str, int]
 
     def __init__(self, stream: Any, names: tuple[str, ...]) -> None:
         self.stream, self.codes = stream, {name: i for i, name in enumerate(names)}

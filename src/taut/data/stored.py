@@ -43,6 +43,7 @@ class Rows(Protocol):
 
     def __getitem__(self, index: np.ndarray) -> np.ndarray:
         """Those at a rising index (M,), (M, *raw shape)."""
+        ...
 
 
 class Stream(Rows, Protocol):
@@ -50,6 +51,7 @@ class Stream(Rows, Protocol):
 
     def order(self, buffer: int, seed: int, rank: int, size: int) -> torch.Tensor:
         """The examples of a pass that are this process's own, in order, each moved by at most ``buffer`` places."""
+        ...
 
     def known(self, index: np.ndarray, names: Iterable[str]) -> dict[str, np.ndarray]:
         """What else is known of those at a rising index: values (M,) by their names.
@@ -57,15 +59,19 @@ class Stream(Rows, Protocol):
         Raises:
             InputError: where it is not known of all.
         """
+        ...
 
     def labels_of(self, index: np.ndarray) -> list[str] | None:
         """The labels of those at a rising index; none where some have none."""
+        ...
 
     def marks(self) -> Iterator[str]:
         """What changes if the files do."""
+        ...
 
     def mark(self, place: int) -> dict[str, Any]:
         """What a checkpoint must hold for the pass to be gone on with at a place; JSON can hold it."""
+        ...
 
     def recall(self, told: dict[str, Any]) -> None:
         """Be ready to go on from a mark. The pass is the same without it, and takes longer to find its place."""
@@ -90,6 +96,17 @@ class Stored:
     >>> len(x), x[torch.tensor([1, 1, 0])][:, 0].tolist(), x[:2].shape
     (3, [8, 8, 28], torch.Size([2, 4]))
     """
+
+    raw: Rows
+    reading: Reading
+    rows: np.ndarray | None
+    order: Callable[[int, int, int], torch.Tensor] | None
+    checked: bool
+    told: bool
+    device: torch.device
+    place: int
+    dtype: torch.dtype
+    shape: torch.Size
 
     def __init__(
         self,
@@ -212,6 +229,10 @@ class Given:
 
 
 class _Sliced:
+    stored: Stored
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
     def __init__(self, stored: Stored) -> None:
         self.stored, self.shape = stored, tuple(stored.shape)
         self.dtype = np.dtype(str(stored.dtype).removeprefix("torch."))

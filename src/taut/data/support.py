@@ -61,6 +61,19 @@ give data of this support, or name another with data.support
         return self.kind in ("binary", "integers", "counts", "categories") or self.whole
 
     @property
+    def size(self) -> int:
+        """K, how many values there are.
+
+        Raises:
+            InputError: where there is no such number.
+        """
+        if self.levels is None:
+            raise InputError(
+                "data.support", f"is {self}, which have no number of levels", "name one that has, such as integers"
+            )
+        return self.levels
+
+    @property
     def bounds(self) -> tuple[float, float] | None:
         """The smallest and the largest value, the latter infinite for counts; ``None`` for real numbers and for columns."""
         if self.kind in ("real", "columns"):
@@ -84,7 +97,7 @@ give data of this support, or name another with data.support
     @property
     def numbers(self) -> int:
         """How many numbers a row of columns is, a category counted as one for each name; 0 without columns."""
-        return sum(column.levels if column.kind == "categories" else 1 for column in self.columns)
+        return sum(column.size if column.kind == "categories" else 1 for column in self.columns)
 
     @property
     def word(self) -> str:

@@ -57,6 +57,9 @@ class Autoregressive(Course, Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the priors see to it
 
+    conditionals: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+    like: Tensor
+
     def __init__(
         self,
         conditionals: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]],
@@ -123,6 +126,10 @@ class AR1(Course, Distribution):
     has_rsample = True
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the priors see to it
+
+    alpha: float
+    zero: Tensor
+    log_scale: float
 
     def __init__(self, alpha: float, zero: Tensor, log_scale: float = 0.0) -> None:
         self.alpha, self.zero, self.log_scale = alpha, zero, log_scale

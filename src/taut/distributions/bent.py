@@ -21,9 +21,11 @@ class Map(Protocol):
 
     def __call__(self, u: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """z (N, D) and log |det ∂z/∂u| (N,)."""
+        ...
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """u (N, D) and log |det ∂z/∂u| (N,)."""
+        ...
 
 
 class Bent(Distribution):
@@ -38,6 +40,10 @@ class Bent(Distribution):
     has_rsample = True
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: whoever bends sees to it
+
+    base: Distribution
+    through: Map
+    context: Tensor
 
     def __init__(self, base: Distribution, through: Map, context: Tensor) -> None:
         self.base, self.through, self.context = base, through, context

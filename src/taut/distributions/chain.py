@@ -60,6 +60,11 @@ class Chain(Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the heads see to it
 
+    conditionals: Callable[[Tensor], Distribution]
+    course: Callable[[Tensor], Iterator[tuple[int, Distribution]]]
+    levels: int
+    like: Tensor
+
     def __init__(
         self,
         conditionals: Callable[[Tensor], Distribution],

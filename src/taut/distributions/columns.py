@@ -104,6 +104,9 @@ class Rounded(Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
 
+    location: Tensor
+    log_scale: Tensor
+
     def __init__(self, location: Tensor, log_scale: Tensor) -> None:
         self.location, self.log_scale = location, log_scale
         super().__init__(location.shape, validate_args=False)

@@ -49,6 +49,10 @@ class _Correlated(Course, Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the heads see to it
 
+    mu: Tensor
+    log_scale: Tensor
+    mixing: Tensor
+
     def __init__(self, mean: Tensor, log_scale: Tensor, mixing: Tensor) -> None:
         self.mu, self.log_scale, self.mixing = mean, log_scale, mixing
         super().__init__(mean.shape[:1], mean.shape[1:], validate_args=False)

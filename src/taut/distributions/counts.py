@@ -157,6 +157,9 @@ class NegativeBinomial(_Counts):
     tensor([0.5000, 0.2500, 0.1250, 0.0625])
     """
 
+    log_mean: Tensor
+    log_theta: Tensor
+
     def __init__(self, log_mean: Tensor, log_theta: Tensor) -> None:
         self.log_mean, self.log_theta = log_mean, log_theta
         super().__init__(log_mean)
@@ -194,6 +197,9 @@ class ZeroInflatedNegativeBinomial(_Counts):
     tensor([0.7500, 0.1250, 0.0625])
     """
 
+    counts: NegativeBinomial
+    logits: Tensor
+
     def __init__(self, log_mean: Tensor, log_theta: Tensor, logits: Tensor) -> None:
         self.counts, self.logits = NegativeBinomial(log_mean, log_theta), logits
         super().__init__(log_mean)
@@ -226,6 +232,9 @@ class Binomial(_Counts):
     >>> Binomial(3, torch.tensor(0.0)).log_prob(torch.arange(4.0)).exp()
     tensor([0.1250, 0.3750, 0.3750, 0.1250])
     """
+
+    trials: int
+    logits: Tensor
 
     def __init__(self, trials: int, logits: Tensor) -> None:
         self.trials, self.logits = trials, logits
@@ -266,6 +275,9 @@ class BetaBinomial(_Counts):
     >>> d.log_prob(torch.arange(4.0)).exp()
     tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
+
+    binomial: Binomial
+    log_concentration: Tensor
 
     def __init__(self, trials: int, logits: Tensor, log_concentration: Tensor) -> None:
         self.binomial, self.log_concentration = Binomial(trials, logits), log_concentration

@@ -97,9 +97,11 @@ class NoiseCourse(Protocol):
     @property
     def ends(self) -> Tensor:
         """γ_0 and γ_1, (2,)."""
+        ...
 
     def between(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """u(t) and u'(t), of the shape of t."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,15 @@ class Diffusion(Distribution):
     exactness = "noisy"
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the parts see to it
+
+    velocity: Callable[[Tensor, Tensor], Tensor]
+    course: NoiseCourse
+    end: Reals | Levels
+    like: Tensor
+    draws: int
+    steps: int | None
+    sampling: Sampling
+    temperature: float
 
     def __init__(
         self,

@@ -69,6 +69,8 @@ class OneHot(_Rows, Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the families see to it
 
+    log_probs: Tensor
+
     def __init__(self, logits: Tensor) -> None:
         self.log_probs = logits.log_softmax(-1)
         super().__init__(logits.shape[:1], logits.shape[1:], validate_args=False)
@@ -142,6 +144,9 @@ class AutoregressiveOneHot(_Rows, Distribution):
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the priors see to it
+
+    conditionals: Callable[[Tensor], Tensor]
+    like: Tensor
 
     def __init__(
         self, conditionals: Callable[[Tensor], Tensor], rows: int, event: tuple[int, ...], like: Tensor

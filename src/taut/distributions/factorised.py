@@ -31,6 +31,10 @@ class Affine(Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the heads see to it
 
+    base: Distribution
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, base: Distribution, shift: Tensor, scale: Tensor) -> None:
         self.base, self.shift, self.scale = base, shift, scale
         super().__init__(base.batch_shape, validate_args=False)

@@ -34,7 +34,7 @@ def import_zuko() -> ModuleType:
     return zuko
 
 
-def full_precision(value: Tensor) -> contextlib.AbstractContextManager:
+def full_precision(value: Tensor) -> contextlib.AbstractContextManager[Any]:
     """Inside, nothing is cast down on the device of ``value``: a density stays as precise as its argument."""
     return torch.autocast(value.device.type, enabled=False)
 
@@ -51,6 +51,9 @@ class Flow(Distribution):
     has_rsample = True
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the priors see to it
+
+    transform: Transform
+    base: Distribution
 
     def __init__(self, transform: Transform, base: Distribution, event: tuple[int, ...]) -> None:
         self.transform, self.base = transform, base

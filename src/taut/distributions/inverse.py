@@ -31,9 +31,11 @@ class Map(Protocol):
 
     def __call__(self, u: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """z (..., N, D) and log |det ∂z/∂u| (..., N)."""
+        ...
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """u (..., N, D) and log |det ∂z/∂u| (..., N)."""
+        ...
 
 
 class InverseAutoregressive(Distribution):
@@ -53,6 +55,10 @@ class InverseAutoregressive(Distribution):
     has_rsample = True
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the posteriors see to it
+
+    base: DiagonalNormal
+    maps: Sequence[Map]
+    contexts: Sequence[Tensor]
 
     def __init__(
         self, base: DiagonalNormal, maps: Sequence[Map], contexts: Sequence[Tensor], event: tuple[int, ...]

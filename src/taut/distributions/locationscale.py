@@ -61,6 +61,9 @@ class LocationScale(Course, Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the heads see to it
 
+    location: Tensor
+    log_scale: Tensor
+
     def __init__(self, location: Tensor, log_scale: Tensor) -> None:
         self.location, self.log_scale = location, log_scale
         super().__init__(location.shape[:1], location.shape[1:], validate_args=False)
@@ -143,8 +146,8 @@ class Laplace(LocationScale):
     -3.3863
     """
 
-    unit_variance = 2.0
-    unit_entropy = 1 + math.log(2)
+    unit_variance: ClassVar[float] = 2.0
+    unit_entropy: ClassVar[float] = 1 + math.log(2)
 
     @staticmethod
     def unit_log_prob(u: Tensor) -> Tensor:
@@ -172,8 +175,8 @@ class Logistic(LocationScale):
     -2.7726
     """
 
-    unit_variance = math.pi**2 / 3
-    unit_entropy = 2.0
+    unit_variance: ClassVar[float] = math.pi**2 / 3
+    unit_entropy: ClassVar[float] = 2.0
 
     @staticmethod
     def unit_log_prob(u: Tensor) -> Tensor:
@@ -202,8 +205,8 @@ class Cauchy(LocationScale):
     -2.2895
     """
 
-    unit_variance = math.inf
-    unit_entropy = math.log(4 * math.pi)
+    unit_variance: ClassVar[float] = math.inf
+    unit_entropy: ClassVar[float] = math.log(4 * math.pi)
 
     @staticmethod
     def unit_log_prob(u: Tensor) -> Tensor:

@@ -49,6 +49,10 @@ class DiscretisedLogistic(Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the heads see to it
 
+    location: Tensor
+    log_scale: Tensor
+    levels: int
+
     def __init__(self, location: Tensor, log_scale: Tensor, levels: int) -> None:
         self.location, self.log_scale, self.levels = location, log_scale, levels
         super().__init__(location.shape, validate_args=False)
@@ -108,6 +112,9 @@ class DiscretisedLogisticMixture(Distribution):
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the heads see to it
+
+    log_weights: Tensor
+    components: DiscretisedLogistic
 
     def __init__(self, logits: Tensor, location: Tensor, log_scale: Tensor, levels: int) -> None:
         self.log_weights = logits.log_softmax(-1)

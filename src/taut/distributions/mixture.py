@@ -46,6 +46,9 @@ class Mixture(Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the priors see to it
 
+    components: Distribution
+    log_weights: Tensor
+
     def __init__(self, components: Distribution, log_weights: Tensor, rows: int) -> None:
         self.components, self.log_weights = components, log_weights.log_softmax(0)
         super().__init__(torch.Size([rows]), components.event_shape, validate_args=False)

@@ -28,6 +28,8 @@ class NonCentred(Protocol):
 
     def from_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """T(ε) (N, *event) and its log-density (N,) nats, for ε (N, *event); gradients reach ε through both."""
+        ...
 
     def to_noise(self, value: Tensor) -> Tensor:
         """T⁻¹(z), (N, *event)."""
+        ...

@@ -46,6 +46,9 @@ class DiagonalNormal(Course, Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the heads see to it
 
+    mu: Tensor
+    log_scale: Tensor
+
     def __init__(self, mean: Tensor, log_scale: Tensor) -> None:
         self.mu, self.log_scale = mean, log_scale
         super().__init__(mean.shape[:1], mean.shape[1:], validate_args=False)

@@ -24,6 +24,9 @@ class once(Generic[T]):  # noqa: N801
     4.0
     """
 
+    find: Callable[[Any], T]
+    name: str
+
     def __init__(self, find: Callable[[Any], T]) -> None:
         self.find, self.name, self.__doc__ = find, find.__name__, find.__doc__
 

@@ -69,6 +69,12 @@ class Quantised(_Codes, Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the families see to it
 
+    points: Tensor
+    codebook: Tensor
+    commitment: float
+    index: Tensor
+    codes: Tensor
+
     def __init__(self, points: Tensor, codebook: Tensor, commitment: float = 0.25) -> None:
         self.points, self.codebook, self.commitment = points, codebook, commitment
         self.index = nearest_code(points.detach(), codebook.detach())
@@ -123,6 +129,9 @@ class Embedded(_Codes, Distribution):
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the families see to it
+
+    index: Distribution
+    codebook: Tensor
 
     def __init__(self, index: Distribution, codebook: Tensor) -> None:
         self.index, self.codebook = index, codebook

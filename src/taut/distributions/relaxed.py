@@ -37,6 +37,8 @@ class _Relaxed(Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the families see to it
 
+    temperature: Tensor
+
     def __init__(self, discrete: OneHot | Bits, temperature: Tensor | float) -> None:
         self.discrete = discrete
         self.temperature = torch.as_tensor(temperature)

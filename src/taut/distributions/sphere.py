@@ -113,6 +113,12 @@ class VonMisesFisher(Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the posteriors see to it
 
+    mu: Tensor
+    kappa: Tensor
+    log_f: Tensor
+    ratio: Tensor
+    rest: Tensor
+
     def __init__(self, mean_direction: Tensor, concentration: Tensor) -> None:
         self.mu, self.kappa = mean_direction, concentration
         size = mean_direction.shape[-1]

@@ -93,6 +93,10 @@ class TruncatedNormal(Course, Distribution):
 
     arg_constraints: ClassVar[dict[str, Any]] = {}  # nothing is checked here: the heads see to it
 
+    location: Tensor
+    log_scale: Tensor
+    bound: float
+
     def __init__(self, location: Tensor, log_scale: Tensor, bound: float) -> None:
         self.location, self.log_scale, self.bound = location, log_scale, bound
         self._cut = _Cut.of(_wide(location), _wide(log_scale).exp(), bound)

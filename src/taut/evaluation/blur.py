@@ -62,6 +62,6 @@ def _cost(drawn: Tensor, deviation: Tensor, support: Support) -> Callable[[Tenso
     """log k(x|x) − log k(x|x_m) of cells x (B, 1) beside draws x_m (M,), as a function (B, 1) → (B, M)."""
     if support.kind not in ("binary", "categories"):
         return lambda x: ((x - drawn) / (SCALE * deviation)).abs()
-    shares = (torch.bincount(drawn.long(), minlength=support.levels) + 0.5) / (len(drawn) + 0.5 * support.levels)
+    shares = (torch.bincount(drawn.long(), minlength=support.size) + 0.5) / (len(drawn) + 0.5 * support.size)
     other = (1 + 1 / shares).log().to(drawn.dtype)
     return lambda x: torch.where(x == drawn, 0.0, other[x.long()])

@@ -107,6 +107,9 @@ class Integrator:
             decimals, and a tolerance below 1e-3 is not met; sums are in double precision in any case.
     """
 
+    vae: VAE
+    sizes: list[int]
+
     def __init__(self, vae: VAE, dtype: torch.dtype = torch.float64) -> None:
         self.vae = copy.deepcopy(vae).cpu().to(dtype).eval().requires_grad_(False)
         self.sizes = [math.prod(layer.event) for layer in vae.layers]

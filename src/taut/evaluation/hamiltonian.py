@@ -107,6 +107,8 @@ class Steps:
         rate: how fast log ε follows.
     """
 
+    log_step: Tensor
+
     def __init__(self, examples: int, size: int, like: Tensor, rate: float = 0.3) -> None:
         self.log_step = like.new_full((examples,), -0.25).mul_(torch.tensor(float(size)).log())
         self.rate = rate

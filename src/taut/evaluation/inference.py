@@ -41,6 +41,7 @@ from taut.errors import InputError
 from taut.evaluation.bounds import outputs, samples_at_once
 from taut.evaluation.coordinates import glance, require_exact
 from taut.evaluation.subject import Tick
+from taut.layers.base import LayerModule
 from taut.model import VAE, Pick, Site, Step, Trace, UpwardVAE, draw
 from taut.networks import Bend
 from taut.objectives import ELBO, RLOO, STL, Estimator, Learner
@@ -64,6 +65,9 @@ class Local(nn.Module):
         evidence: what each layer is told at first, (B, width) one a layer.
         condition: what each example is conditioned on, (B, C).
     """
+
+    evidence: nn.ParameterList
+    layers: list[LayerModule]
 
     def __init__(self, vae: VAE, evidence: Sequence[Tensor], condition: Tensor | None = None) -> None:
         super().__init__()
@@ -106,6 +110,8 @@ class Bending(Local):
         hidden: width of the networks in them.
     """
 
+    bends: nn.ModuleList
+
     def __init__(self, vae: VAE, plain: Local, couplings: int = 4, hidden: int = 32) -> None:
         super().__init__(vae, plain.evidence, plain.condition)
         with torch.no_grad():
@@ -123,15 +129,15 @@ class Bending(Local):
         return replace(site, layer=_BentLayer(site.layer, self.bends[site.index]))
 
 
-class _BentLayer(nn.Module):
-    def __init__(self, layer: nn.Module, bend: Bend) -> None:
+class _BentLayer(LayerModule):
+    def __init__(self, layer: LayerModule, bend: Bend) -> None:
         super().__init__()
         self.layer, self.bend, self.reads_prior = layer, bend, layer.reads_prior
 
     def prior(self, h: Tensor) -> Distribution:
         return self.layer.prior(h)
 
-    def posterior(self, h: Tensor, e: Tensor, p: Distribution) -> Bent:
+    def posterior(self, h: Tensor, e: Tensor, p: Distribution | None) -> Bent:
         return Bent(self.layer.posterior(h, e, p), self.bend, h.flatten(1))
 
 

@@ -87,7 +87,7 @@ def make(folder: Path, which: Sequence[str] = ("collapse", "tension"), say: Call
     """Train the runs of some lessons and write their files into a folder; that of the plane comes with the tension."""
     folder.mkdir(parents=True, exist_ok=True)
     data = open_data(parse(Experiment, SMALL).data)
-    levels = int(data.reading.support.levels - 1)
+    levels = int(data.reading.support.size - 1)
     facts = {"data": facts_of(data)["description"], "levels": levels, "made": "python -m taut.explore.lessons"}
     if "tension" in which:
         tension, plane = _swept(data, say)

@@ -15,22 +15,79 @@ takes ``None`` for it: so a prior that is made of posteriors (:class:`taut.prior
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from torch import nn
+from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from taut.config import Part
-from taut.posteriors import Posterior
-from taut.priors import Prior, State
+from taut.errors import InputError
+from taut.posteriors import Posterior, PosteriorModule
+from taut.priors import Prior, Space, State
 
-__all__ = ["Features", "Layer", "State"]
+__all__ = ["Features", "Layer", "LayerModule", "Layers", "State"]
 
 Features: TypeAlias = int | tuple[tuple[int, int, int], ...]
 """The width of an encoder's features, or the shapes (C, H, W) of its maps, the finest first."""
 
 
+class LayerModule(nn.Module):
+    """What a layer builds.
+
+    Attributes:
+        event: the shape of one z.
+        space: where z lies.
+        state: width or shape of what :meth:`merge` gives.
+        p, q: the modules of prior and posterior.
+        reads_prior: whether q is given p.
+        evidence: what the encoder gives → what it tells this layer, (B, …).
+    """
+
+    event: tuple[int, ...]
+    space: Space
+    state: State
+    p: nn.Module
+    q: PosteriorModule
+    reads_prior: bool
+    evidence: Callable[..., Tensor]
+
+    @abstractmethod
+    def enter(self, h: Tensor) -> Tensor:
+        """What arrives from above, as the layer reads it."""
+
+    @abstractmethod
+    def prior(self, h: Tensor) -> Distribution:
+        """p(z_l | z_<l)."""
+
+    @abstractmethod
+    def posterior(self, h: Tensor, e: Tensor, p: Distribution | None) -> Distribution:
+        """q(z_l | z_<l, x)."""
+
+    @abstractmethod
+    def merge(self, h: Tensor, z: Tensor) -> Tensor:
+        """The state that the layers below, and at the end the decoder, receive."""
+
+
+if TYPE_CHECKING:
+
+    class Layers(nn.ModuleList):
+        """The layers of a model, top first."""
+
+        def __iter__(self) -> Iterator[LayerModule]: ...
+        def __getitem__(self, index: int) -> LayerModule: ...
+
+else:  # what a type checker need not be told costs a walk nothing
+    Layers = nn.ModuleList
+
+
 class Layer(Part, family=True):
     """One stochastic layer of a model, top first; or several, that :meth:`spread` counts out."""
+
+    if TYPE_CHECKING:  # what every layer has once it is filled
+        prior: Prior
+        posterior: Posterior
+        latents: int
 
     maps: ClassVar[bool] = False
     """Whether it reads maps, which a network of ``maps`` alone has; one of vectors makes do with the coarsest as a vector."""
@@ -49,10 +106,21 @@ class Layer(Part, family=True):
     def filled(self, latents: int, prior: Prior | None, posterior: Posterior, top: bool) -> Layer:
         """This layer with what it leaves open taken from the model."""
 
+    @property
+    def contents(self) -> tuple[int, Prior, Posterior]:
+        """Latents, prior and posterior of a layer that is filled.
+
+        Raises:
+            InputError: where it is not.
+        """
+        if None in (self.latents, self.prior, self.posterior):
+            raise InputError("layers", f"have a {type(self).__name__} that leaves latents, prior or posterior open",
+                             "ask it for filled(…) first, as Model does")  # fmt: skip
+        return self.latents, self.prior, self.posterior
+
     @abstractmethod
-    def build(self, features: Features, state: State) -> nn.Module:
-        """The layer's module, with attributes ``event`` (shape of one z), ``space`` (where z lies), ``state`` (width
-        or shape of what merge gives), ``p`` and ``q`` (the modules of prior and posterior).
+    def build(self, features: Features, state: State) -> LayerModule:
+        """The layer's module.
 
         Args:
             features: width of what the encoder gives; of a network of ``maps``, their shapes.

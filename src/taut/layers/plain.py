@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from taut.errors import InputError
-from taut.layers.base import Features, Layer, State
+from taut.layers.base import Features, Layer, LayerModule, State
 from taut.layers.pairing import default_prior, require_pair
 from taut.networks.base import Activation, activation, positive
 from taut.posteriors import Posterior
@@ -51,18 +51,19 @@ class Plain(Layer):
         require_pair(prior, posterior, latents)
         return replace(self, latents=latents, prior=prior, posterior=posterior)
 
-    def build(self, features: Features, state: State) -> nn.Module:
+    def build(self, features: Features, state: State) -> LayerModule:
         return _Plain(self, features, state if isinstance(state, int) else math.prod(state))
 
 
-class _Plain(nn.Module):
+class _Plain(LayerModule):
     def __init__(self, spec: Plain, features: Features, state: int) -> None:
         super().__init__()
-        event = spec.posterior.event(spec.latents)
-        self.p = spec.prior.build(event, state)
-        self.q = spec.posterior.build(event)
-        self.reads_prior = spec.posterior.reads_prior
-        self.event, self.space = self.q.event, spec.posterior.space
+        latents, prior, posterior = spec.contents
+        event = posterior.event(latents)
+        self.p = prior.build(event, state)
+        self.q = posterior.build(event)
+        self.reads_prior = posterior.reads_prior
+        self.event, self.space = self.q.event, posterior.space
         self.state = state + math.prod(self.event)
         told = nn.Linear(features if isinstance(features, int) else math.prod(features[-1]), self.q.width)
         with torch.no_grad():

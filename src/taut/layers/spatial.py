@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from taut.errors import InputError
-from taut.layers.base import Features, Layer, State
+from taut.layers.base import Features, Layer, LayerModule, State
 from taut.layers.pairing import require_pair
 from taut.networks.base import positive
 from taut.networks.cells import BottleneckCell, Cell, convolution
@@ -88,24 +88,29 @@ class Spatial(Layer):
         require_pair(prior, posterior, self.latents)
         return replace(self, prior=prior, posterior=posterior)
 
-    def build(self, features: Features, state: State) -> nn.Module:
-        return _Spatial(self, features[self.scale], state)
+    def build(self, features: Features, state: State) -> LayerModule:
+        if self.scale is None or isinstance(features, int):
+            raise InputError(
+                "layers", "are Spatial, of no scale, or of a network without maps", "ask them for spread(…) first"
+            )
+        return _Spatial(self, self.scale, features[self.scale], state)
 
 
-class _Spatial(nn.Module):
+class _Spatial(LayerModule):
     """Maps of one scale; ``state`` is (C, H, W)."""
 
-    def __init__(self, spec: Spatial, shape: tuple[int, int, int], above: State) -> None:
+    def __init__(self, spec: Spatial, scale: int, shape: tuple[int, int, int], above: State) -> None:
         super().__init__()
-        width, *size = shape
-        self.scale, self.state = spec.scale, shape
-        event = (spec.latents * math.prod(size),)
-        self.q = spec.posterior.build(event)
+        width, size = shape[0], shape[1:]
+        latents, prior, posterior = spec.contents
+        self.scale, self.state = scale, shape
+        event = (latents * math.prod(size),)
+        self.q = posterior.build(event)
         if self.q.event != event or self.q.width % math.prod(size):
-            name = type(spec.posterior).__name__
+            name = type(posterior).__name__
             raise InputError("model.posterior", f"{name} is no density of numbers on a map",
                              "choose DiagonalNormal, RelativeNormal or PrecisionNormal, or layers that are Plain")  # fmt: skip
-        self.event, self.space, self.reads_prior = event, spec.posterior.space, spec.posterior.reads_prior
+        self.event, self.space, self.reads_prior = event, posterior.space, posterior.reads_prior
         self.start = nn.Parameter(torch.zeros(shape)) if not above else None
         self.grow = None
         if above and isinstance(above, int):
@@ -113,20 +118,17 @@ class _Spatial(nn.Module):
         elif above and above != shape:
             self.grow = Up(above[0], width, above[1:], shape[1:])
         # a prior that can stand alone is at the top told nothing; one that needs an h has the constant
-        self.told = bool(above) or not spec.prior.alone
-        self.p = spec.prior.build(event, _read(spec.prior, shape) if self.told else 0)
-        self.flat = not spec.prior.maps
-        self.judge = nn.Sequential(
-            convolution(2 * width, width, tuple(size), 1),
-            spec.cell.build(width, tuple(size)),
-            nn.SiLU(),
-            convolution(width, self.q.width // math.prod(size), tuple(size), 1),
-        )
-        self.speak = convolution(spec.latents, width, tuple(size), 1)
-        self.cells = nn.Sequential(*(spec.cell.build(width, tuple(size)) for _ in range(spec.cells)))
+        self.told = bool(above) or not prior.alone
+        self.p = prior.build(event, _read(prior, shape) if self.told else 0)
+        self.flat = not prior.maps
+        first, cell = convolution(2 * width, width, size, 1), spec.cell.build(width, size)
+        last = convolution(width, self.q.width // math.prod(size), size, 1)
+        self.judge = nn.Sequential(first, cell, nn.SiLU(), last)
+        self.speak = convolution(latents, width, size, 1)
+        self.cells = nn.Sequential(*(spec.cell.build(width, size) for _ in range(spec.cells)))
         with torch.no_grad():
-            self.judge[-1].weight.mul_(0.1)
-            self.judge[-1].bias.zero_()
+            last.weight.mul_(0.1)
+            last.bias.zero_()
 
     def evidence(self, features: tuple[Tensor, ...]) -> Tensor:
         return features[self.scale]

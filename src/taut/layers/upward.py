@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from taut.errors import InputError
-from taut.layers.base import Features, Layer, State
+from taut.layers.base import Features, Layer, LayerModule, State
 from taut.layers.pairing import default_prior, require_pair
 from taut.networks.base import Activation, activation, positive
 from taut.posteriors import Posterior
@@ -67,20 +67,21 @@ class Upward(Layer):
             raise InputError("model.layers", why, "choose DiagonalNormal, or layers that are Plain")
         return replace(self, latents=latents, prior=prior, posterior=posterior)
 
-    def build(self, features: Features, state: State) -> nn.Module:
+    def build(self, features: Features, state: State) -> LayerModule:
         return _Upward(self, features, state)
 
 
-class _Upward(nn.Module):
+class _Upward(LayerModule):
     reads_prior = False
 
     def __init__(self, spec: Upward, features: Features, state: State) -> None:
         super().__init__()
-        event = spec.posterior.event(spec.latents)
+        latents, prior, posterior = spec.contents
+        event = posterior.event(latents)
         above = state if isinstance(state, int) else math.prod(state)
         self.spec = spec
-        self.p, self.q = spec.prior.build(event, above), spec.posterior.build(event)
-        self.event, self.space = self.q.event, spec.posterior.space
+        self.p, self.q = prior.build(event, above), posterior.build(event)
+        self.event, self.space = self.q.event, posterior.space
         size = math.prod(self.event)
         self.down, self.state = _perceptron(size, spec)
         self.told = nn.Linear(features if isinstance(features, int) else math.prod(features[-1]), self.q.width)

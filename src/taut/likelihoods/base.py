@@ -111,6 +111,15 @@ class Likelihood(Part, family=True):
 class Head(nn.Module):
     """(N, outputs, *shape) → p(x|z), an independent distribution for each element, in the data's own units."""
 
+    spec: Likelihood
+    support: Support
+    outputs: int
+    dequantise: bool
+    offset: nn.Parameter
+    shared: nn.Parameter | None
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, spec: Likelihood, support: Support, statistics: Statistics) -> None:
         super().__init__()
         self.spec, self.support = spec, support

@@ -104,6 +104,9 @@ class Rounded(Likelihood):
 class _RoundedHead(Head):
     """μ and log s in units of the column's mean and deviation: those of a logistic variable are π s / √3."""
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, spec: Rounded, support: Support, statistics: Statistics) -> None:
         super().__init__(spec, support, statistics)
         shift, scale = spec.units(support, statistics)

@@ -83,6 +83,9 @@ class _CalibratedHead(Head):
 
     MEMORY = 100  # batches
 
+    moment: Tensor
+    batches: Tensor
+
     def __init__(self, spec: _LocationScale, support: Support, statistics: Statistics) -> None:
         super().__init__(spec, support, statistics)
         self.register_buffer("moment", torch.ones(()))  # mean |r|^o

@@ -140,6 +140,9 @@ class Diffusion(Likelihood):
 class _Head(nn.Module):
     """The decoder's maps (N, maps, *shape) → p(x|z)."""
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, spec: Diffusion, shape: tuple[int, ...], support: Support, statistics: Statistics) -> None:
         super().__init__()
         self.spec, self.support, self.shape, self.outputs = spec, support, shape, spec.outputs(support)

@@ -59,16 +59,16 @@ class Binomial(Likelihood):
         return support.kind in ("binary", "integers")
 
     def in_words(self, support: Support) -> str:
-        return f"Binomial({support.levels - 1})"
+        return f"Binomial({support.size - 1})"
 
     def outputs(self, support: Support) -> int:
         return 1
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
-        return distributions.Binomial(support.levels - 1, params[:, 0])
+        return distributions.Binomial(support.size - 1, params[:, 0])
 
     def start(self, support: Support, statistics: Statistics) -> Tensor:
-        return _logit_of_mean(statistics, support.levels - 1)
+        return _logit_of_mean(statistics, support.size - 1)
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ class BetaBinomial(Likelihood):
         return 2
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
-        return distributions.BetaBinomial(support.levels - 1, params[:, 0], params[:, 1])
+        return distributions.BetaBinomial(support.size - 1, params[:, 0], params[:, 1])
 
     def start(self, support: Support, statistics: Statistics) -> Tensor:
-        n = support.levels - 1
+        n = support.size - 1
         p = (statistics.mean / n).clamp(0.005, 0.995)
         excess = statistics.std.square() / (n * p * (1 - p)) - 1  # (n − 1)/(1 + ν)
         return torch.stack([p.logit(), -(excess / max(1, n - 1)).clamp(0.01, 0.9).logit()])
@@ -108,7 +108,7 @@ class Categorical(Likelihood):
         return support.kind in ("binary", "integers", "categories")
 
     def outputs(self, support: Support) -> int:
-        return support.levels
+        return support.size
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
         if support.kind == "categories":
@@ -116,8 +116,8 @@ class Categorical(Likelihood):
         return _Levels(params.movedim(1, -1))
 
     def start(self, support: Support, statistics: Statistics) -> Tensor:
-        levels = torch.arange(float(support.levels)).view(-1, *[1] * statistics.mean.dim())
-        spread = statistics.std.clamp_min(support.levels / 16)
+        levels = torch.arange(float(support.size)).view(-1, *[1] * statistics.mean.dim())
+        spread = statistics.std.clamp_min(support.size / 16)
         return (-0.5 * ((levels - statistics.mean) / spread).square()).clamp_min(-6.0)
 
 
@@ -170,17 +170,17 @@ class DiscretisedLogistic(Likelihood):
         return support.kind in ("binary", "integers")
 
     def in_words(self, support: Support) -> str:
-        return f"{support.levels}-level discretised logistic"
+        return f"{support.size}-level discretised logistic"
 
     def outputs(self, support: Support) -> int:
         return 2
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
-        location, log_scale = _in_levels(params[:, 0], params[:, 1], support.levels, self.floor)
-        return distributions.DiscretisedLogistic(location, log_scale, support.levels)
+        location, log_scale = _in_levels(params[:, 0], params[:, 1], support.size, self.floor)
+        return distributions.DiscretisedLogistic(location, log_scale, support.size)
 
     def start(self, support: Support, statistics: Statistics) -> Tensor:
-        half = (support.levels - 1) / 2
+        half = (support.size - 1) / 2
         return torch.stack([statistics.mean / half - 1, _logistic_scale(statistics, half).log()])
 
 
@@ -216,11 +216,11 @@ class DiscretisedLogisticMixture(Likelihood):
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
         parts = params.unflatten(1, (self.components, 3)).movedim(1, -1)  # (N, 3, *shape, components)
-        location, log_scale = _in_levels(parts[:, 0], parts[:, 1], support.levels, self.floor)
-        return distributions.DiscretisedLogisticMixture(parts[:, 2], location, log_scale, support.levels)
+        location, log_scale = _in_levels(parts[:, 0], parts[:, 1], support.size, self.floor)
+        return distributions.DiscretisedLogisticMixture(parts[:, 2], location, log_scale, support.size)
 
     def start(self, support: Support, statistics: Statistics) -> Tensor:
-        half = (support.levels - 1) / 2
+        half = (support.size - 1) / 2
         places = torch.linspace(-0.5, 0.5, self.components) if self.components > 1 else torch.zeros(1)
         scale = _logistic_scale(statistics, half).log()
         return torch.cat(

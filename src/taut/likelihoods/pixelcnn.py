@@ -84,7 +84,7 @@ class PixelCNN(Likelihood):
             return self.conditional
         if support.kind == "binary":
             return Bernoulli()
-        return Categorical() if support.levels <= 32 else DiscretisedLogisticMixture()
+        return Categorical() if support.size <= 32 else DiscretisedLogisticMixture()
 
     def fits(self, support: Support) -> bool:
         if support.levels is None or not support.discrete:
@@ -143,11 +143,11 @@ class _Head(nn.Module):
                     seen[:, k, i, j] = self._seen(x[:, k, i, j])
 
         like = out.float() if out.dtype in (torch.bfloat16, torch.float16) else out
-        return Chain(conditionals, course, self.shape, self.support.levels, like)
+        return Chain(conditionals, course, self.shape, self.support.size, like)
 
     def _seen(self, x: Tensor) -> Tensor:
         """x from −1 to 1, so that the zeros around an image are none of the two levels of a binary one."""
-        return x * (2 / (self.support.levels - 1)) - 1
+        return x * (2 / (self.support.size - 1)) - 1
 
     def _conditional(self, params: Tensor, offset: Tensor) -> Distribution:
         # the bound stays in float32 whatever the networks compute in

@@ -24,7 +24,7 @@ def default_likelihood(support: Support) -> Likelihood:
     if support.kind == "binary":
         return Bernoulli()
     if support.kind == "integers":
-        return Binomial() if support.levels <= 32 else DiscretisedLogistic()
+        return Binomial() if support.size <= 32 else DiscretisedLogistic()
     if support.kind == "counts":
         return NegativeBinomial()
     if support.kind == "positive":
@@ -47,7 +47,7 @@ def require_fit(likelihood: Likelihood, support: Support, missing: bool = False)
     fitting = []
     for name, member in sorted(Likelihood.members.items()):
         if member().fits(support) and not (missing and member.joint):
-            fitting.append(f"Binomial({support.levels - 1})" if name == "Binomial" else name)
+            fitting.append(f"Binomial({support.size - 1})" if name == "Binomial" else name)
     if fits:
         why = f"is {likelihood.name}, a model of all elements together, and some cells of the data are missing"
         raise InputError("model.likelihood", why, f"fill them in, or choose {', '.join(fitting)}")

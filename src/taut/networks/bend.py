@@ -45,6 +45,15 @@ class Bend(nn.Module):
     (True, 0.0)
     """
 
+    told: int
+    mixing: nn.Parameter
+    nets: nn.ModuleList
+    centre: Tensor
+    spread: Tensor
+    above: Tensor
+    breadth: Tensor
+    order: Tensor
+
     def __init__(
         self, centre: Tensor, spread: Tensor, state: tuple[Tensor, Tensor], couplings: int = 4, hidden: int = 32
     ) -> None:

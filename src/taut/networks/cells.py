@@ -23,7 +23,7 @@ from taut.networks.base import positive
 __all__ = ["BottleneckCell", "Cell", "GatedCell", "Place", "SeparableCell", "by_depth", "convolution"]
 
 
-def convolution(inner: int, outer: int, size: tuple[int, int], kernel: int = 3, **options: int) -> nn.Module:
+def convolution(inner: int, outer: int, size: tuple[int, int], kernel: int = 3, **options: int) -> nn.Conv2d | Place:
     """A convolution that keeps the size of a map; of a map of one place it is a linear map, without taps on padding.
 
     Its weights lie channels last, and so do the maps that it writes: on most machines the faster way.

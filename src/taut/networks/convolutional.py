@@ -115,6 +115,8 @@ class _Block(nn.Module):
 class Doubled(nn.Module):
     """(N, before, h, w) → (N, after, *size), with size at most (2h, 2w)."""
 
+    write: nn.Sequential
+
     def __init__(self, before: int, after: int, size: tuple[int, int]) -> None:
         super().__init__()
         self.size = size

@@ -130,6 +130,8 @@ def _require_waves(waves: tuple[int, ...]) -> None:
 class _Told(nn.Module):
     """γ (M,) and h (M, state) → (M, width)."""
 
+    rates: Tensor
+
     def __init__(self, width: int, state: int, name: str) -> None:
         super().__init__()
         self.register_buffer("rates", math.pi / 32 * 2.0 ** torch.arange(_WAVES), persistent=False)

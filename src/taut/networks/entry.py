@@ -61,11 +61,17 @@ def _spread(condition: Tensor, x: Tensor) -> Tensor:
 class Columns(nn.Module):
     """The numbers of columns, each by its kind, with the mask; a condition beside them."""
 
+    numbers: list[int]
+    levels: dict[int, int]
+    log: Tensor
+    count: Tensor
+    logs: Tensor
+
     def __init__(self, support: Support, statistics: Statistics, condition: int = 0) -> None:
         super().__init__()
         kinds = [column.kind for column in support.columns]
         self.numbers = [i for i, kind in enumerate(kinds) if kind != "categories"]
-        self.levels = {i: support.columns[i].levels for i, kind in enumerate(kinds) if kind == "categories"}
+        self.levels = {i: support.columns[i].size for i, kind in enumerate(kinds) if kind == "categories"}
         logs = torch.zeros(2, len(kinds)) if statistics.logs is None else statistics.logs
         self.register_buffer(
             "log", torch.tensor([kind == "positive" for kind in kinds])[self.numbers], persistent=False

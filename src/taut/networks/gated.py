@@ -65,7 +65,12 @@ class Gated(nn.Module):
     (True, True)
     """
 
-    start = 2.0  # s_d at first
+    start: float = 2.0  # s_d at first
+
+    read: nn.Linear
+    layers: nn.ModuleList
+    activation: nn.Module
+    below: list[list[int]]
 
     def __init__(self, size: int, context: int, hidden: Sequence[int], name: str, turned: bool) -> None:
         super().__init__()

@@ -28,6 +28,8 @@ class Masked(nn.Linear):
             [1, 1]], dtype=torch.int32)
     """
 
+    mask: Tensor
+
     def __init__(self, before: Tensor, after: Tensor, bias: bool = True) -> None:
         super().__init__(len(before), len(after), bias)
         self.register_buffer("mask", before <= after.unsqueeze(1), persistent=False)

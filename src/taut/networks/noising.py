@@ -76,12 +76,16 @@ class Noise:
 
 
 class _Fixed(nn.Module):
+    ends: Tensor
+
     def __init__(self, first: float, last: float) -> None:
         super().__init__()
         self.register_buffer("ends", torch.tensor([first, last]), persistent=False)
 
 
 class _Linear(_Fixed):
+    rises: Tensor
+
     def __init__(self, gamma: tuple[float, ...]) -> None:
         super().__init__(gamma[0], gamma[-1])
         values = torch.tensor(gamma, dtype=torch.float64)

@@ -53,6 +53,8 @@ class GatedPixels(nn.Module):
     True
     """
 
+    blocks: nn.ModuleList
+
     def __init__(self, inputs: int, context: int, width: int, kernels: tuple[int, ...]) -> None:
         super().__init__()
         positive("channels", width)
@@ -174,6 +176,11 @@ class WithinPixel(nn.Module):
         channels: C.
         outputs: numbers for each element.
     """
+
+    shape: tuple[int, int]
+    read: nn.Conv2d
+    told: Masked | None
+    write: nn.Conv2d
 
     def __init__(self, width: int, channels: int, outputs: int) -> None:
         super().__init__()

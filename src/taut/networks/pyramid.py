@@ -204,6 +204,10 @@ class Up(nn.Module):
         bias: whether there is one.
     """
 
+    crop: tuple[int, int]
+    times: int
+    write: nn.Module
+
     def __init__(
         self,
         before: int,
@@ -215,11 +219,11 @@ class Up(nn.Module):
     ) -> None:
         super().__init__()
         times = (1 if size == to else 2) if times is None else times
-        self.to, self.times = to, times
+        self.crop, self.times = to, times
         self.write = convolution(before, times**2 * after, size, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.pixel_shuffle(self.write(x), self.times)[..., : self.to[0], : self.to[1]]
+        return functional.pixel_shuffle(self.write(x), self.times)[..., : self.crop[0], : self.crop[1]]
 
 
 @dataclass(frozen=True)

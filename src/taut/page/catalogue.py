@@ -149,6 +149,8 @@ class Catalogue:
         InputError: where one of them is no folder, or none holds a run.
     """
 
+    roots: list[Path]
+
     def __init__(self, folders: Sequence[str | Path]) -> None:
         self.roots = [Path(folder) for folder in folders]
         self._found: dict[str, Entry] = {}

@@ -33,6 +33,8 @@ class Desk:
         kept: what questions keep for later ones, by a name of their own; as long as the weights are the same.
     """
 
+    entry: Entry
+
     def __init__(
         self, entry: Entry, catalogue: Catalogue, trust: tuple[str, ...] = (), root: str | None = None
     ) -> None:

@@ -38,6 +38,12 @@ class Guard:
         token: what the address must hold; made if left open.
     """
 
+    app: Any
+    host: str
+    port: int
+    token: str
+    cookie: str
+
     def __init__(self, app: Any, host: str, port: int, token: str | None = None) -> None:
         self.app, self.host, self.port = app, host, port
         self.token = token or secrets.token_urlsafe(24)

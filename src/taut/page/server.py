@@ -46,6 +46,8 @@ class Office:
         root: the folder of the named data sets.
     """
 
+    catalogue: Catalogue
+
     def __init__(self, catalogue: Catalogue, trust: Sequence[str] = (), root: str | None = None) -> None:
         self.catalogue, self._trust, self._root = catalogue, tuple(trust), root
         self._desks: OrderedDict[tuple[str, float], Desk] = OrderedDict()

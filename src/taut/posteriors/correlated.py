@@ -66,6 +66,8 @@ class _Correlated(PosteriorModule):
 
 
 class _Full(_Correlated):
+    below: Tensor
+
     def __init__(self, event: tuple[int, ...]) -> None:
         size = math.prod(event)
         super().__init__(event, size * (size - 1) // 2, size)

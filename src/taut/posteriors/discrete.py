@@ -83,6 +83,8 @@ class Choices(PosteriorModule):
         event: the shape of z.
     """
 
+    scale: float
+
     def __init__(self, family: type[OneHot | Bits], event: tuple[int, ...]) -> None:
         super().__init__(event, math.prod(event))
         self.family = family

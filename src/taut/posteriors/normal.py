@@ -41,6 +41,9 @@ class Scaled(PosteriorModule):
         bound: of |log scale|, softly.
     """
 
+    density: Callable[[Tensor, Tensor], Distribution]
+    bound: float
+
     def __init__(
         self, event: tuple[int, ...], density: Callable[[Tensor, Tensor], Distribution], bound: float = 8.0
     ) -> None:

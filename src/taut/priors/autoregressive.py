@@ -113,6 +113,8 @@ class AR1(Prior):
 
 
 class _AR1(nn.Module):
+    zero: Tensor
+
     def __init__(self, event: tuple[int, ...], alpha: float) -> None:
         super().__init__()
         self.alpha = alpha

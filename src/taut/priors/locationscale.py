@@ -30,6 +30,8 @@ class _Standard(Prior):
 
 
 class _Unit(nn.Module):
+    zero: Tensor
+
     def __init__(self, event: tuple[int, ...], density: type[LocationScale]) -> None:
         super().__init__()
         self.density = density

@@ -31,6 +31,8 @@ class StandardNormal(Prior):
 
 
 class _Standard(nn.Module):
+    zero: Tensor
+
     def __init__(self, event: tuple[int, ...]) -> None:
         super().__init__()
         self.register_buffer("zero", torch.zeros(event), persistent=False)
@@ -70,8 +72,8 @@ class ConditionalNormal(Prior):
             )
         if isinstance(state, int):
             return _Conditional(event, from_above(state, self.hidden, self.activation, 2 * math.prod(event)))
-        channels, *size = state
-        write = convolution(channels, 2 * math.prod(event) // math.prod(size), tuple(size))
+        channels, size = state[0], state[1:]
+        write = convolution(channels, 2 * math.prod(event) // math.prod(size), size)
         nn.init.zeros_(write.weight)
         nn.init.zeros_(write.bias)
         return _Conditional(event, nn.Sequential(activation(self.activation), write))
@@ -92,7 +94,7 @@ class _Conditional(nn.Module):
 
 def from_above(state: int, hidden: int, name: str, outputs: int) -> nn.Sequential:
     """A one-hidden-layer network of the state above a layer, whose outputs start at zero."""
-    network = nn.Sequential(nn.Linear(state, hidden), activation(name), nn.Linear(hidden, outputs))
-    nn.init.zeros_(network[-1].weight)
-    nn.init.zeros_(network[-1].bias)
-    return network
+    first, last = nn.Linear(state, hidden), nn.Linear(hidden, outputs)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(first, activation(name), last)

@@ -28,6 +28,8 @@ class UniformSphere(Prior):
 
 
 class _Uniform(nn.Module):
+    zero: Tensor
+
     def __init__(self, event: tuple[int, ...]) -> None:
         super().__init__()
         self.register_buffer("zero", torch.zeros(event), persistent=False)

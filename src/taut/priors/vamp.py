@@ -64,6 +64,8 @@ class _Vamp(EncoderPrior):
     slope = 4.0  # of the squashing, so that its steepest part is as steep as a straight line
     margin = 0.01  # how near to a bound pseudo-inputs may start, as a share of the range
 
+    unit: Tensor
+
     def __init__(self, components: int) -> None:
         super().__init__()
         self.components = components

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -331,7 +331,7 @@ def latent_map(
     return fig
 
 
-def curves(metrics: Sequence[dict]) -> Figure:
+def curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
     """Training and validation against the step: ELBO, distortion, rate (nats per example), active units, β.
 
     Args:

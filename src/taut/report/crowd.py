@@ -26,6 +26,10 @@ class Crowd:
         panel: its place in the figure and its limits must not change any more.
     """
 
+    panel: Axes
+    point: float
+    boxes: np.ndarray
+
     def __init__(self, panel: Axes) -> None:
         self.panel, self.point = panel, panel.get_figure().dpi / 72
         self.boxes = np.zeros((0, 4))

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from taut.training.checkpoint import write_atomically
 
@@ -34,7 +35,7 @@ class Table:
     note: str = ""
 
 
-def key_numbers(summary: Mapping) -> dict[str, Fact]:
+def key_numbers(summary: Mapping[str, Any]) -> dict[str, Fact]:
     """The facts of an evaluation's summary, most important first; what does not exist is said with its reason.
 
     >>> facts = key_numbers({"elbo": None, "why": "a point posterior has no ELBO", "distortion": 12.5})

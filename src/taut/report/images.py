@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -118,13 +118,13 @@ class Sheet:
 
     def __init__(self) -> None:
         self.blocks: list[tuple[int, int, np.ndarray]] = []
-        self.words: list[tuple[float, float, str, dict]] = []
+        self.words: list[tuple[float, float, str, dict[str, Any]]] = []
 
     def paste(self, x: int, y: int, block: np.ndarray) -> None:
         """Put RGBA pixels (h, w, 4) with their upper left corner at (x, y)."""
         self.blocks.append((x, y, block))
 
-    def write(self, x: float, y: float, text: str, **how) -> None:
+    def write(self, x: float, y: float, text: str, **how: Any) -> None:
         """Put words at (x, y) pixels from the upper left corner."""
         self.words.append((x, y, text, {"color": GREY, "va": "center", "ha": "left", "fontsize": 8, **how}))
 

@@ -43,6 +43,9 @@ class Workers:
         threads: of each.
     """
 
+    count: int
+    threads: int
+
     def __init__(self, count: int, threads: int) -> None:
         self.count, self.threads = count, threads
         self._processes: list[subprocess.Popen] = []

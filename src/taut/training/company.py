@@ -28,6 +28,11 @@ class Company:
         fabric: launched.
     """
 
+    rank: int
+    size: int
+    alone: bool
+    lead: bool
+
     def __init__(self, fabric: Any) -> None:
         self.fabric = fabric
         self.rank, self.size = fabric.global_rank, fabric.world_size

@@ -21,6 +21,10 @@ class Meter:
     {'loss': 3.0, 'distortion': 2.0, 'rate': 1.0}
     """
 
+    sums: torch.Tensor
+    broken: torch.Tensor
+    count: int
+
     def __init__(self, device: torch.device | str) -> None:
         self.sums = torch.zeros(len(Outcome._fields), device=device)
         self.broken = torch.zeros(len(Outcome._fields), dtype=torch.int64, device=device)

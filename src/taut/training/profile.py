@@ -42,14 +42,18 @@ STRETCHES = {
 class Products(TorchDispatchMode):
     """Inside, each product of matrices and each convolution is noted, with tensors of the same shapes and strides."""
 
+    which: set[Any]
+
     def __init__(self) -> None:
         super().__init__()
         aten = torch.ops.aten
         self.which = {aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default, aten.convolution.default,
                       aten.convolution_backward.default, aten.linear.default}  # fmt: skip
-        self.calls: list[tuple[Callable, tuple, dict]] = []
+        self.calls: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         if function in self.which:
             like = [a.detach().clone() if isinstance(a, Tensor) else a for a in args]
             self.calls.append((function, tuple(like), kwargs or {}))
@@ -69,6 +73,9 @@ class Profile:
     Args:
         folder: where ``trace.json`` goes, which Chrome (about:tracing) and Perfetto open; without one nothing is measured.
     """
+
+    folder: Path | None
+    found: dict[str, Any] | None
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder, self.found = folder, None

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from taut.data import Feed
 from taut.distributions import moments
+from taut.layers.base import LayerModule
 from taut.model import VAE, Step, draw
 from taut.training.company import Company
 from taut.training.information import information
@@ -96,14 +97,14 @@ def _variance(values: Tensor, n: int, total: Callable[[Tensor], Tensor]) -> Tens
     return total(centred.square().sum(0)) / max(1, n - 1)
 
 
-def shift(layer: nn.Module, step: Step) -> Tensor:
+def shift(layer: LayerModule, step: Step) -> Tensor:
     """(E_q[z] − E_p[z]) / σ_p: where q's mean lies as seen from the prior at what was picked above, (N, D)."""
     mean = step.q.mean
     centre, width = spread_of(layer, step.p, mean)
     return ((mean - centre) / width).flatten(1)
 
 
-def spread_of(layer: nn.Module, p: Distribution, like: Tensor) -> tuple[Tensor, Tensor]:
+def spread_of(layer: LayerModule, p: Distribution, like: Tensor) -> tuple[Tensor, Tensor]:
     """E_p[z] and σ_p, (N, *event) each as ``like`` is.
 
     Where p knows no mean or no deviation, they are 0 and the layer's ``q.scale``: nothing above moves the plainest prior.
