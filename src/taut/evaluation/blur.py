@@ -1,18 +1,18 @@
-"""How far a row lies from all that a model draws: its density, blurred by nearly three deviations in each column.
+"""How far a row lies from all that a model draws: its density, blurred by two deviations in each column.
 
 With x_1 … x_M drawn from the model, z_m ~ p(z), x_m ~ p(x|z_m), and noise k that widens every draw,
 
     p_k(x) = ∫ p(x') Π_d k_d(x_d | x'_d) dx'  ≈  1/M Σ_m Π_d k_d(x_d | x_md)
     score(x) = −log p_k(x) + Σ_d log k_d(x_d | x_d)                                                              nats
 
-    k of numbers     Laplace's, of √8 times the column's deviation σ_d: a cell costs |x_d − x_md| / 2σ_d
+    k of numbers     Laplace's, of twice the column's deviation σ_d: a cell costs |x_d − x_md| / (√2 σ_d)
     k of names       with chance ½ the name is drawn anew, from all that the model draws in this column
 
 A density itself is a poor score of what is odd. It rises without limit where a column has few values; it is high wherever a
 few odd rows of the training data lie close together, since a model that is good learns them too; and a posterior finds a z
 for nearly every row. In what is blurred, few rows that lie close together do not hide, as they do not from the trees of Liu,
 Ting and Zhou (2008), which see 256 rows each; and no encoder is asked. How far to blur was found on the sets of
-`benchmarks/anomaly_development.py`: two to four deviations did alike, one and none worse. By its noise in M draws
+`benchmarks/anomaly_development.py`: one to two deviations did alike, half of one and none worse. By its noise in M draws
 the score is an upper bound in expectation of that of M → ∞.
 """
 
@@ -30,7 +30,7 @@ from taut.model import VAE, pick_prior
 __all__ = ["blurred", "comparable"]
 
 DRAWS = 2048
-SCALE = 2.0  # of Laplace noise, in deviations of its column
+SCALE = math.sqrt(2)  # of Laplace noise, in deviations of its column: noise of two deviations
 PAIRS = 2**22  # of a row and a draw, at once
 
 
@@ -62,6 +62,6 @@ def _cost(drawn: Tensor, deviation: Tensor, support: Support) -> Callable[[Tenso
     """log k(x|x) − log k(x|x_m) of cells x (B, 1) beside draws x_m (M,), as a function (B, 1) → (B, M)."""
     if support.kind not in ("binary", "categories"):
         return lambda x: ((x - drawn) / (SCALE * deviation)).abs()
-    shares = (torch.bincount(drawn.long(), minlength=support.size) + 0.5) / (len(drawn) + 0.5 * support.size)
+    shares = (torch.bincount(drawn.long(), minlength=support.levels) + 0.5) / (len(drawn) + 0.5 * support.levels)
     other = (1 + 1 / shares).log().to(drawn.dtype)
     return lambda x: torch.where(x == drawn, 0.0, other[x.long()])
