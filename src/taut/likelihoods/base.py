@@ -78,12 +78,12 @@ class Likelihood(Part, family=True):
         """How many numbers per element the decoder gives."""
 
     @abstractmethod
-    def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> Distribution:
+    def elementwise(self, params: Tensor, shared: Tensor | None, support: Support) -> Distribution:
         """The distribution of each element.
 
         Args:
             params: (N, outputs, *shape) real numbers.
-            shared: (shared,) real numbers.
+            shared: (shared,) real numbers; None where there are none.
             support: what values an element can take.
 
         Returns:

@@ -164,7 +164,7 @@ class _Head(nn.Module):
 
         def velocity(z: Tensor, gamma: Tensor) -> Tensor:
             said = self.denoiser(z, gamma, maps=maps.expand(len(z) // len(maps), *maps.shape).flatten(0, 1)).to(z.dtype)
-            return said.squeeze(1) if self.each is None else self._believed(said + self.offset, z, gamma)
+            return said.squeeze(1) if self.offset is None else self._believed(said + self.offset, z, gamma)
 
         end = Reals(self.shift, self.scale) if self.levels is None else Levels(self.shift, self.scale, self.levels)
         like = out.float() if out.dtype in (torch.bfloat16, torch.float16) else out

@@ -29,6 +29,12 @@ def positive(field: str, *values: int) -> None:
             raise InputError(field, f"is {value}", "give 1 or more")
 
 
+class Body(nn.Sequential):
+    """Modules one after the other, and the width of what comes out."""
+
+    features: int
+
+
 class Network(Part, family=True):
     """A pair of bodies: one reads an example, the other writes one."""
 

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from taut.errors import InputError
-from taut.networks.base import Activation, Network, activation, positive
+from taut.networks.base import Activation, Body, Network, activation, positive
 
 __all__ = ["Conv", "Doubled", "ResNet", "scales"]
 
@@ -53,7 +53,7 @@ class Conv(Network):
         body += [nn.Flatten()]
         if self.hidden:
             body += [nn.Linear(features, self.hidden), activation(self.activation)]
-        module = nn.Sequential(*body)
+        module = Body(*body)
         module.features = self.hidden or features
         return module
 
