@@ -50,9 +50,11 @@ from taut.distributions import (
 from taut.distributions.factorised import scaled
 from taut.errors import InputError
 from taut.layers import Layer, Plain, default_prior
-from taut.layers.base import LayerModule, Layers
+from taut.layers.base import LayerModule
 from taut.likelihoods import Likelihood, default_likelihood, require_fit
+from taut.likelihoods.base import HeadModule
 from taut.networks import MLP, Conv, Network, Pyramid, Tower, by_depth, entry
+from taut.networks.base import Modules
 from taut.networks.entry import Standardised
 from taut.posteriors import DiagonalNormal, Posterior
 from taut.priors import EncoderPrior, Prior
@@ -272,7 +274,7 @@ class VAE(nn.Module):
 
     entry: nn.Module
     encoder: nn.Module
-    layers: Layers
+    layers: Modules[LayerModule]
     decoder: nn.Module
     shift: Tensor
     scale: Tensor
@@ -290,7 +292,7 @@ class VAE(nn.Module):
         super().__init__()
         self.conditioned = conditioned
         self.entry = entry or Standardised(statistics.mean.shape)
-        self.encoder, self.layers, self.decoder = encoder, Layers(layers), decoder
+        self.encoder, self.layers, self.decoder = encoder, Modules(layers), decoder
         self.register_buffer("shift", statistics.mean.clone())
         self.register_buffer("scale", statistics.std.clone())
         for module in list(self.layers.modules()):
@@ -442,7 +444,7 @@ class UpwardVAE(VAE):
 
 
 class _Decoder(nn.Module):
-    def __init__(self, body: nn.Module, head: nn.Module) -> None:
+    def __init__(self, body: nn.Module, head: HeadModule) -> None:
         super().__init__()
         self.body, self.head = body, head
 

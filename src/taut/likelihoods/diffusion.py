@@ -41,7 +41,7 @@ from taut import distributions
 from taut.data import Statistics, Support
 from taut.distributions import Exactness, Factorised, Levels, Reals, Sampling
 from taut.errors import InputError
-from taut.likelihoods.base import Likelihood
+from taut.likelihoods.base import HeadModule, Likelihood
 from taut.likelihoods.discrete import Bernoulli, Categorical
 from taut.networks import Denoiser, Noise
 from taut.networks.base import positive
@@ -133,11 +133,11 @@ class Diffusion(Likelihood):
             return mean, statistics.std
         return mean, statistics.std.square().mean().sqrt()
 
-    def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> nn.Module:
+    def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> HeadModule:
         return _Head(self, shape, support, statistics)
 
 
-class _Head(nn.Module):
+class _Head(HeadModule):
     """The decoder's maps (N, maps, *shape) → p(x|z)."""
 
     shift: Tensor

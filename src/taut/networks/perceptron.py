@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from taut.errors import InputError
-from taut.networks.base import Activation, Body, Network, activation, positive
+from taut.networks.base import Activation, Body, Network, activation, positive, silent
 
 __all__ = ["MLP", "ResidualMLP"]
 
@@ -85,10 +85,12 @@ class _Block(nn.Module):
     def __init__(self, width: int, name: str, dropout: float) -> None:
         super().__init__()
         self.inner = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), activation(name), nn.Dropout(dropout), nn.Linear(width, width)
+            nn.LayerNorm(width),
+            nn.Linear(width, width),
+            activation(name),
+            nn.Dropout(dropout),
+            silent(nn.Linear(width, width)),
         )
-        nn.init.zeros_(self.inner[-1].weight)
-        nn.init.zeros_(self.inner[-1].bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.inner(x)

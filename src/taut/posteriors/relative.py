@@ -51,7 +51,9 @@ class _Relative(Scaled):
     def forward(self, params: Tensor, p: Distribution | None = None) -> distributions.DiagonalNormal:
         p = _beside(p, params, self.event)
         shift, raw = params.view(params.shape[0], 2, *self.event).unbind(1)
-        return self.density(torch.addcmul(p.mu, p.log_scale.exp(), shift), p.log_scale + soft(raw, self.bound))
+        return distributions.DiagonalNormal(
+            torch.addcmul(p.mu, p.log_scale.exp(), shift), p.log_scale + soft(raw, self.bound)
+        )
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class _Precision(Scaled):
         mean, raw = params.view(params.shape[0], 2, *self.event).unbind(1)
         log_ratio = 2 * (p.log_scale - soft(raw, self.bound))  # log of the evidence's precision over the prior's
         told = torch.sigmoid(log_ratio)  # the evidence's share of the whole
-        return self.density(torch.lerp(p.mu, mean, told), p.log_scale + 0.5 * logsigmoid(-log_ratio))
+        return distributions.DiagonalNormal(torch.lerp(p.mu, mean, told), p.log_scale + 0.5 * logsigmoid(-log_ratio))
 
 
 def _beside(p: Distribution | None, params: Tensor, event: tuple[int, ...]) -> distributions.DiagonalNormal:
