@@ -249,7 +249,7 @@ def _score(run: Run, x: Tensor, samples: int, importance: bool, seed: int, pick:
     vae = run.vae
     with seeded(seed):
         x = x.to(vae.shift.dtype)
-        if run.reading.binarize == "dynamic":
+        if run.reading.binarize == "dynamic" and run.reading.grey is not None:
             x = (torch.rand_like(x[:1]) * run.reading.grey < x).to(x.dtype)
         if vae.dequantise:
             x = x + torch.rand_like(x[:1])

@@ -150,10 +150,13 @@ def train(
     profile: Profile | None = None,
 ) -> tuple[VAE, dict[str, Any]]:
     """Train a resolved experiment's model; arguments and errors as for :func:`taut.training.fit`."""
+    steps = experiment.training.steps
+    if steps is None:
+        raise InputError("training.steps", "is left open", "resolve the experiment by the data first")
     vae = build(experiment, data)
     if experiment.training.start is not None and not resume:
         experiment.training.start.give(vae)
     return fit(
-        vae, experiment.objective, data, experiment.training, experiment.training.steps, experiment.seed,
+        vae, experiment.objective, data, experiment.training, steps, experiment.seed,
         folder, listen, resume, profile,
     )  # fmt: skip

@@ -50,7 +50,7 @@ from taut.distributions import (
 from taut.distributions.factorised import scaled
 from taut.errors import InputError
 from taut.layers import Layer, Plain, default_prior
-from taut.layers.base import LayerModule
+from taut.layers.base import Features, LayerModule
 from taut.likelihoods import Likelihood, default_likelihood, require_fit
 from taut.likelihoods.base import HeadModule
 from taut.networks import MLP, Conv, Network, Pyramid, Tower, by_depth, entry
@@ -443,6 +443,19 @@ class UpwardVAE(VAE):
         return steps, h
 
 
+def _features(network: Network, encoder: nn.Module) -> Features:
+    """What an encoder says that it gives.
+
+    Raises:
+        InputError: where it says nothing.
+    """
+    given: Features | None = getattr(encoder, "features", None)
+    if given is None:
+        raise InputError("model.network", f"{type(network).__name__} makes an encoder that says no width",
+                         "give the module the attribute features")  # fmt: skip
+    return given
+
+
 class _Decoder(nn.Module):
     def __init__(self, body: nn.Module, head: HeadModule) -> None:
         super().__init__()
@@ -542,7 +555,7 @@ class Model:
         by_depth([encoder])
         layers, state = [], conditioned
         for layer in spec.layers:
-            layers.append(layer.build(encoder.features, state))
+            layers.append(layer.build(_features(network, encoder), state))
             state = layers[-1].state
         by_depth(layers)
         with warnings.catch_warnings():  # without layers nothing comes in, and the first map is its bias alone

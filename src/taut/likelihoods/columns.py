@@ -108,6 +108,8 @@ class _RoundedHead(Head):
     shift: Tensor
     scale: Tensor
 
+    spec: Rounded
+
     def __init__(self, spec: Rounded, support: Support, statistics: Statistics) -> None:
         super().__init__(spec, support, statistics)
         shift, scale = spec.units(support, statistics)
