@@ -134,7 +134,7 @@ def walked(vae: VAE, x: Tensor) -> Tensor:
         assert_type(step.kl.total, Tensor)
         assert_type(step.q, Distribution)
         assert_type(step.z, Tensor)
-    assert_type(vae.generate(4, draw).likelihood, Distribution)
+    assert_type(vae.generate(4, draw).likelihood.log_prob(x), Tensor)
     return trace.log_weight(batch) + trace.rate() + trace.distortion(batch)
 
 

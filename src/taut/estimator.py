@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -37,6 +37,8 @@ from taut.training import seeded
 __all__ = ["VAEEstimator"]
 
 ROWS = 4096  # samples in one pass
+
+_validated: Callable[..., Any] = validate_data  # scikit-learn has no types, and what is guessed of this one is wrong
 
 
 class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):
@@ -139,10 +141,10 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
             raise InputError("bound", f"is {self.bound!r}", "say elbo or iw")
         if not self.samples >= 1:
             raise InputError("samples", f"is {self.samples}", "give 1 or more")
-        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=4)
+        rows = np.asarray(_validated(self, X, dtype=[np.float64, np.float32], ensure_min_samples=4))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         experiment = parse(Experiment, self._tree(seed))
-        data = _dataset(X, experiment, getattr(self, "feature_names_in_", None))
+        data = _dataset(rows, experiment, getattr(self, "feature_names_in_", None))
         with seeded(seed):
             experiment = resolve(experiment, data)
             vae, facts = train(experiment, data)
@@ -154,8 +156,8 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Posterior means (N, latents) of rows (N, D), the same at every call."""
-        X = self._rows(X)
-        return self.run_.encode(X).astype(X.dtype)
+        rows = self._rows(X)
+        return self.run_.encode(rows).astype(rows.dtype)
 
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
         """E[x|z], (N, D), of codes (N, latents)."""
@@ -169,8 +171,8 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
         It is the ELBO, or IW-K where ``bound="iw"``, by ``samples`` draws: an estimate whose expectation over draws lies below
         log p(x). The draws are made of the same random numbers for every row, so that rows can be compared.
         """
-        X = self._rows(X)
-        return _scores(self.run_, X, self.samples, self.bound == "iw", self.run_.experiment.seed)
+        rows = self._rows(X)
+        return _scores(self.run_, rows, self.samples, self.bound == "iw", self.run_.experiment.seed)
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """The mean of :meth:`score_samples`, nats a row."""
@@ -205,12 +207,12 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
     def _rows(self, X: ArrayLike) -> np.ndarray:
         """Rows (N, D) as they were seen in training, with constant columns at their constant."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        rows = np.asarray(_validated(self, X, dtype=[np.float64, np.float32], reset=False))
         if dropped := self.run_.reading.dropped:
-            X = X.copy()
+            rows = rows.copy()
             for i, value in dropped:
-                X[:, i] = value
-        return X
+                rows[:, i] = value
+        return rows
 
 
 def _dataset(X: np.ndarray, experiment: Experiment, names: Any) -> Dataset:
@@ -247,7 +249,7 @@ def _score(run: Run, x: Tensor, samples: int, importance: bool, seed: int, pick:
     vae = run.vae
     with seeded(seed):
         x = x.to(vae.shift.dtype)
-        if run.reading.binarize == "dynamic":
+        if run.reading.binarize == "dynamic" and run.reading.grey is not None:
             x = (torch.rand_like(x[:1]) * run.reading.grey < x).to(x.dtype)
         if vae.dequantise:
             x = x + torch.rand_like(x[:1])
@@ -270,6 +272,8 @@ class _Common:
         self.samples = samples
 
     def __call__(self, site: Site) -> Step:
+        if not isinstance(site.q, NonCentred):
+            raise TypeError(f"{type(site.q).__name__} does not say what noise it is made of")
         size, rows = site.q.event_shape.numel(), len(site.h) // self.samples
         if size <= torch.quasirandom.SobolEngine.MAXDIM:
             seed = int(torch.randint(2**31, ()))

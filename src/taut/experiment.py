@@ -87,12 +87,13 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     experiment = replace(
         experiment, model=experiment.model.resolved(reading.shape, reading.support, reading.conditioned)
     )
-    model = replace(experiment.model, network=experiment.model.network.fitted(reading.shape))
+    likelihood, network = experiment.model.chosen
+    model = replace(experiment.model, network=network.fitted(reading.shape))
     experiment = replace(experiment, model=model)
-    if reading.library is not None and not model.likelihood.scales:
-        raise InputError("data.offset", f"is each row's total, and {model.likelihood.name} knows no scale",
+    if reading.library is not None and not likelihood.scales:
+        raise InputError("data.offset", f"is each row's total, and {likelihood.name} knows no scale",
                          "choose NegativeBinomial, or say data.offset none")  # fmt: skip
-    experiment = replace(experiment, objective=experiment.objective.resolved(model.layers, model.likelihood))
+    experiment = replace(experiment, objective=experiment.objective.resolved(model.layers, likelihood))
     for layer in experiment.model.layers:
         layer.prior.check(len(data.train))
     training = replace(training, batch=min(training.batch, len(data.train)))
@@ -107,8 +108,9 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     for stage in training.stages:
         vae.learn(stage.learn)
     if training.start is not None:
-        training = replace(training, start=training.start.resolved())
-        training.start.give(vae)
+        start = training.start.resolved()
+        training = replace(training, start=start)
+        start.give(vae)
     per_epoch = steps_per_epoch(data, training)
     if training.minutes is not None and training.steps is None:
         steps = _steps_in(training.minutes, experiment, data, training)
@@ -148,10 +150,13 @@ def train(
     profile: Profile | None = None,
 ) -> tuple[VAE, dict[str, Any]]:
     """Train a resolved experiment's model; arguments and errors as for :func:`taut.training.fit`."""
+    steps = experiment.training.steps
+    if steps is None:
+        raise InputError("training.steps", "is left open", "resolve the experiment by the data first")
     vae = build(experiment, data)
     if experiment.training.start is not None and not resume:
         experiment.training.start.give(vae)
     return fit(
-        vae, experiment.objective, data, experiment.training, experiment.training.steps, experiment.seed,
+        vae, experiment.objective, data, experiment.training, steps, experiment.seed,
         folder, listen, resume, profile,
     )  # fmt: skip

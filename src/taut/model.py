@@ -24,19 +24,37 @@ import math
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from taut.data import Batch, Statistics, Support
-from taut.distributions import Divergence, Exactness, central, divergence, fold, once, sampled, taken, tempered, worst
+from taut.distributions import (
+    Chain,
+    Columnwise,
+    Diffusion,
+    Divergence,
+    Exactness,
+    Factorised,
+    central,
+    divergence,
+    fold,
+    once,
+    sampled,
+    taken,
+    tempered,
+    worst,
+)
+from taut.distributions.factorised import scaled
 from taut.errors import InputError
 from taut.layers import Layer, Plain, default_prior
-from taut.layers.base import LayerModule, Layers
+from taut.layers.base import Features, LayerModule
 from taut.likelihoods import Likelihood, default_likelihood, require_fit
+from taut.likelihoods.base import HeadModule
 from taut.networks import MLP, Conv, Network, Pyramid, Tower, by_depth, entry
+from taut.networks.base import Modules
 from taut.networks.entry import Standardised
 from taut.posteriors import DiagonalNormal, Posterior
 from taut.priors import EncoderPrior, Prior
@@ -87,7 +105,7 @@ class Site:
             weight.requires_grad_(False)
         try:
             p = self.layer.prior(self.h) if self.layer.reads_prior else self.p
-            yield self.layer.posterior(self.h, self.evidence.detach(), p)
+            yield p if self.evidence is None else self.layer.posterior(self.h, self.evidence.detach(), p)
         finally:
             for weight in weights:
                 weight.requires_grad_(True)
@@ -139,6 +157,9 @@ class Step:
 
 Pick = Callable[[Site], Step]
 
+Decoded: TypeAlias = Factorised | Columnwise | Chain | Diffusion
+"""What a decoder gives: densities of x that can be told which elements were observed."""
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -152,7 +173,7 @@ class Trace:
     """
 
     steps: Sequence[Step]
-    likelihood: Distribution
+    likelihood: Decoded
     samples: int
     zero: Tensor | float = 0.0
 
@@ -164,9 +185,9 @@ class Trace:
         """log p(x|z) of the observed elements, (K, B) nats."""
         return self.unfold(self.given(batch).log_prob(batch.x, batch.mask))
 
-    def given(self, batch: Batch) -> Distribution:
+    def given(self, batch: Batch) -> Decoded:
         """p(x|z) with what is known of the scale of each example."""
-        return self.likelihood if batch.offset is None else self.likelihood.scaled(fold(batch.offset, self.samples))
+        return self.likelihood if batch.offset is None else scaled(self.likelihood, fold(batch.offset, self.samples))
 
     def distortion(self, batch: Batch) -> Tensor:
         """−log p(x|z), (K, B) nats."""
@@ -185,7 +206,7 @@ class Trace:
         return self._sum([step.log_q for step in self.steps])
 
     def _sum(self, terms: Sequence[Tensor]) -> Tensor:
-        return self.unfold(sum(terms, self.zero))
+        return self.unfold(torch.as_tensor(sum(terms, self.zero)))
 
     def log_weight(self, batch: Batch) -> Tensor:
         """log p(x, z) − log q(z|x), (K, B) nats."""
@@ -253,7 +274,7 @@ class VAE(nn.Module):
 
     entry: nn.Module
     encoder: nn.Module
-    layers: Layers
+    layers: Modules[LayerModule]
     decoder: nn.Module
     shift: Tensor
     scale: Tensor
@@ -271,7 +292,7 @@ class VAE(nn.Module):
         super().__init__()
         self.conditioned = conditioned
         self.entry = entry or Standardised(statistics.mean.shape)
-        self.encoder, self.layers, self.decoder = encoder, Layers(layers), decoder
+        self.encoder, self.layers, self.decoder = encoder, Modules(layers), decoder
         self.register_buffer("shift", statistics.mean.clone())
         self.register_buffer("scale", statistics.std.clone())
         for module in list(self.layers.modules()):
@@ -396,7 +417,7 @@ class UpwardVAE(VAE):
     every model's, from the top down.
     """
 
-    def __init__(self, encoder: nn.Module, layers: Sequence[nn.Module], *others: Any) -> None:
+    def __init__(self, encoder: nn.Module, layers: Sequence[Any], *others: Any) -> None:
         for above, below in zip(layers, layers[1:], strict=False):
             above.join(below)
         super().__init__(encoder, layers, *others)
@@ -410,7 +431,8 @@ class UpwardVAE(VAE):
         below = h
         for i in reversed(range(len(self.layers))):
             layer = self.layers[i]
-            steps.insert(0, pick(Site(i, layer, below, evidence[i], None)))
+            # what z is expected to be is known once the z above is
+            steps.insert(0, pick(Site(i, layer, below, evidence[i], None)))  # pyright: ignore[reportArgumentType]
             below = layer.q.told(steps[0].z).flatten(1)
         for i, layer in enumerate(self.layers):
             h = layer.enter(h)
@@ -421,8 +443,21 @@ class UpwardVAE(VAE):
         return steps, h
 
 
+def _features(network: Network, encoder: nn.Module) -> Features:
+    """What an encoder says that it gives.
+
+    Raises:
+        InputError: where it says nothing.
+    """
+    given: Features | None = getattr(encoder, "features", None)
+    if given is None:
+        raise InputError("model.network", f"{type(network).__name__} makes an encoder that says no width",
+                         "give the module the attribute features")  # fmt: skip
+    return given
+
+
 class _Decoder(nn.Module):
-    def __init__(self, body: nn.Module, head: nn.Module) -> None:
+    def __init__(self, body: nn.Module, head: HeadModule) -> None:
         super().__init__()
         self.body, self.head = body, head
 
@@ -485,6 +520,19 @@ class Model:
                            layers=layers)  # fmt: skip
         return replace(self, likelihood=likelihood, network=network)
 
+    @property
+    def chosen(self) -> tuple[Likelihood, Network]:
+        """The likelihood and the network of a model that is resolved.
+
+        Raises:
+            InputError: where it is not.
+        """
+        if self.likelihood is None or self.network is None:
+            raise InputError(
+                "model", "leaves its likelihood or its network open", "resolve it by the data first: resolved(…)"
+            )
+        return self.likelihood, self.network
+
     def _require_use(self) -> None:
         """Refuse latents or a posterior of the model where every layer names another of its own, and so a prior at the top."""
         top = self.layers[0].prior if self.layers else None
@@ -500,18 +548,19 @@ class Model:
     def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics, conditioned: int = 0) -> VAE:
         """The module; random initial weights come from torch's default generator."""
         spec = self.resolved(shape, support, conditioned)
-        head = spec.likelihood.build(shape, support, statistics)
+        likelihood, network = spec.chosen
+        head = likelihood.build(shape, support, statistics)
         read = entry(shape, support, statistics, conditioned)
-        encoder = spec.network.encoder(read.shape) if spec.layers else nn.Identity()
+        encoder = network.encoder(read.shape) if spec.layers else nn.Identity()
         by_depth([encoder])
         layers, state = [], conditioned
         for layer in spec.layers:
-            layers.append(layer.build(encoder.features, state))
+            layers.append(layer.build(_features(network, encoder), state))
             state = layers[-1].state
         by_depth(layers)
         with warnings.catch_warnings():  # without layers nothing comes in, and the first map is its bias alone
             warnings.filterwarnings("ignore", "Initializing zero-element tensors", UserWarning)
-            body = spec.network.decoder(state, getattr(head, "shape", shape), head.outputs)
+            body = network.decoder(state, getattr(head, "shape", shape), head.outputs)
         kind = UpwardVAE if any(layer.upwards for layer in spec.layers) else VAE
         return kind(encoder, layers, _Decoder(body, head), statistics, support.bounds, read, conditioned)
 

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from taut.data import Dataset, Feed, Reading, Split, Statistics, read_like
 from taut.data.columns import frame_of, table_names
 from taut.data.conditions import given
 from taut.distributions import central
+from taut.distributions.factorised import scaled
 from taut.errors import InputError
 from taut.evaluation import Ledger, Scores, Space, Subject, evaluate, impute, judge, quality, score
 from taut.experiment import Experiment
@@ -134,7 +135,7 @@ class Run:
             for index in torch.arange(len(codes)).split(1024):
                 pick = follow(self._placed(codes[index]))
                 likelihood = self.vae.generate(len(index), pick, told(index)).likelihood
-                likelihood = likelihood if offset is None else likelihood.scaled(offset[index])
+                likelihood = likelihood if offset is None else scaled(likelihood, offset[index])
                 images.append(self._centre_of(likelihood))
         return self.reading.restore(torch.cat(images))
 
@@ -237,18 +238,25 @@ class Run:
             mend = f"say which, as in --condition {example if len(conditions) == 1 else f'{conditions[0].name}={example},…'}"
             raise InputError("condition", f"is not given, and the model is conditioned on {names}", mend)
         if isinstance(value, str) and value == "data":
-            some = self.dataset().seen.condition
+            some = self._known("condition")
             rows = some[torch.randint(len(some), (n,), generator=torch.Generator().manual_seed(seed))]
         else:
             rows = value if isinstance(value, Tensor) else given(conditions, value, n)
         rows = rows.expand(n, -1).to(self.vae.shift.device)
         return lambda index: rows[index]
 
+    def _known(self, what: Literal["condition", "offset"]) -> Tensor:
+        """What is known of training examples, (N, …)."""
+        known = getattr(self.dataset().seen, what)
+        if known is None:
+            raise InputError("data", f"have no {what} any more", "restore them as they were in training")
+        return known
+
     def _offsets(self, n: int, seed: int) -> Tensor | None:
         """The known log-scales of n draws: those of training examples at random, as what is modelled is x given them."""
         if self.reading.library is None:
             return None
-        some = self.dataset().seen.offset
+        some = self._known("offset")
         return some[torch.randint(len(some), (n,), generator=torch.Generator().manual_seed(seed))]
 
     @property
@@ -259,7 +267,7 @@ class Run:
     @property
     def averaged(self) -> bool:
         """Whether E[x|z] is what :meth:`decode` gives."""
-        return self.experiment.model.likelihood.averaged
+        return self.experiment.model.chosen[0].averaged
 
     @property
     def decodings(self) -> str:
@@ -393,7 +401,7 @@ class Run:
             for chunk in torch.arange(n).split(1024):
                 top = [z.expand(len(chunk), *z.shape[1:]) for z in kept]
                 likelihood = self.vae.generate(len(chunk), follow(top, pick), told(chunk)).likelihood
-                likelihood = likelihood if scales is None else likelihood.scaled(scales[chunk])
+                likelihood = likelihood if scales is None else scaled(likelihood, scales[chunk])
                 drawn.append(self._centre_of(likelihood) if means and self.averaged else self._draw_of(likelihood))
         return self.reading.restore(torch.cat(drawn))
 
@@ -439,7 +447,7 @@ class Run:
         iw_limit: int | None = None,
         seed: int = 0,
         root: str | None = None,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Callable[[float, int], None] = lambda done, total: None,
     ) -> dict[str, Any]:
         """Lower bounds of log p(x) on the test split, or on other data read the same way; see :mod:`taut.evaluation`.
 
@@ -541,7 +549,13 @@ class Run:
         return folder
 
     def write(self) -> None:
-        """Write weights and summary into the run's folder."""
+        """Write weights and summary into the run's folder.
+
+        Raises:
+            InputError: where it has none.
+        """
+        if self.folder is None:
+            raise InputError("run", "is in memory only", "name a folder: run.save(FOLDER)")
         write_tensors(self.folder / WEIGHTS, self.vae.state_dict(), {"format": 1})
         write_json(self.folder / SUMMARY, self.summary)
 

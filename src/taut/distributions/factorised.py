@@ -16,6 +16,7 @@ from torch.distributions import Distribution
 
 from taut.distributions.course import Choose, Course
 from taut.distributions.draws import fold
+from taut.errors import InputError
 
 __all__ = ["Affine", "Factorised"]
 
@@ -53,6 +54,18 @@ class Affine(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self.base.log_prob((value - self.shift) / self.scale) - self.scale.log()
+
+
+def scaled(density: Distribution, offset: Tensor) -> Factorised:
+    """A density of counts with known log-scales (N, 1) added to its log-means.
+
+    Raises:
+        InputError: where it is of something else.
+    """
+    if not isinstance(density, Factorised):
+        raise InputError("model.likelihood", f"gives a {type(density).__name__}, which has no log-mean",
+                         "choose one of counts, such as NegativeBinomial")  # fmt: skip
+    return density.scaled(offset)
 
 
 class Factorised(Course, Distribution):

@@ -44,6 +44,7 @@ from taut.evaluation.subject import Tick
 from taut.layers.base import LayerModule
 from taut.model import VAE, Pick, Site, Step, Trace, UpwardVAE, draw
 from taut.networks import Bend
+from taut.networks.base import Modules
 from taut.objectives import ELBO, RLOO, STL, Estimator, Learner
 from taut.training import seeded
 
@@ -110,7 +111,7 @@ class Bending(Local):
         hidden: width of the networks in them.
     """
 
-    bends: nn.ModuleList
+    bends: Modules[Bend]
 
     def __init__(self, vae: VAE, plain: Local, couplings: int = 4, hidden: int = 32) -> None:
         super().__init__(vae, plain.evidence, plain.condition)
@@ -122,7 +123,7 @@ class Bending(Local):
             (centre, spread), above = (_moments(values, JUDGED) for values in (step.z, h))
             bends.append(Bend(centre, spread, above, couplings, hidden))
             h = layer.merge(h, step.z)
-        self.bends = nn.ModuleList(bends)
+        self.bends = Modules(bends)
 
     def at(self, site: Site, samples: int) -> Site:
         site = super().at(site, samples)

@@ -15,7 +15,7 @@ takes ``None`` for it: so a prior that is made of posteriors (:class:`taut.prior
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from taut.errors import InputError
 from taut.posteriors import Posterior, PosteriorModule
 from taut.priors import Prior, Space, State
 
-__all__ = ["Features", "Layer", "LayerModule", "Layers", "State"]
+__all__ = ["Features", "Layer", "LayerModule", "State"]
 
 Features: TypeAlias = int | tuple[tuple[int, int, int], ...]
 """The width of an encoder's features, or the shapes (C, H, W) of its maps, the finest first."""
@@ -69,18 +69,6 @@ class LayerModule(nn.Module):
         """The state that the layers below, and at the end the decoder, receive."""
 
 
-if TYPE_CHECKING:
-
-    class Layers(nn.ModuleList):
-        """The layers of a model, top first."""
-
-        def __iter__(self) -> Iterator[LayerModule]: ...
-        def __getitem__(self, index: int) -> LayerModule: ...
-
-else:  # what a type checker need not be told costs a walk nothing
-    Layers = nn.ModuleList
-
-
 class Layer(Part, family=True):
     """One stochastic layer of a model, top first; or several, that :meth:`spread` counts out."""
 
@@ -88,6 +76,7 @@ class Layer(Part, family=True):
         prior: Prior
         posterior: Posterior
         latents: int
+        scale: int  # of those that read maps
 
     maps: ClassVar[bool] = False
     """Whether it reads maps, which a network of ``maps`` alone has; one of vectors makes do with the coarsest as a vector."""

@@ -78,12 +78,12 @@ class Likelihood(Part, family=True):
         """How many numbers per element the decoder gives."""
 
     @abstractmethod
-    def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> Distribution:
+    def elementwise(self, params: Tensor, shared: Tensor | None, support: Support) -> Distribution:
         """The distribution of each element.
 
         Args:
             params: (N, outputs, *shape) real numbers.
-            shared: (shared,) real numbers.
+            shared: (shared,) real numbers; None where there are none.
             support: what values an element can take.
 
         Returns:
@@ -103,12 +103,24 @@ class Likelihood(Part, family=True):
         """(a, b) with x = a + b·y, for y in the units of :meth:`elementwise`; only densities use it."""
         return torch.zeros(()), torch.ones(())
 
-    def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> nn.Module:
-        """The head: a module with the attribute ``outputs``, (N, outputs, *shape) → a distribution of x."""
+    def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> HeadModule:
+        """The head: (N, outputs, *shape) → a distribution of x."""
         return Head(self, support, statistics)
 
 
-class Head(nn.Module):
+class HeadModule(nn.Module):
+    """What turns a decoder's numbers into a distribution of x.
+
+    Attributes:
+        outputs: how many of them it asks for, of each element.
+        dequantise: whether x must be given as whole numbers plus uniform noise.
+    """
+
+    outputs: int
+    dequantise: bool = False
+
+
+class Head(HeadModule):
     """(N, outputs, *shape) → p(x|z), an independent distribution for each element, in the data's own units."""
 
     spec: Likelihood

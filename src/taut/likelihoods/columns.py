@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch import distributions as td
 
 from taut import distributions
 from taut.data import Statistics, Support
 from taut.distributions import Affine, Columnwise, Factorised, LogScaled
 from taut.errors import InputError
-from taut.likelihoods.base import LARGEST, Head, Likelihood, bounded
+from taut.likelihoods.base import LARGEST, Head, HeadModule, Likelihood, bounded
 from taut.likelihoods.continuous import Gaussian
 from taut.likelihoods.counts import ZeroInflatedNegativeBinomial
 from taut.likelihoods.discrete import Bernoulli, Categorical
+from taut.networks.base import Modules
 
 __all__ = ["Columns", "LogNormal", "Rounded"]
 
@@ -58,7 +59,7 @@ class LogNormal(Likelihood):
         scale = bounded(params[:, 1], math.log(self.floor), LARGEST).exp()
         return td.Normal(params[:, 0], scale, validate_args=False)
 
-    def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> nn.Module:
+    def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> HeadModule:
         return _LogHead(self, support, statistics)
 
 
@@ -97,7 +98,7 @@ class Rounded(Likelihood):
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
         return distributions.Rounded(params[:, 0], params[:, 1])
 
-    def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> nn.Module:
+    def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> HeadModule:
         return _RoundedHead(self, support, statistics)
 
 
@@ -106,6 +107,8 @@ class _RoundedHead(Head):
 
     shift: Tensor
     scale: Tensor
+
+    spec: Rounded
 
     def __init__(self, spec: Rounded, support: Support, statistics: Statistics) -> None:
         super().__init__(spec, support, statistics)
@@ -177,11 +180,11 @@ class Columns(Likelihood):
         names = Counter(self.part(column).name for column in support.columns)
         return ", ".join(f"{name} for {n}" for name, n in names.items())
 
-    def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> nn.Module:
+    def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> HeadModule:
         return _Columns(self, support, statistics)
 
 
-class _Columns(nn.Module):
+class _Columns(HeadModule):
     """(N, 1, T) → p(x|z), T the sum of what the columns ask for; ``shape`` is what the decoder's body writes."""
 
     dequantise = False
@@ -194,7 +197,7 @@ class _Columns(nn.Module):
         for i, column in enumerate(support.columns):
             groups.setdefault((spec.part(column), column), []).append(i)
         self.index = list(groups.values())
-        self.heads = nn.ModuleList(
+        self.heads = Modules(
             part.build((len(index),), column, _started(statistics.of(index)))
             for (part, column), index in groups.items()
         )

@@ -83,6 +83,7 @@ class _CalibratedHead(Head):
 
     MEMORY = 100  # batches
 
+    spec: _LocationScale
     moment: Tensor
     batches: Tensor
 

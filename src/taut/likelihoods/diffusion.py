@@ -41,7 +41,7 @@ from taut import distributions
 from taut.data import Statistics, Support
 from taut.distributions import Exactness, Factorised, Levels, Reals, Sampling
 from taut.errors import InputError
-from taut.likelihoods.base import Likelihood
+from taut.likelihoods.base import HeadModule, Likelihood
 from taut.likelihoods.discrete import Bernoulli, Categorical
 from taut.networks import Denoiser, Noise
 from taut.networks.base import positive
@@ -133,11 +133,11 @@ class Diffusion(Likelihood):
             return mean, statistics.std
         return mean, statistics.std.square().mean().sqrt()
 
-    def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> nn.Module:
+    def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> HeadModule:
         return _Head(self, shape, support, statistics)
 
 
-class _Head(nn.Module):
+class _Head(HeadModule):
     """The decoder's maps (N, maps, *shape) → p(x|z)."""
 
     shift: Tensor
@@ -164,7 +164,7 @@ class _Head(nn.Module):
 
         def velocity(z: Tensor, gamma: Tensor) -> Tensor:
             said = self.denoiser(z, gamma, maps=maps.expand(len(z) // len(maps), *maps.shape).flatten(0, 1)).to(z.dtype)
-            return said.squeeze(1) if self.each is None else self._believed(said + self.offset, z, gamma)
+            return said.squeeze(1) if self.offset is None else self._believed(said + self.offset, z, gamma)
 
         end = Reals(self.shift, self.scale) if self.levels is None else Levels(self.shift, self.scale, self.levels)
         like = out.float() if out.dtype in (torch.bfloat16, torch.float16) else out

@@ -24,7 +24,7 @@ from torch.distributions import Distribution
 from taut.data import Statistics, Support
 from taut.distributions import Chain
 from taut.errors import InputError
-from taut.likelihoods.base import Likelihood
+from taut.likelihoods.base import HeadModule, Likelihood
 from taut.likelihoods.discrete import Bernoulli, Categorical, DiscretisedLogisticMixture
 from taut.likelihoods.rule import default_likelihood
 from taut.networks import GatedPixels, WithinPixel
@@ -104,7 +104,7 @@ class PixelCNN(Likelihood):
     def start(self, support: Support, statistics: Statistics) -> Tensor:
         return self.each(support).start(support, statistics)
 
-    def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> nn.Module:
+    def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> HeadModule:
         if len(shape) != 3:
             plain = type(default_likelihood(support)).__name__
             why = f"PixelCNN goes through images, and an example has {shape[0]} elements in a row"
@@ -113,7 +113,7 @@ class PixelCNN(Likelihood):
         return _Head(self, shape, support, statistics)
 
 
-class _Head(nn.Module):
+class _Head(HeadModule):
     """The decoder's maps (N, maps, C, H, W) → p(x|z)."""
 
     dequantise = False

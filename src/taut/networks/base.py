@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, overload
 
 from torch import nn
 
@@ -27,6 +28,40 @@ def positive(field: str, *values: int) -> None:
     for value in values:
         if value < 1:
             raise InputError(field, f"is {value}", "give 1 or more")
+
+
+M = TypeVar("M", bound=nn.Module)
+Map = TypeVar("Map", nn.Linear, nn.Conv2d)
+
+if TYPE_CHECKING:
+
+    class Modules(nn.ModuleList, Generic[M]):
+        """A list of modules of one class."""
+
+        def __init__(self, modules: Iterable[M]) -> None: ...
+        def __iter__(self) -> Iterator[M]: ...
+        @overload
+        def __getitem__(self, index: int) -> M: ...
+        @overload
+        def __getitem__(self, index: slice) -> Modules[M]: ...
+        def __getitem__(self, index: Any) -> Any: ...
+
+else:  # what a type checker alone must be told costs a pass nothing
+    Modules = nn.ModuleList
+
+
+def silent(map: Map) -> Map:
+    """The same map with zeros for its weights: it says nothing at first."""
+    nn.init.zeros_(map.weight)
+    if map.bias is not None:
+        nn.init.zeros_(map.bias)
+    return map
+
+
+class Body(nn.Sequential):
+    """Modules one after the other, and the width of what comes out."""
+
+    features: int
 
 
 class Network(Part, family=True):

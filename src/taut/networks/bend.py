@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from taut.distributions import soft
+from taut.networks.base import Modules
 
 __all__ = ["Bend"]
 
@@ -47,7 +48,7 @@ class Bend(nn.Module):
 
     told: int
     mixing: nn.Parameter
-    nets: nn.ModuleList
+    nets: Modules[_Net]
     centre: Tensor
     spread: Tensor
     above: Tensor
@@ -65,7 +66,7 @@ class Bend(nn.Module):
         self.told = size // 2  # how many elements a coupling leaves as they are
         self.mixing = nn.Parameter(centre.new_zeros(rows, size, size))
         widths = self.told + state[0].shape[1], hidden, 2 * (size - self.told)
-        self.nets = nn.ModuleList(_Net(rows, widths, centre) for _ in range(couplings))
+        self.nets = Modules(_Net(rows, widths, centre) for _ in range(couplings))
 
     def forward(self, u: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """z (K·B, D) and log |det ∂z/∂u| (K·B,) nats, for u (K·B, D) and h (K·B, S)."""

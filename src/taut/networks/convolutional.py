@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from taut.errors import InputError
-from taut.networks.base import Activation, Network, activation, positive
+from taut.networks.base import Activation, Body, Network, activation, positive, silent
 
 __all__ = ["Conv", "Doubled", "ResNet", "scales"]
 
@@ -53,7 +53,7 @@ class Conv(Network):
         body += [nn.Flatten()]
         if self.hidden:
             body += [nn.Linear(features, self.hidden), activation(self.activation)]
-        module = nn.Sequential(*body)
+        module = Body(*body)
         module.features = self.hidden or features
         return module
 
@@ -103,10 +103,8 @@ class _Block(nn.Module):
             activation(name),
             nn.Conv2d(channels, channels, **_taps(shape)),
             activation(name),
-            nn.Conv2d(channels, channels, **_taps(shape)),
+            silent(nn.Conv2d(channels, channels, **_taps(shape))),
         )
-        nn.init.zeros_(self.inner[-1].weight)
-        nn.init.zeros_(self.inner[-1].bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.inner(x)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from taut.config import Part
 from taut.errors import InputError
-from taut.networks.base import Activation, activation, positive
+from taut.networks.base import Activation, activation, positive, silent
 from taut.networks.convolutional import Doubled, most_halvings, scales
 
 __all__ = ["Denoiser", "DenoisingMLP", "UNet", "built", "default_denoiser"]
@@ -159,7 +159,7 @@ class _Perceptron(nn.Module):
         self.told = _Told(spec.width, state, spec.activation)
         self.first = nn.Linear(size * (1 + 2 * len(spec.waves) + maps), spec.width)
         self.blocks = nn.ModuleList(_Layer(spec.width, spec.activation) for _ in range(spec.blocks))
-        self.last = _silent(nn.Linear(spec.width, outputs * size))
+        self.last = silent(nn.Linear(spec.width, outputs * size))
         self.norm = nn.Sequential(nn.LayerNorm(spec.width), activation(spec.activation))
 
     def forward(self, z: Tensor, gamma: Tensor, h: Tensor | None = None, maps: Tensor | None = None) -> Tensor:
@@ -210,7 +210,7 @@ class _UNet(nn.Module):
             self.shrinks.append(nn.Conv2d(before, after, 3, stride=2, padding=1))
             self.grows.append(Doubled(after, before, size))
         self.norm = nn.Sequential(_normed(channels[0]), activation(name))
-        self.last = _silent(nn.Conv2d(channels[0], outputs * shape[0], 3, padding=1))
+        self.last = silent(nn.Conv2d(channels[0], outputs * shape[0], 3, padding=1))
 
     def forward(self, z: Tensor, gamma: Tensor, h: Tensor | None = None, maps: Tensor | None = None) -> Tensor:
         told, x, kept = self.told(gamma, h), self.first(_shown(z, self.waves, maps)), []
@@ -243,9 +243,3 @@ class _Block(nn.Module):
 def _normed(channels: int) -> nn.Module:
     """Normalised over groups of at least four channels, at most eight of them."""
     return nn.GroupNorm(max(n for n in range(1, 9) if channels % n == 0 and n <= max(1, channels // 4)), channels)
-
-
-def _silent(layer: nn.Module) -> nn.Module:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer

@@ -19,8 +19,8 @@ from taut.data import Statistics, Support
 __all__ = ["Columns", "Standardised", "entry"]
 
 
-def entry(shape: tuple[int, ...], support: Support, statistics: Statistics, condition: int = 0) -> nn.Module:
-    """The module for data of a support; its attribute ``shape`` is what the encoder reads.
+def entry(shape: tuple[int, ...], support: Support, statistics: Statistics, condition: int = 0) -> Entry:
+    """The module for data of a support.
 
     Args:
         shape: of x.
@@ -33,7 +33,13 @@ def entry(shape: tuple[int, ...], support: Support, statistics: Statistics, cond
     return (Counted if support.kind == "counts" else Standardised)(shape, condition)
 
 
-class Standardised(nn.Module):
+class Entry(nn.Module):
+    """What is known of x → the encoder's input, of this ``shape``."""
+
+    shape: tuple[int, ...]
+
+
+class Standardised(Entry):
     """x in standard units, zero where it is not known; a condition as further channels, the same at each place."""
 
     def __init__(self, shape: tuple[int, ...], condition: int = 0) -> None:
@@ -58,7 +64,7 @@ def _spread(condition: Tensor, x: Tensor) -> Tensor:
     return condition.view(*condition.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:])
 
 
-class Columns(nn.Module):
+class Columns(Entry):
     """The numbers of columns, each by its kind, with the mask; a condition beside them."""
 
     numbers: list[int]

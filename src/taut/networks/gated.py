@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from taut.distributions import soft
-from taut.networks.base import activation
+from taut.networks.base import Modules, activation
 from taut.networks.masked import Masked
 
 __all__ = ["Gated"]
@@ -68,7 +68,7 @@ class Gated(nn.Module):
     start: float = 2.0  # s_d at first
 
     read: nn.Linear
-    layers: nn.ModuleList
+    layers: Modules[Masked]
     activation: nn.Module
     below: list[list[int]]
 
@@ -80,7 +80,7 @@ class Gated(nn.Module):
         degrees += [torch.arange(size).repeat_interleave(2)]
         self.read = nn.Linear(context, len(degrees[1]))
         pairs = zip(degrees, degrees[1:], strict=False)
-        self.layers = nn.ModuleList(Masked(before, after, bias=i > 0) for i, (before, after) in enumerate(pairs))
+        self.layers = Modules(Masked(before, after, bias=i > 0) for i, (before, after) in enumerate(pairs))
         self.activation = activation(name)
         # below[i][m]: how many units of layer i, the inputs being layer 0, are of a degree below m
         self.below = [torch.searchsorted(each, torch.arange(size + 1)).tolist() for each in degrees]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from taut.errors import InputError
-from taut.networks.base import Activation, Network, activation, positive
+from taut.networks.base import Activation, Body, Network, activation, positive, silent
 
 __all__ = ["MLP", "ResidualMLP"]
 
@@ -30,7 +30,7 @@ class MLP(Network):
         positive("hidden", *self.hidden)
 
     def encoder(self, shape: tuple[int, ...]) -> nn.Module:
-        body = nn.Sequential(nn.Flatten(), *self._stack((math.prod(shape), *self.hidden)))
+        body = Body(nn.Flatten(), *self._stack((math.prod(shape), *self.hidden)))
         body.features = self.hidden[-1] if self.hidden else math.prod(shape)
         return body
 
@@ -69,7 +69,7 @@ class ResidualMLP(Network):
             raise InputError("dropout", f"is {self.dropout:g}", "give a share from 0 up to but not including 1")
 
     def encoder(self, shape: tuple[int, ...]) -> nn.Module:
-        body = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), self.width), *self._blocks())
+        body = Body(nn.Flatten(), nn.Linear(math.prod(shape), self.width), *self._blocks())
         body.features = self.width
         return body
 
@@ -85,10 +85,12 @@ class _Block(nn.Module):
     def __init__(self, width: int, name: str, dropout: float) -> None:
         super().__init__()
         self.inner = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), activation(name), nn.Dropout(dropout), nn.Linear(width, width)
+            nn.LayerNorm(width),
+            nn.Linear(width, width),
+            activation(name),
+            nn.Dropout(dropout),
+            silent(nn.Linear(width, width)),
         )
-        nn.init.zeros_(self.inner[-1].weight)
-        nn.init.zeros_(self.inner[-1].bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.inner(x)

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from taut.errors import InputError
-from taut.networks.base import positive
+from taut.networks.base import Modules, positive
 from taut.networks.masked import Masked
 
 __all__ = ["GatedPixels", "WithinPixel"]
@@ -53,7 +53,7 @@ class GatedPixels(nn.Module):
     True
     """
 
-    blocks: nn.ModuleList
+    blocks: Modules[_Block]
 
     def __init__(self, inputs: int, context: int, width: int, kernels: tuple[int, ...]) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class GatedPixels(nn.Module):
         require_kernels(kernels)
         self.width = width
         reaches = [(kernel - 1) // 2 for kernel in kernels]
-        self.blocks = nn.ModuleList(
+        self.blocks = Modules(
             _Block(inputs if i == 0 else width, context, width, reach, first=i == 0) for i, reach in enumerate(reaches)
         )
 

@@ -127,7 +127,7 @@ class ELBO(_Mean):
         groups = [rate.sum(-1, keepdim=True) for rate in rates] if self.group == "layer" else rates
         if self.free_bits:
             groups = [group.clamp_min(self.free_bits) for group in groups]
-        return beta * sum(group.sum(-1) for group in groups)
+        return beta * torch.as_tensor(sum(group.sum(-1) for group in groups))
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Capacity(_Mean):
             raise InputError("beta", "is 0, which holds the rate at nothing", "give a number above 0, such as 10")
 
     def price(self, rates: Sequence[Tensor], beta: float) -> Tensor:
-        return self.beta * abs(sum(rate.sum(-1) for rate in rates) - self.capacity * beta / self.beta)
+        return self.beta * abs(torch.as_tensor(sum(rate.sum(-1) for rate in rates)) - self.capacity * beta / self.beta)
 
 
 @dataclass(frozen=True)

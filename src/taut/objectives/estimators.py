@@ -64,6 +64,17 @@ class Estimator(Part, family=True):
         """The estimator's state: a module that :meth:`advantage` may keep numbers in."""
         return nn.Module()
 
+    def advantage(self, values: Tensor, credit: Tensor, combine: Combine, state: nn.Module) -> Tensor:
+        """c_k − b_k, (K, B) nats, of one whose gradient does not pass through z.
+
+        Args:
+            values: v_k, (K, B) nats, without gradient.
+            credit: c_k, (K, B).
+            combine: v (K, …) → L (…).
+            state: what :meth:`build` made.
+        """
+        raise TypeError(f"{type(self).__name__} follows the path of z, and weighs no score")
+
     @abstractmethod
     def pick(self, site: Site) -> Step:
         """Pick a value at a site, with the path that this estimator wants."""
@@ -122,16 +133,17 @@ class _ScoreFunction(Estimator):
             z, _ = taken(q)
         return Step(q, site.p, z)
 
-    @abstractmethod
-    def advantage(self, values: Tensor, credit: Tensor, combine: Combine, state: nn.Module) -> Tensor:
-        """c_k − b_k, (K, B) nats.
 
-        Args:
-            values: v_k, (K, B) nats, without gradient.
-            credit: c_k, (K, B).
-            combine: v (K, …) → L (…).
-            state: what :meth:`build` made.
-        """
+class _Running(nn.Module):
+    """The mean of credits, and whether there was one."""
+
+    mean: Tensor
+    seen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(()))
 
 
 @dataclass(frozen=True)
@@ -145,14 +157,10 @@ class Score(_ScoreFunction):
     baseline: Literal["running", "none"] = "running"
 
     def build(self) -> nn.Module:
-        state = nn.Module()
-        if self.baseline == "running":
-            state.register_buffer("mean", torch.zeros(()))
-            state.register_buffer("seen", torch.zeros(()))
-        return state
+        return _Running() if self.baseline == "running" else nn.Module()
 
     def advantage(self, values: Tensor, credit: Tensor, combine: Combine, state: nn.Module) -> Tensor:
-        if self.baseline == "none":
+        if not isinstance(state, _Running):
             return credit
         level = torch.where(state.seen > 0, state.mean, 0.0).clone()  # of earlier steps only: it must not know this z
         with torch.no_grad():

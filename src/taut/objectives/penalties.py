@@ -120,7 +120,8 @@ class MMD(Penalty):
 
 def _kernel(a: Tensor, b: Tensor, width: Tensor) -> Tensor:
     square = (a.unsqueeze(1) - b).square().sum(2)
-    return sum(width * scale / (width * scale + square) for scale in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)) / 7
+    scales = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+    return sum((width * scale / (width * scale + square) for scale in scales), torch.zeros_like(width)) / 7
 
 
 def _mean_off(kernel: Tensor) -> Tensor:

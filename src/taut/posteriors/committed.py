@@ -24,7 +24,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from taut import distributions
 from taut.distributions import soft
@@ -78,7 +77,9 @@ class _Committed(PosteriorModule):
         super().__init__(event, 2 * self.size)
         self.delta = delta
 
-    def forward(self, params: Tensor, p: Distribution | None = None) -> distributions.DiagonalNormal:
+    def forward(
+        self, params: Tensor, p: distributions.DiagonalNormal | distributions.AR1 | None = None
+    ) -> distributions.DiagonalNormal:
         """q beside a prior p; beside N(0, I) if none is given."""
         mean, raw = params.view(params.shape[0], 2, *self.event).unbind(1)
         if p is None:

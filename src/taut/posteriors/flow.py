@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from taut import distributions
 from taut.distributions.flow import full_precision
 from taut.networks import Gated
-from taut.networks.base import Activation, positive
+from taut.networks.base import Activation, Modules, positive
 from taut.posteriors.base import Posterior, PosteriorModule
 from taut.posteriors.normal import DiagonalNormal
 
@@ -56,7 +56,7 @@ class _IAF(PosteriorModule):
         base = DiagonalNormal().build((size,))
         super().__init__(event, base.width + spec.context)
         self.base = base
-        self.maps = nn.ModuleList(
+        self.maps = Modules(
             Gated(size, spec.context, spec.hidden, spec.activation, turned=i % 2 == 1) for i in range(spec.transforms)
         )
 
@@ -64,4 +64,4 @@ class _IAF(PosteriorModule):
         u, context = params[:, : self.base.width], params[:, self.base.width :]
         with full_precision(params):
             contexts = [each.read(context) for each in self.maps]
-        return distributions.InverseAutoregressive(self.base(u), self.maps, contexts, self.event)
+        return distributions.InverseAutoregressive(self.base(u), list(self.maps), contexts, self.event)

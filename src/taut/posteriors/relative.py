@@ -49,9 +49,11 @@ class RelativeNormal(_Following):
 
 class _Relative(Scaled):
     def forward(self, params: Tensor, p: Distribution | None = None) -> distributions.DiagonalNormal:
-        p = p or _standard(params, self.event)
+        p = _beside(p, params, self.event)
         shift, raw = params.view(params.shape[0], 2, *self.event).unbind(1)
-        return self.density(torch.addcmul(p.mu, p.log_scale.exp(), shift), p.log_scale + soft(raw, self.bound))
+        return distributions.DiagonalNormal(
+            torch.addcmul(p.mu, p.log_scale.exp(), shift), p.log_scale + soft(raw, self.bound)
+        )
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,18 @@ class PrecisionNormal(_Following):
 
 class _Precision(Scaled):
     def forward(self, params: Tensor, p: Distribution | None = None) -> distributions.DiagonalNormal:
-        p = p or _standard(params, self.event)
+        p = _beside(p, params, self.event)
         mean, raw = params.view(params.shape[0], 2, *self.event).unbind(1)
         log_ratio = 2 * (p.log_scale - soft(raw, self.bound))  # log of the evidence's precision over the prior's
         told = torch.sigmoid(log_ratio)  # the evidence's share of the whole
-        return self.density(torch.lerp(p.mu, mean, told), p.log_scale + 0.5 * logsigmoid(-log_ratio))
+        return distributions.DiagonalNormal(torch.lerp(p.mu, mean, told), p.log_scale + 0.5 * logsigmoid(-log_ratio))
 
 
-def _standard(params: Tensor, event: tuple[int, ...]) -> distributions.DiagonalNormal:
-    """N(0, I), beside which q is found where no prior is given."""
+def _beside(p: Distribution | None, params: Tensor, event: tuple[int, ...]) -> distributions.DiagonalNormal:
+    """The prior beside which q is found; N(0, I) where none is given."""
+    if p is not None and not isinstance(p, distributions.DiagonalNormal):
+        raise TypeError(f"{type(p).__name__} is no normal of independent elements")
+    if p is not None:
+        return p
     zero = params.new_zeros(len(params), *event)
     return distributions.DiagonalNormal(zero, zero)

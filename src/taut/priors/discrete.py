@@ -87,7 +87,7 @@ class _Logits(nn.Module):
 
     def forward(self, h: Tensor) -> distributions.OneHot | distributions.Bits:
         n = h.shape[0]
-        logits = self.shared.expand(n, *self.event) if self.network is None else self.network(h).view(n, *self.event)
+        logits = self.network(h).view(n, *self.event) if self.shared is None else self.shared.expand(n, *self.event)
         return self.family(logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits)
 
 
