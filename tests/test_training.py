@@ -18,14 +18,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from taut.data import Data, Dataset, open_array
 from taut.errors import InputError
 from taut.experiment import Experiment, resolve
+from taut.layers import Spatial
 from taut.model import VAE, Model
-from taut.networks import MLP
+from taut.networks import MLP, Pyramid
 from taut.objectives import ELBO, IWAE, Constant, Linear
 from taut.objectives.base import Outcome
 from taut.training import (
     CHECKPOINT,
     SGD,
     Adam,
+    Adamax,
     AdamW,
     Diverged,
     Stage,
@@ -259,6 +261,30 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(data, tmp_path, optimiser, 
     assert again["best_step"] == facts["best_step"]
     assert again["steps"] == facts["steps"] == STEPS
     assert again["seconds"] > 0
+
+
+@pytest.mark.parametrize("optimiser", [Adam(), AdamW(), Adamax()], ids=lambda o: type(o).__name__)
+def test_a_stopped_run_of_maps_goes_on_to_the_same_bits(tmp_path, optimiser):
+    """Weights of convolutions lie channels last in memory, and so must the moments that go with them."""
+    x = torch.rand(100, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    data = open_array((x > 0.5).float().numpy())
+    training = spec(optimiser=optimiser, validations=2)
+
+    def built(seed: int) -> VAE:
+        torch.manual_seed(seed)
+        network = Pyramid((4, 4), patch=2, cells=1)
+        return Model(network=network, layers=(Spatial(latents=1),)).build(
+            (1, 8, 8), data.reading.support, data.statistics()
+        )
+
+    whole, _ = fit(built(0), ELBO(), data, training, 12, 0)
+    vae, count = built(0), itertools.count(1)
+    vae.decoder.head.offset.register_hook(lambda g: os.kill(os.getpid(), signal.SIGINT) if next(count) == 7 else None)
+    with pytest.raises(Stopped):
+        fit(vae, ELBO(), data, training, 12, 0, tmp_path)
+    resumed, _ = fit(built(5), ELBO(), data, training, 12, 0, tmp_path, resume=True)
+    assert any(not weight.is_contiguous() for weight in vae.parameters())
+    assert identical(weights(resumed), weights(whole))
 
 
 def test_the_scale_of_losses_in_16_bits_goes_on_too(data):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["local", "parted", "sharded", "whole"]
+__all__ = ["laid", "local", "parted", "sharded", "whole"]
 
 
 def sharded(processes: int) -> Any:
@@ -50,6 +50,14 @@ def parted(tensor: Tensor, like: Tensor) -> Tensor:
     from torch.distributed.tensor import distribute_tensor
 
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
+
+
+def laid(tensor: Tensor, like: Tensor) -> Tensor:
+    """The same, and its numbers in memory in the order of the other's: fused optimisers go through both as they lie."""
+    tensor = parted(tensor, like)
+    if tensor.shape != like.shape or tensor.stride() == like.stride():
+        return tensor
+    return torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
 
 
 def joined(part: Tensor, like: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from taut.training.average import Average
 from taut.training.checkpoint import flatten, generator_state, set_generator_state, unflatten, write_tensors
 from taut.training.company import Company
 from taut.training.meter import Meter
-from taut.training.sharding import parted, whole
+from taut.training.sharding import laid, parted, whole
 
 __all__ = ["CHECKPOINT", "State"]
 
@@ -80,8 +80,10 @@ class State:
             own = self.learner.state_dict()
             self.learner.load_state_dict({name: parted(value, own[name]) for name, value in tree["weights"].items()})
             self.average.load(tree["average"])
-            for weight, held in zip(self.learner.parameters(), tree["optimiser"]["state"].values(), strict=False):
-                held.update({name: parted(each, weight) for name, each in held.items() if isinstance(each, Tensor)})
+            weights = list(self.learner.parameters())
+            for i, held in tree["optimiser"]["state"].items():
+                weight = weights[int(i)]
+                held.update({name: laid(each, weight) for name, each in held.items() if isinstance(each, Tensor)})
             self.optimiser.load_state_dict(tree["optimiser"])
             self.meter.load_state_dict(
                 self._own(tree["meter"]) or {name: each[0] for name, each in tree["meter"].items()}
