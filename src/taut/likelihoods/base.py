@@ -48,6 +48,9 @@ class Likelihood(Part, family=True):
     exactness: ClassVar[Exactness] = "exact"
     """What its log p(x|z) is: see :mod:`taut.distributions.exactness`."""
 
+    apart: ClassVar[bool] = True
+    """Whether elements are independent given z, so that missing ones can be left out."""
+
     joint: ClassVar[bool] = False
     """Whether it is a model of all elements together, so that it cannot be the likelihood of one of them in another."""
 

@@ -82,6 +82,7 @@ class Diffusion(Likelihood):
     exactness: ClassVar[Exactness] = "noisy"
     averaged: ClassVar[bool] = False
     joint: ClassVar[bool] = True
+    apart: ClassVar[bool] = False
 
     denoiser: Denoiser | None = None
     belief: Likelihood | None = None

@@ -52,6 +52,7 @@ class PixelCNN(Likelihood):
 
     averaged: ClassVar[bool] = False
     joint: ClassVar[bool] = True
+    apart: ClassVar[bool] = False
     codable: ClassVar[bool] = True
 
     conditional: Likelihood | None = None

@@ -42,11 +42,11 @@ def require_fit(likelihood: Likelihood, support: Support, missing: bool = False)
             integers counts.
     """
     fits = likelihood.fits(support)
-    if fits and not (missing and likelihood.joint):
+    if fits and (likelihood.apart or not missing):
         return
     fitting = []
     for name, member in sorted(Likelihood.members.items()):
-        if member().fits(support) and not (missing and member.joint):
+        if member().fits(support) and (member.apart or not missing):
             fitting.append(f"Binomial({support.size - 1})" if name == "Binomial" else name)
     if fits:
         why = f"is {likelihood.name}, a model of all elements together, and some cells of the data are missing"
