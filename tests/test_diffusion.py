@@ -544,8 +544,8 @@ def test_missing_cells_are_refused_before_training_in_words_of_the_data(tmp_path
         match=r"^model.likelihood: is Diffusion, a model of all elements .* cells of the data are missing; fill",
     ) as refused:
         taut.train(table, model={"likelihood": "Diffusion"}, training={"steps": 1})
-    assert "choose Gaussian" in str(refused.value)
-    with pytest.raises(InputError, match=r"^model.likelihood: PixelCNN is no .* some of them missing, fit Gaussian"):
+    assert "choose Columns, Gaussian" in str(refused.value)
+    with pytest.raises(InputError, match=r"^model.likelihood: PixelCNN is no .* some of them missing, fit Columns, Gaussian"):
         taut.train(table, model={"likelihood": "PixelCNN"}, training={"steps": 1})
 
 
