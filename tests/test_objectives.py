@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from taut.data import Batch, Statistics, Support
-from taut.distributions import DiagonalNormal
+from taut.distributions import DiagonalNormal, Divergence, divergence
 from taut.errors import InputError
 from taut.layers import Spatial
 from taut.model import Model, Step, Trace
@@ -158,19 +159,34 @@ def test_spectral_is_refused_where_there_is_no_convolution():
 
 def test_balance_weighs_layers_by_size_and_rate_while_beta_rises():
     rates = [torch.tensor([1.0, 2.0]), torch.tensor([0.5]), torch.tensor([0.0, 0.0, 0.0])]
-    shares = torch.tensor([2 * 3.0, 1 * 0.5, 0.0])
+    sizes = [2, 8, 3]  # the second one's KL does not come apart
+    shares = torch.tensor([2 * 3.0, 8 * 0.5, 0.0])
     weights = 3 * shares / shares.sum()
-    price = ELBO(balance=True).price(rates, 0.5)
+    price = ELBO(balance=True).price(rates, sizes, 0.5)
     assert float(price) == pytest.approx(0.5 * float(weights[0] * 3 + weights[1] * 0.5))
-    assert float(ELBO(balance=True).price(rates, 1.0)) == pytest.approx(3.5)
-    assert float(ELBO(balance=True).price([torch.zeros(2), torch.zeros(1)], 0.5)) == 0
+    assert float(ELBO(balance=True).price(rates, sizes, 1.0)) == pytest.approx(3.5)
+    assert float(ELBO(balance=True).price([torch.zeros(2), torch.zeros(1)], [2, 1], 0.5)) == 0
+
+
+def test_balance_takes_the_numbers_in_z_for_the_size_of_a_layer():
+    """Two layers of four numbers and, with the posteriors they have here, of equal rates; the KL of one is in one part."""
+    q, p = DiagonalNormal(torch.ones(5, 4), torch.zeros(5, 4)), DiagonalNormal(torch.zeros(5, 4), torch.zeros(5, 4))
+    whole = Divergence(torch.full((5, 1), 2.0), "closed")
+    steps = [SimpleNamespace(z=torch.zeros(5, 4), kl=divergence(q, p, q.mu, torch.zeros(5))),
+             SimpleNamespace(z=torch.zeros(5, 4), kl=whole)]  # fmt: skip
+    loss = ELBO(balance=True).loss(torch.zeros(1, 5), SimpleNamespace(steps=steps), 0.5)
+    assert float(loss) == pytest.approx(0.5 * (2 + 2))
+    q = DiagonalNormal(2 * torch.ones(5, 4), torch.zeros(5, 4))
+    steps[0].kl = divergence(q, p, q.mu, torch.zeros(5))  # 8 nats beside 2
+    loss = ELBO(balance=True).loss(torch.zeros(1, 5), SimpleNamespace(steps=steps), 0.5)
+    assert float(loss) == pytest.approx(0.5 * 2 * (0.8 * 8 + 0.2 * 2))
 
 
 def test_balance_of_sampled_rates_and_of_draws_one_by_one():
     """A rate that is sampled may come out below zero: its layer then has no weight, and the others no more than all of it.
     Layers that a draw decides come by draw, those above it as one mean."""
-    below = [torch.tensor([-1.0, 0.5]), torch.tensor([0.25])]
-    assert float(ELBO(balance=True).price(below, 0.5)) == pytest.approx(0.5 * 2 * 0.25)
+    below, sizes = [torch.tensor([-1.0, 0.5]), torch.tensor([0.25])], [2, 1]
+    assert float(ELBO(balance=True).price(below, sizes, 0.5)) == pytest.approx(0.5 * 2 * 0.25)
     mixed = [torch.tensor([1.0, 2.0]), torch.tensor([[0.5], [0.0]])]
-    alone = [ELBO(balance=True).price([mixed[0], part], 0.5) for part in mixed[1]]
-    torch.testing.assert_close(ELBO(balance=True).price(mixed, 0.5), torch.stack(alone))
+    alone = [ELBO(balance=True).price([mixed[0], part], sizes, 0.5) for part in mixed[1]]
+    torch.testing.assert_close(ELBO(balance=True).price(mixed, sizes, 0.5), torch.stack(alone))

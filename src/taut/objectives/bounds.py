@@ -41,11 +41,11 @@ class _Mean(Objective):
         return False
 
     @abstractmethod
-    def price(self, rates: Sequence[Tensor], beta: float) -> Tensor:
-        """What the mean KL of each layer's parts, (…, G) nats, costs: (…) nats."""
+    def price(self, rates: Sequence[Tensor], sizes: Sequence[int], beta: float) -> Tensor:
+        """What the mean KL of each layer's parts, (…, G) nats, costs: (…) nats; of layers of so many numbers each."""
 
     def loss(self, distortion: Tensor, trace: Trace, beta: float) -> Tensor:
-        return distortion.mean() + self.price([step.kl.parts.mean(0) for step in trace.steps], beta)
+        return distortion.mean() + self.price([step.kl.parts.mean(0) for step in trace.steps], _sizes(trace), beta)
 
     def values(self, distortion: Tensor, trace: Trace, beta: float, layer: int) -> Tensor:
         rates = [trace.unfold(trace.steps[i].kl.total) for i in _decided(trace, layer)] if self.linear else []
@@ -63,7 +63,8 @@ class _Mean(Objective):
             (n * mean - part) / max(1, n - 1) if i in decided else mean
             for i, (mean, part) in enumerate(zip(means, parts, strict=True))
         ]
-        return n / trace.samples * trace.unfold(self.price(without, beta) - self.price(means, beta))
+        sizes = _sizes(trace)
+        return n / trace.samples * trace.unfold(self.price(without, sizes, beta) - self.price(means, sizes, beta))
 
     def combine(self, values: Tensor) -> Tensor:
         return values.mean(0)
@@ -78,10 +79,15 @@ def _decided(trace: Trace, layer: int) -> Sequence[int]:
     return range(layer + (trace.steps[layer].kl.kind == "closed"), len(trace.steps))
 
 
-def _balanced(rates: Sequence[Tensor]) -> list[Tensor]:
+def _sizes(trace: Trace) -> list[int]:
+    """D_l, the numbers in a z of each layer: its KL need not come apart into as many parts."""
+    return [step.z[0].numel() for step in trace.steps]
+
+
+def _balanced(rates: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
     """The mean KL of each layer's parts, (…, G_l) nats, by its γ_l."""
     # where a KL is sampled its mean may fall below zero, and a share must not
-    shares = [rate.detach().sum(-1).clamp_min(0) * rate.shape[-1] for rate in rates]
+    shares = [rate.detach().sum(-1).clamp_min(0) * size for rate, size in zip(rates, sizes, strict=True)]
     shares = torch.stack(torch.broadcast_tensors(*shares))
     weights = len(rates) * shares / shares.sum(0).clamp_min(torch.finfo(shares.dtype).tiny)
     return [weight.unsqueeze(-1) * rate for weight, rate in zip(weights, rates, strict=True)]
@@ -121,9 +127,9 @@ class ELBO(_Mean):
             return distortion.mean()
         return super().loss(distortion, trace, beta)
 
-    def price(self, rates: Sequence[Tensor], beta: float) -> Tensor:
+    def price(self, rates: Sequence[Tensor], sizes: Sequence[int], beta: float) -> Tensor:
         if self.balance and beta < self.beta:
-            rates = _balanced(rates)
+            rates = _balanced(rates, sizes)
         groups = [rate.sum(-1, keepdim=True) for rate in rates] if self.group == "layer" else rates
         if self.free_bits:
             groups = [group.clamp_min(self.free_bits) for group in groups]
@@ -153,7 +159,7 @@ class Capacity(_Mean):
         if self.beta == 0:
             raise InputError("beta", "is 0, which holds the rate at nothing", "give a number above 0, such as 10")
 
-    def price(self, rates: Sequence[Tensor], beta: float) -> Tensor:
+    def price(self, rates: Sequence[Tensor], sizes: Sequence[int], beta: float) -> Tensor:
         return self.beta * abs(torch.as_tensor(sum(rate.sum(-1) for rate in rates)) - self.capacity * beta / self.beta)
 
 
