@@ -11,7 +11,7 @@ import torch
 from taut.data import Batch, Statistics, Support
 from taut.distributions import DiagonalNormal, Divergence, divergence
 from taut.errors import InputError
-from taut.layers import Spatial
+from taut.layers import Plain, Spatial
 from taut.model import Model, Step, Trace
 from taut.networks import MLP, Pyramid
 from taut.objectives import (
@@ -190,3 +190,11 @@ def test_balance_of_sampled_rates_and_of_draws_one_by_one():
     mixed = [torch.tensor([1.0, 2.0]), torch.tensor([[0.5], [0.0]])]
     alone = [ELBO(balance=True).price([mixed[0], part], sizes, 0.5) for part in mixed[1]]
     torch.testing.assert_close(ELBO(balance=True).price(mixed, sizes, 0.5), torch.stack(alone))
+
+
+def test_balance_is_refused_where_there_is_nothing_to_weigh():
+    layers = (Plain(latents=2), Plain(latents=2))
+    with pytest.raises(InputError, match=r"^objective.balance: weighs layers against each other, and the model has one"):
+        ELBO(balance=True).resolved(layers[:1])
+    with pytest.raises(InputError, match=r"^objective.balance: acts while β rises, and under Constant it never does"):
+        ELBO(balance=True, schedule=Constant()).resolved(layers)

@@ -19,12 +19,14 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 from taut.errors import InputError
+from taut.layers import Layer
+from taut.likelihoods import Likelihood
 from taut.model import Trace
 from taut.objectives.base import Objective
 
@@ -117,6 +119,14 @@ class ELBO(_Mean):
         super().__post_init__()
         if not 0 <= self.free_bits < math.inf:
             raise InputError("free_bits", f"is {self.free_bits:g}", "give 0 or more nats")
+
+    def resolved(self, layers: Sequence[Layer], likelihood: Likelihood | None = None) -> Self:
+        if self.balance and len(layers) == 1:
+            raise InputError("objective.balance", "weighs layers against each other, and the model has one", "leave it off")
+        if self.balance and self.schedule.factor(0, 2, 1) >= 1:
+            raise InputError("objective.balance", f"acts while β rises, and under {type(self.schedule).__name__} it never does",
+                             "leave it off, or choose another objective.schedule")  # fmt: skip
+        return super().resolved(layers, likelihood)
 
     @property
     def linear(self) -> bool:
