@@ -545,7 +545,9 @@ def test_missing_cells_are_refused_before_training_in_words_of_the_data(tmp_path
     ) as refused:
         taut.train(table, model={"likelihood": "Diffusion"}, training={"steps": 1})
     assert "choose Columns, Gaussian" in str(refused.value)
-    with pytest.raises(InputError, match=r"^model.likelihood: PixelCNN is no .* some of them missing, fit Columns, Gaussian"):
+    with pytest.raises(
+        InputError, match=r"^model.likelihood: PixelCNN is no .* some of them missing, fit Columns, Gaussian"
+    ):
         taut.train(table, model={"likelihood": "PixelCNN"}, training={"steps": 1})
 
 

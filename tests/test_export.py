@@ -14,7 +14,7 @@ from taut.cli import main
 from taut.config import parse
 from taut.data import Data, open_data
 from taut.errors import InputError
-from taut.experiment import Experiment, build
+from taut.experiment import Experiment, build, resolve
 from taut.export import export
 from taut.runs import Run, facts_of
 
@@ -71,7 +71,7 @@ def test_a_hierarchy_of_maps_takes_any_number_of_examples(tmp_path: Path) -> Non
 
 def test_what_cannot_be_exported_is_said(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = open_data(Data("digits"))
-    experiment = parse(Experiment, {"data": {"source": "digits"}, "model": {"likelihood": "PixelCNN"}})
+    experiment = resolve(parse(Experiment, {"data": {"source": "digits"}, "model": {"likelihood": "PixelCNN"}}), data)
     chain = Run(build(experiment, data).eval(), experiment, data.reading, facts_of(data), {})
     with pytest.raises(InputError, match="no mean under PixelCNN"):
         export(chain, tmp_path / "chain")

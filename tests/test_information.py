@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from taut.data import Batch, Statistics, Support, open_array
 from taut.evaluation import Subject
 from taut.evaluation.aggregate import aggregate
-from taut.layers import Plain
+from taut.layers import Plain, Spatial
 from taut.likelihoods import Gaussian
 from taut.model import VAE, Model, draw
-from taut.networks import MLP
+from taut.networks import MLP, Pyramid
 from taut.posteriors import DiagonalNormal, FullNormal
 from taut.training import information
-from taut.training.information import log_posteriors
+from taut.training.information import _cost, log_posteriors
 
 DOUBLE = torch.float64
 
@@ -70,6 +70,20 @@ def test_few_examples_say_little_and_say_so() -> None:
     held = information(vae, evidence(vae, x), rate(vae, x))
     assert held.low == pytest.approx(held.most, rel=0.5) and held.low <= held.most == math.log(50)
     assert held.high == held.rate
+
+
+def test_where_a_pair_is_dear_fewer_are_weighed_of_fewer_examples() -> None:
+    """Of a hierarchy on maps each pair is a walk of convolutions; the draws that are left are of all parts of the data."""
+    torch.manual_seed(0)
+    vae = Model(network=Pyramid((4, 4), cells=1, patch=2), layers=(Spatial(latents=1),)).build(
+        (1, 8, 8), Support("binary", 2), Statistics(torch.zeros(1, 8, 8), torch.ones(1, 8, 8))
+    )
+    told = vae.eval().evidence(Batch((torch.rand(400, 1, 8, 8) < 0.5).float()))
+    some = information(vae, told, 50.0, least=640, operations=0)
+    assert some.n == 20 and 0 <= some.low <= math.log(20)
+    walks = 2000 * (_cost(vae, told, None) + 1)
+    assert information(vae, told, 50.0, least=640, operations=walks).n == pytest.approx(2000 / 32, abs=1)
+    assert information(vae, told, 50.0, pairs=12_800, operations=1e15).n == 400
 
 
 def test_the_densities_of_pairs_are_those_of_each_pair() -> None:

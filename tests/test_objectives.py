@@ -194,7 +194,9 @@ def test_balance_of_sampled_rates_and_of_draws_one_by_one():
 
 def test_balance_is_refused_where_there_is_nothing_to_weigh():
     layers = (Plain(latents=2), Plain(latents=2))
-    with pytest.raises(InputError, match=r"^objective.balance: weighs layers against each other, and the model has one"):
+    with pytest.raises(
+        InputError, match=r"^objective.balance: weighs layers against each other, and the model has one"
+    ):
         ELBO(balance=True).resolved(layers[:1])
     with pytest.raises(InputError, match=r"^objective.balance: acts while β rises, and under Constant it never does"):
         ELBO(balance=True, schedule=Constant()).resolved(layers)

@@ -122,7 +122,9 @@ class ELBO(_Mean):
 
     def resolved(self, layers: Sequence[Layer], likelihood: Likelihood | None = None) -> Self:
         if self.balance and len(layers) == 1:
-            raise InputError("objective.balance", "weighs layers against each other, and the model has one", "leave it off")
+            raise InputError(
+                "objective.balance", "weighs layers against each other, and the model has one", "leave it off"
+            )
         if self.balance and self.schedule.factor(0, 2, 1) >= 1:
             raise InputError("objective.balance", f"acts while β rises, and under {type(self.schedule).__name__} it never does",
                              "leave it off, or choose another objective.schedule")  # fmt: skip

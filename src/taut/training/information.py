@@ -10,23 +10,30 @@ is held from two sides for N examples and z ~ q(z|x_i) (Poole et al. 2019):
 An interval that is wide says that N examples are too few to tell, not that the latents are poor. Since the mean of
 log q(z|x) − log p(z) is the rate, which is known much better than from a few draws, both sides are taken as the rate less a
 mean of log q(z) − log p(z), whose terms vary little.
+
+Each pair of a draw and an example is a walk down the layers, which in a deep hierarchy is most of the model: there are so many
+pairs as a number of floating-point operations pays for, and where these are few, of fewer examples.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from taut.distributions import fold
+from taut.distributions import fold, same_noise
 from taut.model import VAE, draw, follow
 
 __all__ = ["Information", "information", "log_posteriors", "standard_error"]
 
-PAIRS = 2**21  # of a draw and an example
+PAIRS, LEAST = 2**21, 2**13  # of a draw and an example
+OPERATIONS = 1e13  # some minutes of a processor
+DRAWS = 32  # each weighed against as many examples as there are pairs for
 ELEMENTS = 2**22  # numbers at once
 
 
@@ -56,8 +63,15 @@ class Information:
 
 
 @torch.no_grad()
-def information(vae: VAE, evidence: Sequence[Tensor], rate: float, pairs: int = PAIRS,
-                condition: Tensor | None = None) -> Information:  # fmt: skip
+def information(
+    vae: VAE,
+    evidence: Sequence[Tensor],
+    rate: float,
+    pairs: int = PAIRS,
+    condition: Tensor | None = None,
+    least: int = LEAST,
+    operations: float = OPERATIONS,
+) -> Information:
     """I_q(x; z) of all latents together, from what the encoder says of N examples.
 
     Draws come from the default generator.
@@ -68,8 +82,15 @@ def information(vae: VAE, evidence: Sequence[Tensor], rate: float, pairs: int = 
         rate: the mean rate of these examples, nats.
         pairs: how many pairs of a draw and an example to weigh, about: fewer draws are taken where there are many examples.
         condition: what each example is conditioned on, (N, C).
+        least: pairs to weigh whatever they cost.
+        operations: floating-point operations that more of them may take.
     """
-    n = len(evidence[0])
+    pairs = min(pairs, max(least, int(operations / max(1, _cost(vae, evidence, condition)))))
+    some = torch.linspace(0, len(evidence[0]) - 1, min(len(evidence[0]), max(2, pairs // DRAWS))).round().long()
+    if len(some) < len(evidence[0]):
+        evidence = [part[some] for part in evidence]
+        condition = None if condition is None else condition[some]
+    n = len(some)
     draws = max(1, min(n, pairs // n))
     own = torch.linspace(0, n - 1, draws, device=evidence[0].device).round().long()
     steps, _ = vae.walk(
@@ -91,6 +112,40 @@ def information(vae: VAE, evidence: Sequence[Tensor], rate: float, pairs: int = 
         rate=rate,
         n=n,
     )
+
+
+def _cost(vae: VAE, evidence: Sequence[Tensor], condition: Tensor | None) -> int:
+    """The operations of one walk down the layers."""
+    first = None if condition is None else condition[:1]
+    with same_noise(evidence[0].device), _Operations() as counted:
+        vae.walk(vae.root(1, first), [part[:1] for part in evidence], draw)
+    return counted.total
+
+
+class _Operations(TorchDispatchMode):
+    """Inside, the operations of products of matrices and of convolutions are counted."""
+
+    aten = torch.ops.aten
+    inner: ClassVar[dict[Any, Callable[..., int]]] = {
+        aten.mm.default: lambda a, b: a.shape[-1],
+        aten.bmm.default: lambda a, b: a.shape[-1],
+        aten.addmm.default: lambda c, a, b: a.shape[-1],
+        aten.baddbmm.default: lambda c, a, b: a.shape[-1],
+        aten.convolution.default: lambda x, weight, *others: weight[0].numel(),
+    }
+    """How many products make one number of the result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if function in self.inner:
+            self.total += 2 * result.numel() * self.inner[function](*args)
+        return result
 
 
 @torch.no_grad()

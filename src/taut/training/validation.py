@@ -19,7 +19,12 @@ from taut.training.information import information
 
 __all__ = ["active_units", "examine", "seeded", "shift", "spread_of"]
 
-TOLD, TOLD_PAIRS = 2048, 2**17  # examples, and pairs of them, by which it is measured how much the latents tell
+TOLD, TOLD_PAIRS, TOLD_LEAST = (
+    2048,
+    2**17,
+    2**10,
+)  # examples, and pairs, by which it is measured how much the latents tell
+TOLD_OPERATIONS = 2e11  # some seconds of a processor
 
 ACTIVE = 0.01
 """A unit is active if the variance of its shift over the data is above this: see :func:`active_units`."""
@@ -78,7 +83,8 @@ def examine(
         if layers and proper:
             some = float(sum(parts[:TOLD].double().sum(1).mean() for _, parts, _ in layers))
             told = information(vae, [evidence[:TOLD] for _, _, evidence in layers], some, TOLD_PAIRS,
-                               None if feed.condition is None else feed.condition[mine[:TOLD]]).low  # fmt: skip
+                               None if feed.condition is None else feed.condition[mine[:TOLD]],
+                               TOLD_LEAST, TOLD_OPERATIONS).low  # fmt: skip
             told = told if company is None else float(company.mean(torch.tensor(told, device=feed.x.device)))
     distortion, rate = float(total(distortion)) / n, float(total(rate)) / n
     return {
