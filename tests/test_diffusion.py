@@ -508,6 +508,12 @@ def test_refusals():
             parse(Model, {"posterior": posterior, "prior": "Diffusion"}).resolved((5,), Support("real"))
     with pytest.raises(InputError, match=r"^model.likelihood: Diffusion is no likelihood of counts from 0"):
         parse(Model, {"likelihood": "Diffusion"}).resolved((5,), Support("counts"))
+    with pytest.raises(
+        InputError, match=r"^model.likelihood.belief: Bernoulli is no .*; integers 0 to 16 fit Beta.*Cat"
+    ):
+        parse(Model, {"likelihood": {"part": "Diffusion", "belief": "Bernoulli"}}).resolved(
+            (1, 8, 8), Support("integers", 17)
+        )
 
 
 @pytest.mark.parametrize("owner", ["likelihood", "prior"])
