@@ -434,6 +434,23 @@ def test_words_say_elbo_and_noise(name, more, runs, capsys):
     assert not more or "DiagonalNormal" in told or "needs exact densities" in told
 
 
+def test_a_bound_is_called_one_while_it_trains_and_in_the_report(tmp_path, capsys):
+    """Whether log p(x) is known, and not whether there are latents, says what it is called."""
+    alone = ["--model.layers", "[]", "--model.network", "MLP", "--model.network.hidden", "8", "--training.steps", "3"]
+    small = ["--model.likelihood", "Diffusion", "--model.likelihood.denoiser.width", "8", "--model.likelihood.denoiser",
+             "DenoisingMLP", "--model.likelihood.sampling.steps", "3"]  # fmt: skip
+    words = {}
+    for name, options in (("noisy", small), ("exact", [])):
+        assert main(["train", "digits", "--out", str(tmp_path / name), *alone, *options]) == 0
+        told = capsys.readouterr().out
+        report = (tmp_path / name / "report.html").read_text("utf-8")
+        words[name] = [line for line in told.splitlines() if line.startswith("step")], report
+    assert all("ELBO −" in line and "log p(x)" not in line for line in words["noisy"][0])
+    assert all("log p(x) −" in line and "ELBO" not in line for line in words["exact"][0])
+    assert "the ELBO is log p(x)" not in words["noisy"][1]
+    assert "the ELBO is log p(x)" in words["exact"][1]
+
+
 def test_the_codec_refuses_them_by_name(runs):
     x = runs["prior"].dataset().test.x[:2, 0].numpy()
     with pytest.raises(InputError, match=r"^model.prior: is Diffusion, which cannot be coded"):
@@ -550,8 +567,10 @@ def test_missing_cells_are_refused_before_training_in_words_of_the_data(tmp_path
         match=r"^model.likelihood: is Diffusion, a model of all elements .* cells of the data are missing; fill",
     ) as refused:
         taut.train(table, model={"likelihood": "Diffusion"}, training={"steps": 1})
-    assert "choose Gaussian" in str(refused.value)
-    with pytest.raises(InputError, match=r"^model.likelihood: PixelCNN is no .* some of them missing, fit Gaussian"):
+    assert "choose Columns, Gaussian" in str(refused.value)
+    with pytest.raises(
+        InputError, match=r"^model.likelihood: PixelCNN is no .* some of them missing, fit Columns, Gaussian"
+    ):
         taut.train(table, model={"likelihood": "PixelCNN"}, training={"steps": 1})
 
 

@@ -57,11 +57,13 @@ class Watch:
         out: where it is said.
         quiet: say nothing.
         advise: asked at each event what else is to be said.
+        exact: whether log p(x) of a model without latents is known to be itself, and no bound.
     """
 
     out: Console
     quiet: bool
     advise: Callable[[Any], str | None]
+    exact: bool
     last_line: float
 
     def __init__(
@@ -69,8 +71,9 @@ class Watch:
         out: Console,
         quiet: bool = False,
         advise: Callable[[Any], str | None] = lambda event: None,
+        exact: bool = False,
     ) -> None:
-        self.out, self.quiet, self.advise = out, quiet, advise
+        self.out, self.quiet, self.advise, self.exact = out, quiet, advise, exact
         self.live: Live | None = None
         self.last_line = -math.inf
         self.last_valid: dict[str, Any] | None = None
@@ -108,8 +111,8 @@ class Watch:
     def _numbers(self, event: Any) -> str:
         shown = self.last_valid or {"elbo": -event.train["distortion"] - event.train["rate"], **event.train}
         pace = f"  {event.rate_of_work:,.0f}/s"
-        if not shown.get("kl", shown["rate"]):  # without latents log p(x) is all that there is to say
-            return f"log p(x) {number(-shown['distortion'])} nats{pace}"
+        if not shown.get("kl", shown["rate"]):  # without latents that is all that there is to say
+            return f"{'log p(x)' if self.exact else 'ELBO'} {number(-shown['distortion'])} nats{pace}"
         units = shown.get("active_units")
         text = f"distortion {number(shown['distortion'])}"
         if shown["elbo"] is not None:  # a point posterior has neither bound nor rate

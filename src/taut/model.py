@@ -533,6 +533,11 @@ class Model:
             )
         return self.likelihood, self.network
 
+    @property
+    def exactness(self) -> Exactness:
+        """What its log-weights are, and without layers its log p(x): the worst of what its parts say of theirs."""
+        return worst(self.likelihood, *(part for layer in self.layers for part in (layer.prior, layer.posterior)))
+
     def _require_use(self) -> None:
         """Refuse latents or a posterior of the model where every layer names another of its own, and so a prior at the top."""
         top = self.layers[0].prior if self.layers else None

@@ -437,6 +437,8 @@ def _curves(book: _Book, metrics: Sequence[dict]) -> None:
         " with one sample of z; the ELBO is always at β = 1."
         if book.latents
         else "; without latents the ELBO is log p(x)."
+        if book.run.experiment.model.exactness == "exact"
+        else ", of draws of times and noise anew at each; the ELBO is a lower bound of log p(x)."
     )
     book.add("curves", figures.curves(metrics), "Training", caption)
 
