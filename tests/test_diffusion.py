@@ -451,6 +451,12 @@ def test_a_bound_is_called_one_while_it_trains_and_in_the_report(tmp_path, capsy
     assert "the ELBO is log p(x)" in words["exact"][1]
 
 
+@pytest.mark.parametrize("command", ["traverse", "interpolate", "reconstruct"])
+def test_without_layers_there_are_no_codes_to_move(command, runs, capsys):
+    assert main([command, str(runs["alone"].folder)]) == 2
+    assert capsys.readouterr().err.startswith("taut: model.layers: is empty, so the run has no latents")
+
+
 def test_the_codec_refuses_them_by_name(runs):
     x = runs["prior"].dataset().test.x[:2, 0].numpy()
     with pytest.raises(InputError, match=r"^model.prior: is Diffusion, which cannot be coded"):

@@ -189,6 +189,7 @@ def write_interpolation(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
 
 def write_traversal(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     """One latent moved at a time, those of most KL first."""
+    run.require_latents()
     path, picture = _target(run, args, "traversal")
     if args.steps < 2 or args.dimensions < 1:
         field, value = ("--steps", args.steps) if args.steps < 2 else ("--dimensions", args.dimensions)

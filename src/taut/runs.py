@@ -112,7 +112,7 @@ class Run:
         Returns:
             (N, latents), the layers of a hierarchy side by side, top first. Means are the same at each call.
         """
-        self._require_latents()
+        self.require_latents()
         feed = self._feed(x)
         codes = []
         with torch.no_grad(), seeded(seed, feed.x.device):
@@ -180,7 +180,7 @@ class Run:
 
     def draw_codes(self, n: int, seed: int = 0, condition: Any = None) -> np.ndarray:
         """Draws z ~ p(z), (n, latents), the layers side by side."""
-        self._require_latents()
+        self.require_latents()
         told = self._condition(condition, n)
         with torch.no_grad(), seeded(seed):
             chunks = [self.vae.walk(self.vae.root(len(some), told(some)), [None] * len(self.vae.layers), pick_prior())[0]
@@ -313,14 +313,19 @@ class Run:
         """How many columns of a code each layer has, top first."""
         return [torch.Size(layer.event).numel() for layer in self.vae.layers]
 
-    def _require_latents(self) -> None:
+    def require_latents(self) -> None:
+        """Refuse a model of no layers what only codes have.
+
+        Raises:
+            InputError: with what can be done instead.
+        """
         if not self.vae.layers:
             raise InputError(
                 "model.layers", "is empty, so the run has no latents and no codes", "evaluate it, or sample"
             )
 
     def _codes(self, z: ArrayLike) -> Tensor:
-        self._require_latents()
+        self.require_latents()
         codes, width = torch.as_tensor(np.asarray(z), dtype=self.vae.shift.dtype), sum(self.sizes)
         if codes.ndim != 2 or codes.shape[1] != width:
             raise InputError("z", f"has shape {tuple(codes.shape)}", f"give codes of shape (N, {width})")
@@ -342,7 +347,7 @@ class Run:
         if layers is None:
             split = self._split(x)
             return self.decode(self.encode(split), split.condition, split.offset)
-        self._require_latents()
+        self.require_latents()
         if not 0 <= layers <= len(self.vae.layers):
             raise InputError("layers", f"is {layers}", f"give 0 to {len(self.vae.layers)}, the layers of the model")
         feed, images = self._feed(x), []
