@@ -457,6 +457,12 @@ def test_without_layers_there_are_no_codes_to_move(command, runs, capsys):
     assert capsys.readouterr().err.startswith("taut: model.layers: is empty, so the run has no latents")
 
 
+def test_without_layers_no_temperature_has_an_effect(runs, capsys):
+    assert main(["sample", str(runs["alone"].folder), "--temperature", "0.7"]) == 2
+    assert "temperature: is 0.7, and the model has no latents whose prior" in capsys.readouterr().err
+    assert runs["alone"].sample(2, temperature=1.0, seed=0).shape == (2, 8, 8)
+
+
 def test_the_codec_refuses_them_by_name(runs):
     x = runs["prior"].dataset().test.x[:2, 0].numpy()
     with pytest.raises(InputError, match=r"^model.prior: is Diffusion, which cannot be coded"):

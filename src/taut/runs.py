@@ -389,6 +389,11 @@ class Run:
             raise InputError("n", f"is {n}", "give 1 or more")
         if not each or not all(0 < t < math.inf for t in each):
             raise InputError("temperature", f"is {', '.join(f'{t:g}' for t in each)}", "give a number above 0")
+        if not count and each != [1]:
+            problem = (
+                f"is {', '.join(f'{t:g}' for t in each)}, and the model has no latents whose prior it could act on"
+            )
+            raise InputError("temperature", problem, "leave it out")
         if len(each) not in (1, count):
             raise InputError(
                 "temperature",
