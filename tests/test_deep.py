@@ -251,6 +251,11 @@ def test_the_top_is_kept_and_the_rest_drawn_anew(run):
     x = run.sample(6, seed=1, means=True, keep=3)
     assert np.abs(x - x[:1]).max() < 1e-4
     assert (run.sample(6, seed=1, means=True) != x).any()
+    half = run.sample(3, 0.5, seed=0)
+    for number in (np.float32(0.5), np.array(0.5), torch.tensor(0.5), np.full(3, 0.5)):
+        assert (run.sample(3, number, seed=0) == half).all()
+    assert np.isfinite(run.complete(ways := run.draw_codes(2), 1, seed=0, temperature=np.float32(0.5))).all()
+    assert ways.shape == (2, sum(run.sizes))
     for options, field in (
         ({"keep": 4}, "keep"),
         ({"temperature": [1, 1]}, "temperature"),

@@ -24,6 +24,7 @@ import math
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -236,7 +237,7 @@ def centre(site: Site) -> Step:
 
 def pick_prior(temperature: float | Sequence[float] = 1.0) -> Pick:
     """Pick a draw from the prior at a temperature, one or one a layer: generation."""
-    each = [temperature] if isinstance(temperature, int | float) else temperature
+    each = [temperature] if isinstance(temperature, Real) else temperature
 
     def pick(site: Site) -> Step:
         z = tempered(site.p, each[site.index] if len(each) > 1 else each[0]).sample()

@@ -384,7 +384,7 @@ class Run:
             (n, *raw shape).
         """
         count = len(self.vae.layers)
-        each = [temperature] if isinstance(temperature, int | float) else list(temperature)
+        each = [float(t) for t in np.ravel(temperature)]  # numbers of any kind
         if n < 1:
             raise InputError("n", f"is {n}", "give 1 or more")
         if not each or not all(0 < t < math.inf for t in each):
