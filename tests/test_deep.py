@@ -307,6 +307,18 @@ def test_a_picture_comes_out_layer_by_layer(run):
         run.reconstruct(split, 4)
 
 
+def test_a_picture_comes_out_layer_by_layer_where_q_runs_upwards(tmp_path):
+    model = {"layers": [{"part": "Upward", "latents": 3}] * 2}
+    run = taut.train("digits", out=tmp_path / "run", model=model, training={"steps": 60})
+    split = run.test_split().take(torch.arange(5))
+    steps = [run.reconstruct(split, layers) for layers in range(3)]
+    assert np.abs(steps[0] - steps[0][:1]).max() < 1e-4, "told nothing, all are alike"
+    np.testing.assert_allclose(steps[2], run.reconstruct(split), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(steps[1], run.decode(run.complete(run.encode(split), 1)), rtol=1e-4, atol=1e-4)
+    assert len({step.tobytes() for step in steps}) == 3
+    assert main(["reconstruct", str(run.folder), "--progressive"]) == 0
+
+
 def test_estimators_that_stop_q_stop_what_it_takes_of_the_prior(run):
     """With STL the weights of a layer's own p get no gradient by way of log q, though q is placed by p."""
     batch = Batch(run.test_split().x[:4].float())

@@ -427,7 +427,7 @@ class UpwardVAE(VAE):
         if all(e is None for e in evidence):
             return super().walk(h, evidence, pick)
         if any(e is None for e in evidence):
-            raise InputError("layers", "are each told by the one below: none can be left out", "say nothing of layers")
+            raise InputError("layers", "are each told by the one below: none can be left out", "give evidence of all")
         steps: list[Step] = []
         below = h
         for i in reversed(range(len(self.layers))):

@@ -354,9 +354,11 @@ class Run:
         with torch.no_grad():
             for index in torch.arange(len(feed), device=feed.x.device).split(1024):
                 batch = feed.still(index)
-                told = [e if i < layers else None for i, e in enumerate(self.vae.evidence(batch))]
                 root = self.vae.root(len(index), batch.condition)
-                images.append(self._centre_of(self.vae.descend(root, told, centre).given(batch)))
+                steps, _ = self.vae.walk(root, self.vae.evidence(batch), centre)  # whichever way z is inferred
+                kept = follow([step.z for step in steps[:layers]], centre)
+                trace = self.vae.descend(root, [None] * len(steps), kept)
+                images.append(self._centre_of(trace.given(batch)))
         return self.reading.restore(torch.cat(images))
 
     def sample(
