@@ -15,7 +15,7 @@ from taut.likelihoods import Bernoulli
 from taut.model import Model
 from taut.objectives import ELBO, Constant, Linear
 from taut.posteriors import CommittedNormal
-from taut.training import Event
+from taut.training import Event, Training
 
 
 def experiment(**objective) -> Experiment:
@@ -28,6 +28,15 @@ def event(
 ) -> Event:
     valid = {"elbo": elbo, "rate": rate, "active_units": active, "kl": kl or [[rate]]}
     return Event(step, 100, 1.0, 1.0, 1.0, beta, {}, valid)
+
+
+def test_a_training_that_leaves_out_most_steps_is_told_so_once() -> None:
+    one = replace(experiment(), training=Training(skip=1e-6))
+    advice = Advice(one)
+    assert advice(replace(event(10, 2.0, 4), skipped=5)) is None
+    said = advice(replace(event(20, 2.0, 4), valid=None, skipped=11))
+    assert said is not None and said.startswith("11 of 20 steps were left out") and "training.skip, 1e-06" in said
+    assert advice(replace(event(30, 2.0, 4), skipped=30)) is None
 
 
 def test_a_collapse_is_said_once_and_not_while_the_weight_of_the_rate_rises() -> None:

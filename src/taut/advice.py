@@ -10,7 +10,7 @@ from taut.objectives import Constant
 from taut.posteriors import DiagonalNormal
 from taut.training import Event
 
-__all__ = ["Advice", "remedies"]
+__all__ = ["Advice", "idleness", "remedies"]
 
 NOTHING = 0.1  # nats, below which a code says nothing
 LITTLE = 0.01  # of the rate, below which a layer of several says nothing
@@ -19,7 +19,7 @@ FEW = 4  # a remainder smaller than one in so many, of what was alive, is worth 
 
 @dataclass
 class Advice:
-    """Listens to a training and says once, when it sees it, that the latents have died.
+    """Listens to a training and says once, when it sees it, that most steps are left out, or that the latents have died.
 
     While β still rises nothing is said: latents come and go then.
 
@@ -30,9 +30,13 @@ class Advice:
     experiment: Experiment
     most: int = 0
     said: bool = False
+    idle: bool = False
 
     def __call__(self, event: Event) -> str | None:
         """The warning to give at this event, if any."""
+        if 2 * event.skipped > event.step:  # what has not learned has not collapsed
+            said, self.idle = self.idle, True
+            return None if said else idleness(event.skipped, event.step, self.experiment)
         if self.said or event.valid is None or event.valid["elbo"] is None or not self.experiment.model.layers:
             return None
         active = event.valid["active_units"]
@@ -44,6 +48,13 @@ class Advice:
             return f"{words} (posterior collapse). {remedies(self.experiment)}".replace("`", "")
         self.most = max(self.most, active)
         return None
+
+
+def idleness(skipped: int, steps: int, experiment: Experiment) -> str:
+    """What to say of a training most of whose steps were left out."""
+    limit = experiment.training.skip
+    return (f"{skipped:,} of {steps:,} steps were left out, as their gradient's norm was above training.skip, {limit:g}: they "
+            "taught nothing. What helps: a larger training.skip")  # fmt: skip
 
 
 def died(numbers: dict[str, Any], most: int) -> str | None:

@@ -121,13 +121,14 @@ class Watch:
         return text + (f"  β {event.beta:.2f}" if event.beta != 1 else "") + pace
 
     def _line(self, event: Any, left: str) -> str:
-        return f"step {event.step:>7,}/{event.steps:,}  {self._numbers(event)}  {left} left"
+        skipped = f"  {event.skipped:,} skipped" if event.skipped else ""
+        return f"step {event.step:>7,}/{event.steps:,}  {self._numbers(event)}{skipped}  {left} left"
 
     def _cells(self, event: Any, left: str) -> tuple[Any, ...]:
         kind = "validation" if self.last_valid else "training"
         return (
             ProgressBar(event.steps, event.step, width=24),
-            f"{event.step:,}/{event.steps:,}",
+            f"{event.step:,}/{event.steps:,}" + (f", {event.skipped:,} skipped" if event.skipped else ""),
             f"{kind}: {self._numbers(event)}",
             f"{left} left",
         )
@@ -297,7 +298,7 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
         if summary["bits_per_dim"] is not None:
             rows.append(("", number(summary["bits_per_dim"], 4), "", "bits/dim", f"−{name}, per element of x"))
     if not latent:
-        return _aligned(rows + draws.in_words(summary.get("draws", {})), "<><<<")
+        return _aligned(rows + draws.in_words(summary.get("draws", {})) + _skipped(summary), "<><<<")
     rows += evidence.in_words(summary)
     rows.append(("distortion", number(summary["distortion"]), "", "nats", "−log p(x|z): what the code leaves out"))
     if summary["rate"] is not None:
@@ -314,8 +315,16 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
     if held := (summary.get("aggregate") or {}).get("information"):
         rows += _information(held, summary["aggregate"]["mismatch"])
     rows += in_words(summary.get("quality", {}), summary["rate"]) + draws.in_words(summary.get("draws", {}))
-    rows += gaps_in_words(summary.get("gaps", {}))
+    rows += gaps_in_words(summary.get("gaps", {})) + _skipped(summary)
     return _aligned(rows, "<><<<")
+
+
+def _skipped(summary: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """How many steps of the training were left out, where any were."""
+    if not summary.get("skipped"):
+        return []
+    what = "left out: their gradients were larger than training.skip"
+    return [("skipped", f"{summary['skipped']:,}", "", f"of {summary['steps']:,} steps", what)]
 
 
 def _information(held: dict[str, Any], mismatch: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:

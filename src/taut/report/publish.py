@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from taut.advice import remedies
+from taut.advice import idleness, remedies
 from taut.config import to_tree, write_yaml
 from taut.data import Dataset, Reading, Split
 from taut.data.reading import channel_axis
@@ -473,6 +473,8 @@ def _notes(book: _Book) -> list[str]:
             f"That does no harm where the data need no more; if reconstructions lack detail: {remedies(book.run.experiment)}"
         )
     best, steps = summary.get("best_step"), summary.get("steps")
+    if steps and 2 * summary.get("skipped", 0) > steps:
+        notes.append(idleness(summary["skipped"], steps, book.run.experiment))
     if best and steps and best < steps / 2:
         notes.append(
             f"The best weights on validation data are those of step {best:,} of {steps:,}, and they were kept; from "
@@ -499,6 +501,8 @@ def _facts(run: Run, data: Dataset) -> list[tuple[str, str]]:
         if summary.get("epochs") is not None:
             length += f", {summary['epochs']:,.4g} epochs"
         rows.append(("Training", length))
+    if summary.get("skipped"):
+        rows.append(("Steps left out", f"{summary['skipped']:,}, their gradients larger than training.skip"))
     if summary.get("best_step") is not None:
         rows.append(("Weights kept", f"of step {summary['best_step']:,}, the best on validation data"))
     if summary.get("seconds") is not None:
