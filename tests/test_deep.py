@@ -279,6 +279,27 @@ def test_latents_of_a_hierarchy_are_named_with_their_layer(run, tmp_path, capsys
     assert picture.exists()
 
 
+def test_a_row_of_a_traversal_has_its_own_latents_values(tmp_path, capsys, monkeypatch):
+    from taut.report import images
+
+    model = {"layers": [{"part": "Plain", "latents": 8, "posterior": "Categorical"}, {"part": "Plain", "latents": 2}]}
+    run = taut.train("digits", out=tmp_path / "run", model=model, training={"steps": 60})
+    assert [variable.real for variable in run.variables] == [False] * (len(run.variables) - 2) + [True] * 2
+    seen, drawn = [], images.image_strips
+    monkeypatch.setattr(images, "image_strips", lambda *given: seen.append(given[3:]) or drawn(*given))
+    assert main(["traverse", str(run.folder), "--dimensions", "20", "--steps", "4"]) == 0
+    told = capsys.readouterr().out
+    names, heads = seen[0]
+    assert heads is None
+    assert all(
+        ("at −3 … 3" in name) == ("layer 2" in name) and ("at 0 … " in name) == ("layer 1" in name) for name in names
+    )
+    assert " at 4 of their values" in told
+    assert " moved from −3 to 3 deviations of their priors" in told
+    report = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "or, where it is one of several values, takes " in report
+
+
 def test_a_step_along_a_latent_means_as_much_in_every_layer(run):
     codes = run.encode(run.test_split())[:6]
     offsets = run.seen_from_prior(codes)

@@ -59,10 +59,17 @@ class Variable:
     Attributes:
         start: the first of its columns.
         values: all that it can be, (K, W) in W columns; none where it is a number of a continuum, in one column.
+        real: whether every number is a value of it; else it is an element of a direction.
     """
 
     start: int
     values: np.ndarray | None = None
+    real: bool = True
+
+    @property
+    def reach(self) -> float:
+        """How far to either side it is worth moving: in deviations of its prior, where it is real."""
+        return 3.0 if self.real else 1.0
 
     def places(self, steps: int) -> int:
         """At how many places it can be looked at, of so many."""
@@ -296,7 +303,7 @@ class Run:
         found, start = [], 0
         for layer, size in zip(self.vae.layers, self.sizes, strict=True):
             values = None if layer.q.values is None else layer.q.values.detach().cpu().numpy()
-            found += [Variable(start + place, values) for place in range(0, size, layer.q.block)]
+            found += [Variable(start + place, values, layer.space == "real") for place in range(0, size, layer.q.block)]
             start += size
         return found
 

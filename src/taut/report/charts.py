@@ -216,7 +216,7 @@ def paths_of_columns(rows: np.ndarray, names: Sequence[str] | None = None) -> Fi
 def vector_traversals(
     rows: np.ndarray, values: np.ndarray, titles: Sequence[str], names: Sequence[str] | None = None
 ) -> Figure:
-    """What each latent dimension does to the columns: rows (R, S, D) decoded at ``values`` (S,) of R dimensions.
+    """What each latent dimension does to the columns: rows (R, S, D) decoded at ``values`` (R, S) of R dimensions.
 
     Each column is drawn as its change from the middle, in units of its largest range over all R rows; the three
     columns that move most are named.
@@ -233,10 +233,10 @@ def vector_traversals(
             panel.axhline(0, color=FAINT, lw=0.5)
             for i in range(rows.shape[-1]):
                 if i not in most:
-                    panel.plot(values, moved[r][:, i], color=FAINT, lw=0.7)
+                    panel.plot(values[r], moved[r][:, i], color=FAINT, lw=0.7)
             for i, colour, lines in zip(most, (ACCENT, INK, GREY), ("-", "--", ":"), strict=False):
                 name = _shorten(names[i] if names else f"x{i}", 18)
-                panel.plot(values, moved[r][:, i], color=colour, lw=1.2, ls=lines, label=name)
+                panel.plot(values[r], moved[r][:, i], color=colour, lw=1.2, ls=lines, label=name)
             panel.set(title=titles[r], ylim=(-limit, limit))
             panel.legend(fontsize=6.5, loc="best", handlelength=1.6, borderpad=0, labelspacing=0.2)
             panel.locator_params(nbins=5)

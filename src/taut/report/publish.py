@@ -30,7 +30,7 @@ from taut.report.images import per_row
 from taut.report.posteriors import exact_posteriors
 
 if TYPE_CHECKING:
-    from taut.runs import Run
+    from taut.runs import Run, Variable
 
 __all__ = ["Canvas", "on_the_map", "publish", "standard"]
 
@@ -304,22 +304,15 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
     center = run.seen_from_prior(center[None], told)[0] if book.proper else center
     moved = [book.variables[i] for i in chosen]
     places = min(variable.places(PLACES) for variable in moved)
-    courses = [variable.course(book.run.reach, places) for variable in moved]
-    where, values = [values for values, _ in courses], courses[0][1]
-    if moved[0].values is not None:
-        words = f"takes {'all' if places == len(moved[0].values) else places} of its values"
-    elif not book.run.real:
-        words = "is set to values from −1 to 1"
-    elif book.proper:
-        words = "takes values from −3 to 3, where the prior has its mass"
-        if not book.standard:
-            words = (
-                "goes from −3 to 3 deviations of its prior about its prior's mean, which the layers above it may move"
-            )
-    else:
+    courses = [variable.course(variable.reach, places) for variable in moved]
+    where, values = [values for values, _ in courses], np.stack([marks for _, marks in courses])
+    if not book.proper:
         means = book.codes.mean(0)
-        where = [means[i] + spread[i] * values for i in chosen]
-        words = "goes from −3 to 3 standard deviations of the codes about their mean"
+        where = [
+            means[variable.start] + spread[i] * way if variable.values is None and variable.real else way
+            for i, variable, way in zip(chosen, moved, where, strict=True)
+        ]
+    words = _moves(book, moved, places)
     ways = [traverse(center, variable.start, way) for variable, way in zip(moved, where, strict=True)]
     ways = [run.placed_by_prior(way, told) for way in ways] if book.proper else ways
     rows = np.stack([canvas.draw(run.decode(way, told)) for way in ways])
@@ -330,8 +323,28 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
     order = "the most informative by KL(q‖p)" if kl is not None else "those along which the codes vary most"
     caption = f"One latent at a time {words}, while the others stay at the code of one test example; {order}."
     caption += " Layers are counted from the top." if len(book.run.vae.layers) > 1 else ""
-    caption += "" if book.run.real or moved[0].values is not None else f" Codes are {BROUGHT}."
+    caption += (
+        "" if all(variable.real or variable.values is not None for variable in moved) else f" Codes are {BROUGHT}."
+    )
     book.add("traversals", picture, "What single dimensions do", caption)
+
+
+def _moves(book: _Book, moved: Sequence[Variable], places: int) -> str:
+    """What latents do that are moved, in words; those that are one of several values apart from those that are numbers."""
+    several = [variable.values for variable in moved if variable.values is not None]
+    words = f"takes {'all' if all(places == len(values) for values in several) else places} of its values"
+    free = [variable for variable in moved if variable.values is None]
+    if not free:
+        return words
+    if not free[0].real:
+        way = "is set to values from −1 to 1"
+    elif not book.proper:
+        way = "goes from −3 to 3 standard deviations of the codes about their mean"
+    elif book.standard:
+        way = "takes values from −3 to 3, where the prior has its mass"
+    else:
+        way = "goes from −3 to 3 deviations of its prior about its prior's mean, which the layers above it may move"
+    return f"{way} or, where it is one of several values, {words}" if several else way
 
 
 def _factors(book: _Book, metrics: Sequence[dict]) -> None:
