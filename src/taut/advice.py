@@ -8,6 +8,7 @@ from typing import Any
 from taut.experiment import Experiment
 from taut.objectives import Constant
 from taut.posteriors import DiagonalNormal
+from taut.priors import StandardNormal
 from taut.training import Event
 
 __all__ = ["Advice", "idleness", "remedies"]
@@ -59,8 +60,10 @@ def idleness(skipped: int, steps: int, experiment: Experiment) -> str:
 
 def died(numbers: dict[str, Any], most: int) -> str | None:
     """What has died, in words, by the numbers of a validation and the most units that were active before."""
-    if numbers["rate"] < NOTHING:
-        return f"the latents have died: the code says {max(0.0, numbers['rate']):.2f} nats, and the decoder goes without it"
+    if (rate := numbers["rate"]) < NOTHING:
+        said = f"{rate:.2f}".replace("-", "−")
+        noise = ", an estimate whose noise may put it below 0" if rate < 0 else ""
+        return f"the latents have died: the rate is {said} nats{noise}, and the decoder goes without the code"
     if numbers["active_units"] * FEW < most:
         return f"latents have died: {numbers['active_units']} are active, of {most} that were"
     layers = [sum(parts) for parts in numbers["kl"]]
@@ -91,7 +94,9 @@ def remedies(experiment: Experiment) -> str:
         found.append("annealing (`--objective.schedule Linear`)")
     elif hasattr(objective.schedule, "share") and objective.schedule.share < 0.5:
         found.append("a longer warm-up (`--objective.schedule.share 0.5`)")
-    if all(isinstance(layer.posterior, DiagonalNormal) for layer in model.layers):
+    plain = all(isinstance(layer.posterior, DiagonalNormal) for layer in model.layers)
+    first = isinstance(model.layers[0].prior, StandardNormal) if model.layers else False  # another was chosen by name
+    if plain and first:
         found.append(
             "a posterior whose rate cannot fall below δ (`--model.posterior CommittedNormal --model.prior AR1`)"
         )
