@@ -463,6 +463,13 @@ def test_without_layers_no_temperature_has_an_effect(runs, capsys):
     assert runs["alone"].sample(2, temperature=1.0, seed=0).shape == (2, 8, 8)
 
 
+def test_a_page_that_decodes_is_refused_without_advice_that_could_not_help(runs, capsys):
+    assert main(["export", str(runs["decoder"].folder), "--web"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("taut: --web: is a page that decodes, and x given z has no mean under Diffusion")
+    assert "--only" not in told
+
+
 def test_the_codec_refuses_them_by_name(runs):
     x = runs["prior"].dataset().test.x[:2, 0].numpy()
     with pytest.raises(InputError, match=r"^model.prior: is Diffusion, which cannot be coded"):
