@@ -133,6 +133,8 @@ class _Book:
         self.pictures: list[tuple[Path, str, str]] = []
         self.variables = run.variables
         self.latents = len(self.variables)
+        blocks = (size // layer.q.block for layer, size in zip(run.vae.layers, run.sizes, strict=True))
+        self.layers = [i for i, count in enumerate(blocks, 1) for _ in range(count)]  # of each latent, from the top
         self.proper = run.summary.get("elbo") is not None
         self.standard = standard(run)
         test = torch.randperm(len(data.test), generator=torch.Generator().manual_seed(0))
@@ -420,7 +422,7 @@ def _kl(book: _Book, metrics: Sequence[dict]) -> None:
     layers = book.run.summary.get("kl_per_layer") or []
     if len(layers) > 1:
         caption += f" By layer, top first: {', '.join(f'{kl:.1f}' for kl in layers)} nats."
-    book.add("kl", figures.kl_bars(book.kl, book.active), "Where the rate goes", caption)
+    book.add("kl", figures.kl_bars(book.kl, book.active, book.layers), "Where the rate goes", caption)
 
 
 def _aggregate(book: _Book, metrics: Sequence[dict]) -> None:
