@@ -15,7 +15,8 @@ from taut.likelihoods import Bernoulli
 from taut.model import Model
 from taut.objectives import ELBO, Constant, Linear
 from taut.posteriors import CommittedNormal
-from taut.training import Event
+from taut.priors import Diffusion
+from taut.training import Event, Training
 
 
 def experiment(**objective) -> Experiment:
@@ -28,6 +29,24 @@ def event(
 ) -> Event:
     valid = {"elbo": elbo, "rate": rate, "active_units": active, "kl": kl or [[rate]]}
     return Event(step, 100, 1.0, 1.0, 1.0, beta, {}, valid)
+
+
+def test_a_training_that_leaves_out_most_steps_is_told_so_once() -> None:
+    one = replace(experiment(), training=Training(skip=1e-6))
+    advice = Advice(one)
+    assert advice(replace(event(10, 2.0, 4), skipped=5)) is None
+    said = advice(replace(event(20, 2.0, 4), valid=None, skipped=11))
+    assert said is not None and said.startswith("11 of 20 steps were left out") and "training.skip, 1e-06" in said
+    assert advice(replace(event(30, 2.0, 4), skipped=30)) is None
+
+
+def test_advice_keeps_a_prior_that_was_chosen_and_tells_the_rate_that_is_shown() -> None:
+    one = experiment(schedule=Linear())
+    assert "CommittedNormal" in remedies(one)
+    chosen = Model(latents=8, likelihood=Bernoulli(), prior=Diffusion()).resolved((4,), Support("binary"))
+    assert "--model.prior" not in remedies(replace(one, model=chosen))
+    said = Advice(replace(one, model=chosen))(event(20, -0.86, 0))
+    assert said is not None and "rate is −0.86 nats, an estimate" in said and "0.00" not in said and "AR1" not in said
 
 
 def test_a_collapse_is_said_once_and_not_while_the_weight_of_the_rate_rises() -> None:

@@ -251,6 +251,11 @@ def test_the_top_is_kept_and_the_rest_drawn_anew(run):
     x = run.sample(6, seed=1, means=True, keep=3)
     assert np.abs(x - x[:1]).max() < 1e-4
     assert (run.sample(6, seed=1, means=True) != x).any()
+    half = run.sample(3, 0.5, seed=0)
+    for number in (np.float32(0.5), np.array(0.5), torch.tensor(0.5), np.full(3, 0.5)):
+        assert (run.sample(3, number, seed=0) == half).all()
+    assert np.isfinite(run.complete(ways := run.draw_codes(2), 1, seed=0, temperature=np.float32(0.5))).all()
+    assert ways.shape == (2, sum(run.sizes))
     for options, field in (
         ({"keep": 4}, "keep"),
         ({"temperature": [1, 1]}, "temperature"),
@@ -272,6 +277,27 @@ def test_latents_of_a_hierarchy_are_named_with_their_layer(run, tmp_path, capsys
     assert f"latents {'; '.join(best)} moved" in told
     assert "layers counted from the top" in told
     assert picture.exists()
+
+
+def test_a_row_of_a_traversal_has_its_own_latents_values(tmp_path, capsys, monkeypatch):
+    from taut.report import images
+
+    model = {"layers": [{"part": "Plain", "latents": 8, "posterior": "Categorical"}, {"part": "Plain", "latents": 2}]}
+    run = taut.train("digits", out=tmp_path / "run", model=model, training={"steps": 60})
+    assert [variable.real for variable in run.variables] == [False] * (len(run.variables) - 2) + [True] * 2
+    seen, drawn = [], images.image_strips
+    monkeypatch.setattr(images, "image_strips", lambda *given: seen.append(given[3:]) or drawn(*given))
+    assert main(["traverse", str(run.folder), "--dimensions", "20", "--steps", "4"]) == 0
+    told = capsys.readouterr().out
+    names, heads = seen[0]
+    assert heads is None
+    assert all(
+        ("at −3 … 3" in name) == ("layer 2" in name) and ("at 0 … " in name) == ("layer 1" in name) for name in names
+    )
+    assert " at 4 of their values" in told
+    assert " moved from −3 to 3 deviations of their priors" in told
+    report = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "or, where it is one of several values, takes " in report
 
 
 def test_a_step_along_a_latent_means_as_much_in_every_layer(run):
@@ -300,6 +326,18 @@ def test_a_picture_comes_out_layer_by_layer(run):
     assert len(x) == 5
     with pytest.raises(InputError, match=r"^layers: is 4"):
         run.reconstruct(split, 4)
+
+
+def test_a_picture_comes_out_layer_by_layer_where_q_runs_upwards(tmp_path):
+    model = {"layers": [{"part": "Upward", "latents": 3}] * 2}
+    run = taut.train("digits", out=tmp_path / "run", model=model, training={"steps": 60})
+    split = run.test_split().take(torch.arange(5))
+    steps = [run.reconstruct(split, layers) for layers in range(3)]
+    assert np.abs(steps[0] - steps[0][:1]).max() < 1e-4, "told nothing, all are alike"
+    np.testing.assert_allclose(steps[2], run.reconstruct(split), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(steps[1], run.decode(run.complete(run.encode(split), 1)), rtol=1e-4, atol=1e-4)
+    assert len({step.tobytes() for step in steps}) == 3
+    assert main(["reconstruct", str(run.folder), "--progressive"]) == 0
 
 
 def test_estimators_that_stop_q_stop_what_it_takes_of_the_prior(run):

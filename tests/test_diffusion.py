@@ -434,6 +434,42 @@ def test_words_say_elbo_and_noise(name, more, runs, capsys):
     assert not more or "DiagonalNormal" in told or "needs exact densities" in told
 
 
+def test_a_bound_is_called_one_while_it_trains_and_in_the_report(tmp_path, capsys):
+    """Whether log p(x) is known, and not whether there are latents, says what it is called."""
+    alone = ["--model.layers", "[]", "--model.network", "MLP", "--model.network.hidden", "8", "--training.steps", "3"]
+    small = ["--model.likelihood", "Diffusion", "--model.likelihood.denoiser.width", "8", "--model.likelihood.denoiser",
+             "DenoisingMLP", "--model.likelihood.sampling.steps", "3"]  # fmt: skip
+    words = {}
+    for name, options in (("noisy", small), ("exact", [])):
+        assert main(["train", "digits", "--out", str(tmp_path / name), *alone, *options]) == 0
+        told = capsys.readouterr().out
+        report = (tmp_path / name / "report.html").read_text("utf-8")
+        words[name] = [line for line in told.splitlines() if line.startswith("step")], report
+    assert all("ELBO −" in line and "log p(x)" not in line for line in words["noisy"][0])
+    assert all("log p(x) −" in line and "ELBO" not in line for line in words["exact"][0])
+    assert "the ELBO is log p(x)" not in words["noisy"][1]
+    assert "the ELBO is log p(x)" in words["exact"][1]
+
+
+@pytest.mark.parametrize("command", ["traverse", "interpolate", "reconstruct"])
+def test_without_layers_there_are_no_codes_to_move(command, runs, capsys):
+    assert main([command, str(runs["alone"].folder)]) == 2
+    assert capsys.readouterr().err.startswith("taut: model.layers: is empty, so the run has no latents")
+
+
+def test_without_layers_no_temperature_has_an_effect(runs, capsys):
+    assert main(["sample", str(runs["alone"].folder), "--temperature", "0.7"]) == 2
+    assert "temperature: is 0.7, and the model has no latents whose prior" in capsys.readouterr().err
+    assert runs["alone"].sample(2, temperature=1.0, seed=0).shape == (2, 8, 8)
+
+
+def test_a_page_that_decodes_is_refused_without_advice_that_could_not_help(runs, capsys):
+    assert main(["export", str(runs["decoder"].folder), "--web"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("taut: --web: is a page that decodes, and x given z has no mean under Diffusion")
+    assert "--only" not in told
+
+
 def test_the_codec_refuses_them_by_name(runs):
     x = runs["prior"].dataset().test.x[:2, 0].numpy()
     with pytest.raises(InputError, match=r"^model.prior: is Diffusion, which cannot be coded"):
@@ -508,6 +544,12 @@ def test_refusals():
             parse(Model, {"posterior": posterior, "prior": "Diffusion"}).resolved((5,), Support("real"))
     with pytest.raises(InputError, match=r"^model.likelihood: Diffusion is no likelihood of counts from 0"):
         parse(Model, {"likelihood": "Diffusion"}).resolved((5,), Support("counts"))
+    with pytest.raises(
+        InputError, match=r"^model.likelihood.belief: Bernoulli is no .*; integers 0 to 16 fit Beta.*Cat"
+    ):
+        parse(Model, {"likelihood": {"part": "Diffusion", "belief": "Bernoulli"}}).resolved(
+            (1, 8, 8), Support("integers", 17)
+        )
 
 
 @pytest.mark.parametrize("owner", ["likelihood", "prior"])

@@ -613,6 +613,18 @@ def test_the_rule_gives_a_likelihood_that_fits_and_refuses_what_does_not(support
             assert head(member(), support).dequantise
 
 
+@pytest.mark.parametrize("name", ["Diffusion", "Gaussian"])
+def test_no_density_is_one_of_columns_that_have_probabilities(name):
+    density = Likelihood.members[name]()
+    require_fit(density, Support("columns", columns=(Support("real"), Support("positive"))))
+    mixed = Support("columns", columns=(Support("real"), Support("categories", 3), Support("integers", 5)))
+    with pytest.raises(
+        InputError, match=rf"^model.likelihood: {name} is no likelihood of 1 real, 1 cat.* fit Columns$"
+    ):
+        require_fit(density, mixed, missing=True)
+    require_fit(default_likelihood(mixed), mixed, missing=True)  # as the configuration of every run on a table names it
+
+
 def test_binomial_and_binarisation_are_offered_for_grey_values():
     with pytest.raises(InputError, match=r"Binomial\(255\).*ContinuousBernoulli.*--data.binarize"):
         require_fit(Bernoulli(), SUPPORTS["bytes"])

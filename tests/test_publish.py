@@ -115,7 +115,7 @@ def test_latents_of_few_values_are_set_to_each_of_them(posterior, places, words,
     assert rows.shape[1] == places
     code = run.encode(digits.test)[:1]
     for variable in run.variables:
-        values, marks = variable.course(run.reach, places)
+        values, marks = variable.course(variable.reach, places)
         assert len({tuple(value) for value in values}) == len(set(marks)) == places
         way = traverse(code[0], variable.start, values)
         np.testing.assert_allclose(run.place(way), way, atol=1e-6)

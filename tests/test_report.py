@@ -201,6 +201,17 @@ def test_kl_bars(size, tmp_path):
     assert pale == size - active.sum()
 
 
+def test_kl_bars_of_a_hierarchy_keep_layers_apart(tmp_path):
+    kl, layers = [0.1, 3.0, 0.2, 2.0, 1.0], [1, 1, 2, 2, 2]
+    panel = (picture := figures.kl_bars(kl, None, layers)).axes[0]
+    saved(picture, tmp_path)
+    assert [bar.get_height() for bar in panel.patches] == [3.0, 0.1, 2.0, 1.0, 0.2]
+    tints = [bar.get_facecolor() for bar in panel.patches]
+    assert len(set(tints[:2])) == len(set(tints[2:])) == 1 and tints[0] != tints[2]
+    assert [text.get_text() for text in panel.get_legend().get_texts()] == ["layer 1", "layer 2"]
+    saved(figures.kl_bars(RNG.random(60), None, np.repeat(np.arange(1, 21), 3)), tmp_path)
+
+
 @pytest.mark.parametrize(("factors", "latents", "shown"), [(1, 1, 1), (5, 2, 2), (3, 40, 4), (12, 40, 12)])
 def test_factor_matrix_shows_the_latents_that_tell_most(factors, latents, shown, tmp_path):
     shares = np.full((factors, latents), 0.01)

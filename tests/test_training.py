@@ -496,6 +496,17 @@ def test_the_meter_names_the_first_term_that_broke():
     assert meter.read()["loss"] == 0
 
 
+def test_steps_that_are_left_out_are_counted_over_all_sittings(data, tmp_path):
+    found = []
+    trained, facts = train(data, training=spec(skip=1e-6), folder=tmp_path, listen=found.append, steps=30)
+    assert facts["skipped"] == 30 == found[-1].skipped
+    assert identical(weights(trained), weights(train(data, training=spec(skip=1e-6), steps=10)[0])), "nothing moved"
+    assert train(data, training=spec(skip=1e6), steps=10)[1]["skipped"] == 0
+    assert "skipped" not in train(data, steps=10)[1]
+    longer = train(data, training=spec(skip=1e-6), folder=tmp_path, resume=True, steps=40)
+    assert longer[1]["skipped"] == 40
+
+
 # --- averages and patience ---------------------------------------------------------------------------------------
 
 

@@ -8,9 +8,10 @@ from typing import Any
 from taut.experiment import Experiment
 from taut.objectives import Constant
 from taut.posteriors import DiagonalNormal
+from taut.priors import StandardNormal
 from taut.training import Event
 
-__all__ = ["Advice", "remedies"]
+__all__ = ["Advice", "idleness", "remedies"]
 
 NOTHING = 0.1  # nats, below which a code says nothing
 LITTLE = 0.01  # of the rate, below which a layer of several says nothing
@@ -19,7 +20,7 @@ FEW = 4  # a remainder smaller than one in so many, of what was alive, is worth 
 
 @dataclass
 class Advice:
-    """Listens to a training and says once, when it sees it, that the latents have died.
+    """Listens to a training and says once, when it sees it, that most steps are left out, or that the latents have died.
 
     While β still rises nothing is said: latents come and go then.
 
@@ -30,9 +31,13 @@ class Advice:
     experiment: Experiment
     most: int = 0
     said: bool = False
+    idle: bool = False
 
     def __call__(self, event: Event) -> str | None:
         """The warning to give at this event, if any."""
+        if 2 * event.skipped > event.step:  # what has not learned has not collapsed
+            said, self.idle = self.idle, True
+            return None if said else idleness(event.skipped, event.step, self.experiment)
         if self.said or event.valid is None or event.valid["elbo"] is None or not self.experiment.model.layers:
             return None
         active = event.valid["active_units"]
@@ -46,10 +51,19 @@ class Advice:
         return None
 
 
+def idleness(skipped: int, steps: int, experiment: Experiment) -> str:
+    """What to say of a training most of whose steps were left out."""
+    limit = experiment.training.skip
+    return (f"{skipped:,} of {steps:,} steps were left out, as their gradient's norm was above training.skip, {limit:g}: they "
+            "taught nothing. What helps: a larger training.skip")  # fmt: skip
+
+
 def died(numbers: dict[str, Any], most: int) -> str | None:
     """What has died, in words, by the numbers of a validation and the most units that were active before."""
-    if numbers["rate"] < NOTHING:
-        return f"the latents have died: the code says {max(0.0, numbers['rate']):.2f} nats, and the decoder goes without it"
+    if (rate := numbers["rate"]) < NOTHING:
+        said = f"{rate:.2f}".replace("-", "−")
+        noise = ", an estimate whose noise may put it below 0" if rate < 0 else ""
+        return f"the latents have died: the rate is {said} nats{noise}, and the decoder goes without the code"
     if numbers["active_units"] * FEW < most:
         return f"latents have died: {numbers['active_units']} are active, of {most} that were"
     layers = [sum(parts) for parts in numbers["kl"]]
@@ -80,7 +94,9 @@ def remedies(experiment: Experiment) -> str:
         found.append("annealing (`--objective.schedule Linear`)")
     elif hasattr(objective.schedule, "share") and objective.schedule.share < 0.5:
         found.append("a longer warm-up (`--objective.schedule.share 0.5`)")
-    if all(isinstance(layer.posterior, DiagonalNormal) for layer in model.layers):
+    plain = all(isinstance(layer.posterior, DiagonalNormal) for layer in model.layers)
+    first = isinstance(model.layers[0].prior, StandardNormal) if model.layers else False  # another was chosen by name
+    if plain and first:
         found.append(
             "a posterior whose rate cannot fall below δ (`--model.posterior CommittedNormal --model.prior AR1`)"
         )

@@ -57,11 +57,13 @@ class Watch:
         out: where it is said.
         quiet: say nothing.
         advise: asked at each event what else is to be said.
+        exact: whether log p(x) of a model without latents is known to be itself, and no bound.
     """
 
     out: Console
     quiet: bool
     advise: Callable[[Any], str | None]
+    exact: bool
     last_line: float
 
     def __init__(
@@ -69,8 +71,9 @@ class Watch:
         out: Console,
         quiet: bool = False,
         advise: Callable[[Any], str | None] = lambda event: None,
+        exact: bool = False,
     ) -> None:
-        self.out, self.quiet, self.advise = out, quiet, advise
+        self.out, self.quiet, self.advise, self.exact = out, quiet, advise, exact
         self.live: Live | None = None
         self.last_line = -math.inf
         self.last_valid: dict[str, Any] | None = None
@@ -108,8 +111,8 @@ class Watch:
     def _numbers(self, event: Any) -> str:
         shown = self.last_valid or {"elbo": -event.train["distortion"] - event.train["rate"], **event.train}
         pace = f"  {event.rate_of_work:,.0f}/s"
-        if not shown.get("kl", shown["rate"]):  # without latents log p(x) is all that there is to say
-            return f"log p(x) {number(-shown['distortion'])} nats{pace}"
+        if not shown.get("kl", shown["rate"]):  # without latents that is all that there is to say
+            return f"{'log p(x)' if self.exact else 'ELBO'} {number(-shown['distortion'])} nats{pace}"
         units = shown.get("active_units")
         text = f"distortion {number(shown['distortion'])}"
         if shown["elbo"] is not None:  # a point posterior has neither bound nor rate
@@ -118,13 +121,14 @@ class Watch:
         return text + (f"  β {event.beta:.2f}" if event.beta != 1 else "") + pace
 
     def _line(self, event: Any, left: str) -> str:
-        return f"step {event.step:>7,}/{event.steps:,}  {self._numbers(event)}  {left} left"
+        skipped = f"  {event.skipped:,} skipped" if event.skipped else ""
+        return f"step {event.step:>7,}/{event.steps:,}  {self._numbers(event)}{skipped}  {left} left"
 
     def _cells(self, event: Any, left: str) -> tuple[Any, ...]:
         kind = "validation" if self.last_valid else "training"
         return (
             ProgressBar(event.steps, event.step, width=24),
-            f"{event.step:,}/{event.steps:,}",
+            f"{event.step:,}/{event.steps:,}" + (f", {event.skipped:,} skipped" if event.skipped else ""),
             f"{kind}: {self._numbers(event)}",
             f"{left} left",
         )
@@ -294,7 +298,7 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
         if summary["bits_per_dim"] is not None:
             rows.append(("", number(summary["bits_per_dim"], 4), "", "bits/dim", f"−{name}, per element of x"))
     if not latent:
-        return _aligned(rows + draws.in_words(summary.get("draws", {})), "<><<<")
+        return _aligned(rows + draws.in_words(summary.get("draws", {})) + _skipped(summary), "<><<<")
     rows += evidence.in_words(summary)
     rows.append(("distortion", number(summary["distortion"]), "", "nats", "−log p(x|z): what the code leaves out"))
     if summary["rate"] is not None:
@@ -311,8 +315,16 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
     if held := (summary.get("aggregate") or {}).get("information"):
         rows += _information(held, summary["aggregate"]["mismatch"])
     rows += in_words(summary.get("quality", {}), summary["rate"]) + draws.in_words(summary.get("draws", {}))
-    rows += gaps_in_words(summary.get("gaps", {}))
+    rows += gaps_in_words(summary.get("gaps", {})) + _skipped(summary)
     return _aligned(rows, "<><<<")
+
+
+def _skipped(summary: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """How many steps of the training were left out, where any were."""
+    if not summary.get("skipped"):
+        return []
+    what = "left out: their gradients were larger than training.skip"
+    return [("skipped", f"{summary['skipped']:,}", "", f"of {summary['steps']:,} steps", what)]
 
 
 def _information(held: dict[str, Any], mismatch: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:

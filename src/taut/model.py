@@ -24,6 +24,7 @@ import math
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -236,7 +237,7 @@ def centre(site: Site) -> Step:
 
 def pick_prior(temperature: float | Sequence[float] = 1.0) -> Pick:
     """Pick a draw from the prior at a temperature, one or one a layer: generation."""
-    each = [temperature] if isinstance(temperature, int | float) else temperature
+    each = [temperature] if isinstance(temperature, Real) else temperature
 
     def pick(site: Site) -> Step:
         z = tempered(site.p, each[site.index] if len(each) > 1 else each[0]).sample()
@@ -426,7 +427,7 @@ class UpwardVAE(VAE):
         if all(e is None for e in evidence):
             return super().walk(h, evidence, pick)
         if any(e is None for e in evidence):
-            raise InputError("layers", "are each told by the one below: none can be left out", "say nothing of layers")
+            raise InputError("layers", "are each told by the one below: none can be left out", "give evidence of all")
         steps: list[Step] = []
         below = h
         for i in reversed(range(len(self.layers))):
@@ -532,6 +533,11 @@ class Model:
                 "model", "leaves its likelihood or its network open", "resolve it by the data first: resolved(…)"
             )
         return self.likelihood, self.network
+
+    @property
+    def exactness(self) -> Exactness:
+        """What its log-weights are, and without layers its log p(x): the worst of what its parts say of theirs."""
+        return worst(self.likelihood, *(part for layer in self.layers for part in (layer.prior, layer.posterior)))
 
     def _require_use(self) -> None:
         """Refuse latents or a posterior of the model where every layer names another of its own, and so a prior at the top."""

@@ -189,6 +189,7 @@ def write_interpolation(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
 
 def write_traversal(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     """One latent moved at a time, those of most KL first."""
+    run.require_latents()
     path, picture = _target(run, args, "traversal")
     if args.steps < 2 or args.dimensions < 1:
         field, value = ("--steps", args.steps) if args.steps < 2 else ("--dimensions", args.dimensions)
@@ -208,17 +209,18 @@ def write_traversal(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     known = len(kl) == len(variables)
     order = (np.argsort(-kl) if known else np.arange(len(variables)))[: args.dimensions]
     steps = min(variables[i].places(args.steps) for i in order)
-    courses = [variables[i].course(run.reach, steps) for i in order]
+    courses = [variables[i].course(variables[i].reach, steps) for i in order]
     rows = [traverse(center, variables[i].start, values) for i, (values, _) in zip(order, courses, strict=True)]
     decoded = run.decode(run.placed_by_prior(np.concatenate(rows), told), told)
-    marks = courses[0][1]
-    way = (
-        f"moved from −{run.reach:g} to {run.reach:g}{' deviations of their priors' * run.real}"
-        if variables[order[0]].values is None
-        else f"at {steps} of their values"
-    )
+    marks = np.stack([marks for _, marks in courses])
     names = [run.latent_names[i] for i in order]
-    what = f"from {start}, latents {'; '.join(names)} {way}"
+    ways: dict[str, list[str]] = {}  # latents that are moved alike are told of together
+    for i, name in zip(order, names, strict=True):
+        reach, real = variables[i].reach, variables[i].real
+        way = f"moved from −{reach:g} to {reach:g}{' deviations of their priors' * real}"
+        ways.setdefault(way if variables[i].values is None else f"at {steps} of their values", []).append(name)
+    told_of = ", and ".join(f"{'; '.join(some)} {way}" for way, some in ways.items())
+    what = f"from {start}, latents {told_of}"
     what += ", layers counted from the top" if len(run.vae.layers) > 1 else ""
     extra = {"values": marks, "latents": names, "kl": kl[order] if known else None}
     return path, _write_rows(run, path, picture, decoded, len(order), "traversals", what, extra)

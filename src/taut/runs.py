@@ -59,10 +59,17 @@ class Variable:
     Attributes:
         start: the first of its columns.
         values: all that it can be, (K, W) in W columns; none where it is a number of a continuum, in one column.
+        real: whether every number is a value of it; else it is an element of a direction.
     """
 
     start: int
     values: np.ndarray | None = None
+    real: bool = True
+
+    @property
+    def reach(self) -> float:
+        """How far to either side it is worth moving: in deviations of its prior, where it is real."""
+        return 3.0 if self.real else 1.0
 
     def places(self, steps: int) -> int:
         """At how many places it can be looked at, of so many."""
@@ -112,7 +119,7 @@ class Run:
         Returns:
             (N, latents), the layers of a hierarchy side by side, top first. Means are the same at each call.
         """
-        self._require_latents()
+        self.require_latents()
         feed = self._feed(x)
         codes = []
         with torch.no_grad(), seeded(seed, feed.x.device):
@@ -180,7 +187,7 @@ class Run:
 
     def draw_codes(self, n: int, seed: int = 0, condition: Any = None) -> np.ndarray:
         """Draws z ~ p(z), (n, latents), the layers side by side."""
-        self._require_latents()
+        self.require_latents()
         told = self._condition(condition, n)
         with torch.no_grad(), seeded(seed):
             chunks = [self.vae.walk(self.vae.root(len(some), told(some)), [None] * len(self.vae.layers), pick_prior())[0]
@@ -296,7 +303,7 @@ class Run:
         found, start = [], 0
         for layer, size in zip(self.vae.layers, self.sizes, strict=True):
             values = None if layer.q.values is None else layer.q.values.detach().cpu().numpy()
-            found += [Variable(start + place, values) for place in range(0, size, layer.q.block)]
+            found += [Variable(start + place, values, layer.space == "real") for place in range(0, size, layer.q.block)]
             start += size
         return found
 
@@ -313,14 +320,19 @@ class Run:
         """How many columns of a code each layer has, top first."""
         return [torch.Size(layer.event).numel() for layer in self.vae.layers]
 
-    def _require_latents(self) -> None:
+    def require_latents(self) -> None:
+        """Refuse a model of no layers what only codes have.
+
+        Raises:
+            InputError: with what can be done instead.
+        """
         if not self.vae.layers:
             raise InputError(
                 "model.layers", "is empty, so the run has no latents and no codes", "evaluate it, or sample"
             )
 
     def _codes(self, z: ArrayLike) -> Tensor:
-        self._require_latents()
+        self.require_latents()
         codes, width = torch.as_tensor(np.asarray(z), dtype=self.vae.shift.dtype), sum(self.sizes)
         if codes.ndim != 2 or codes.shape[1] != width:
             raise InputError("z", f"has shape {tuple(codes.shape)}", f"give codes of shape (N, {width})")
@@ -342,16 +354,18 @@ class Run:
         if layers is None:
             split = self._split(x)
             return self.decode(self.encode(split), split.condition, split.offset)
-        self._require_latents()
+        self.require_latents()
         if not 0 <= layers <= len(self.vae.layers):
             raise InputError("layers", f"is {layers}", f"give 0 to {len(self.vae.layers)}, the layers of the model")
         feed, images = self._feed(x), []
         with torch.no_grad():
             for index in torch.arange(len(feed), device=feed.x.device).split(1024):
                 batch = feed.still(index)
-                told = [e if i < layers else None for i, e in enumerate(self.vae.evidence(batch))]
                 root = self.vae.root(len(index), batch.condition)
-                images.append(self._centre_of(self.vae.descend(root, told, centre).given(batch)))
+                steps, _ = self.vae.walk(root, self.vae.evidence(batch), centre)  # whichever way z is inferred
+                kept = follow([step.z for step in steps[:layers]], centre)
+                trace = self.vae.descend(root, [None] * len(steps), kept)
+                images.append(self._centre_of(trace.given(batch)))
         return self.reading.restore(torch.cat(images))
 
     def sample(
@@ -379,11 +393,16 @@ class Run:
             (n, *raw shape).
         """
         count = len(self.vae.layers)
-        each = [temperature] if isinstance(temperature, int | float) else list(temperature)
+        each = [float(t) for t in np.ravel(temperature)]  # numbers of any kind
         if n < 1:
             raise InputError("n", f"is {n}", "give 1 or more")
         if not each or not all(0 < t < math.inf for t in each):
             raise InputError("temperature", f"is {', '.join(f'{t:g}' for t in each)}", "give a number above 0")
+        if not count and each != [1]:
+            problem = (
+                f"is {', '.join(f'{t:g}' for t in each)}, and the model has no latents whose prior it could act on"
+            )
+            raise InputError("temperature", problem, "leave it out")
         if len(each) not in (1, count):
             raise InputError(
                 "temperature",

@@ -197,7 +197,7 @@ def _numbers(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
     if summary.get("elbo") is None:
         rows.append(("ELBO", "none", summary.get("why", "not measured")))
     else:
-        exact = summary.get("latent_dim") == 0 and summary.get("exactness") != "noisy"
+        exact = summary.get("latent_dim") == 0 and summary.get("exactness", "exact") == "exact"
         meaning = "log p(x) itself, as there are no latents" if exact else "a lower bound of log p(x)"
         rows.append(("log p(x)" if exact else "ELBO", _measured(summary["elbo"], summary.get("elbo_stderr")), meaning))
     iw = summary.get("iw") or {}

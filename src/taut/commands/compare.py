@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
             close()
             if not args.quiet:
                 out.print(f"training the {name}", style="dim")
-            watches[name] = Watch(out, args.quiet)
+            watches[name] = Watch(out, args.quiet, exact=experiment.model.exactness == "exact")
         watches[name](event)
 
     def close() -> None:

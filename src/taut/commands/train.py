@@ -85,7 +85,7 @@ def _train(args: argparse.Namespace) -> int:
     if not quiet:
         for line in what(experiment, data):
             out.print(line)
-    watch = Watch(out, quiet, Advice(experiment))
+    watch = Watch(out, quiet, Advice(experiment), experiment.model.exactness == "exact")
     profile = Profile(folder / PROFILE) if args.profile and leads() else None
     stages = {"evaluating": "evaluating on the test split …", "reporting": "drawing the report …"}
 

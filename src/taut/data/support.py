@@ -61,6 +61,11 @@ give data of this support, or name another with data.support
         return self.kind in ("binary", "integers", "counts", "categories") or self.whole
 
     @property
+    def mixed(self) -> bool:
+        """Whether some columns have a probability and others a density: noise that would serve some is wrong for others."""
+        return len({column.discrete for column in self.columns}) > 1
+
+    @property
     def size(self) -> int:
         """K, how many values there are.
 

@@ -39,6 +39,10 @@ def export_page(run: Run, folder: Path, force: bool = False) -> dict[str, Any]:
     Raises:
         InputError: where the decoder has no graph, or one with an operation that the page does not know.
     """
+    if run.vae.layers and not run.averaged:
+        problem = f"is a page that decodes, and x given z has no mean under {run.experiment.model.likelihood.name}"
+        raise InputError("--web", f"{problem}: it is drawn step by step, which is no graph",
+                         "look through the run with taut explore")  # fmt: skip
     names = ("index.html", "walk.js", "model.js")
     require_free(folder, names, force)
     walk = files("taut.export").joinpath("walk.js").read_text(encoding="utf-8")

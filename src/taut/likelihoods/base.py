@@ -48,11 +48,11 @@ class Likelihood(Part, family=True):
     exactness: ClassVar[Exactness] = "exact"
     """What its log p(x|z) is: see :mod:`taut.distributions.exactness`."""
 
-    apart: ClassVar[bool] = True
-    """Whether elements are independent given z, so that missing ones can be left out."""
-
     joint: ClassVar[bool] = False
     """Whether it is a model of all elements together, so that it cannot be the likelihood of one of them in another."""
+
+    entire: ClassVar[bool] = False
+    """Whether all elements must be known: no cell that is missing can be left out of it."""
 
     codable: ClassVar[bool] = False
     """Whether x given z can be walked through, element by element, each one of finitely many levels."""
@@ -75,6 +75,11 @@ class Likelihood(Part, family=True):
     def density(self, support: Support) -> bool:
         """Whether it is a density of such values, and no probability."""
         return self.continuous
+
+    @property
+    def within(self) -> dict[str, Likelihood]:
+        """The likelihoods of single elements that it was given to make itself of, by the options that name them."""
+        return {}
 
     @abstractmethod
     def outputs(self, support: Support) -> int:

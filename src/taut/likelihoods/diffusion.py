@@ -82,7 +82,7 @@ class Diffusion(Likelihood):
     exactness: ClassVar[Exactness] = "noisy"
     averaged: ClassVar[bool] = False
     joint: ClassVar[bool] = True
-    apart: ClassVar[bool] = False
+    entire: ClassVar[bool] = True
 
     denoiser: Denoiser | None = None
     belief: Likelihood | None = None
@@ -113,6 +113,10 @@ class Diffusion(Likelihood):
         return support.kind != "counts" and (
             self.belief is None or (support.levels is not None and self.belief.fits(support))
         )
+
+    @property
+    def within(self) -> dict[str, Likelihood]:
+        return {} if self.belief is None else {"belief": self.belief}
 
     def density(self, support: Support) -> bool:
         return support.levels is None

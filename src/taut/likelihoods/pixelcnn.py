@@ -52,7 +52,7 @@ class PixelCNN(Likelihood):
 
     averaged: ClassVar[bool] = False
     joint: ClassVar[bool] = True
-    apart: ClassVar[bool] = False
+    entire: ClassVar[bool] = True
     codable: ClassVar[bool] = True
 
     conditional: Likelihood | None = None
@@ -92,6 +92,10 @@ class PixelCNN(Likelihood):
             return False
         each = self.each(support)
         return each.fits(support) and not each.continuous
+
+    @property
+    def within(self) -> dict[str, Likelihood]:
+        return {} if self.conditional is None else {"conditional": self.conditional}
 
     def in_words(self, support: Support) -> str:
         return f"{self.each(support).in_words(support)} given what is before it, by PixelCNN"

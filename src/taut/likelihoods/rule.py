@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
+
 from taut.data import Support
 from taut.errors import InputError
 from taut.likelihoods.base import Likelihood
@@ -41,13 +44,15 @@ def require_fit(likelihood: Likelihood, support: Support, missing: bool = False)
         InputError: with the likelihoods that would fit, and what would make this one fit: to binarise, or to call
             integers counts.
     """
-    fits = likelihood.fits(support)
-    if fits and (likelihood.apart or not missing):
+    fits = _fits(likelihood, support)
+    if fits and not (missing and likelihood.entire):
         return
+    for option, part in () if fits else likelihood.within.items():
+        _require_within(likelihood, option, part, support)
     fitting = []
     for name, member in sorted(Likelihood.members.items()):
-        if member().fits(support) and (member.apart or not missing):
-            fitting.append(f"Binomial({support.size - 1})" if name == "Binomial" else name)
+        if _fits(member(), support) and not (missing and member.entire):
+            fitting.append(_named(name, support))
     if fits:
         why = f"is {likelihood.name}, a model of all elements together, and some cells of the data are missing"
         raise InputError("model.likelihood", why, f"fill them in, or choose {', '.join(fitting)}")
@@ -57,3 +62,25 @@ def require_fit(likelihood: Likelihood, support: Support, missing: bool = False)
     if likelihood.fits(Support("counts")) and support.kind in ("binary", "integers"):
         mend += "; or call them counts, with no greatest value, by --data.support counts"
     raise InputError("model.likelihood", f"{likelihood.name} is no likelihood of {support}", mend)
+
+
+def _fits(likelihood: Likelihood, support: Support) -> bool:
+    """Whether it is a probability or density of all of x: no density is one of columns that have probabilities, too."""
+    return likelihood.fits(support) and not (support.mixed and likelihood.density(support))
+
+
+def _require_within(likelihood: Likelihood, option: str, part: Likelihood, support: Support) -> None:
+    """Refuse a likelihood that was given to one that would fit but for it."""
+    if not replace(likelihood, **{option: None}).fits(support):
+        return
+    fitting = []
+    for name, member in sorted(Likelihood.members.items()):
+        with contextlib.suppress(InputError):  # it may be one that no element has
+            if replace(likelihood, **{option: member()}).fits(support):
+                fitting.append(_named(name, support))
+    mend = f"{support} fit {', '.join(fitting)}; or leave it out" if fitting else "leave it out"
+    raise InputError(f"model.likelihood.{option}", f"{part.name} is no likelihood of {support}", mend)
+
+
+def _named(name: str, support: Support) -> str:
+    return f"Binomial({support.size - 1})" if name == "Binomial" else name

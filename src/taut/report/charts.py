@@ -216,7 +216,7 @@ def paths_of_columns(rows: np.ndarray, names: Sequence[str] | None = None) -> Fi
 def vector_traversals(
     rows: np.ndarray, values: np.ndarray, titles: Sequence[str], names: Sequence[str] | None = None
 ) -> Figure:
-    """What each latent dimension does to the columns: rows (R, S, D) decoded at ``values`` (S,) of R dimensions.
+    """What each latent dimension does to the columns: rows (R, S, D) decoded at ``values`` (R, S) of R dimensions.
 
     Each column is drawn as its change from the middle, in units of its largest range over all R rows; the three
     columns that move most are named.
@@ -233,10 +233,10 @@ def vector_traversals(
             panel.axhline(0, color=FAINT, lw=0.5)
             for i in range(rows.shape[-1]):
                 if i not in most:
-                    panel.plot(values, moved[r][:, i], color=FAINT, lw=0.7)
+                    panel.plot(values[r], moved[r][:, i], color=FAINT, lw=0.7)
             for i, colour, lines in zip(most, (ACCENT, INK, GREY), ("-", "--", ":"), strict=False):
                 name = _shorten(names[i] if names else f"x{i}", 18)
-                panel.plot(values, moved[r][:, i], color=colour, lw=1.2, ls=lines, label=name)
+                panel.plot(values[r], moved[r][:, i], color=colour, lw=1.2, ls=lines, label=name)
             panel.set(title=titles[r], ylim=(-limit, limit))
             panel.legend(fontsize=6.5, loc="best", handlelength=1.6, borderpad=0, labelspacing=0.2)
             panel.locator_params(nbins=5)
@@ -386,22 +386,36 @@ def curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
     return fig
 
 
-def kl_bars(kl_per_dim: Sequence[float], active: Sequence[bool] | None = None) -> Figure:
-    """KL(q‖p) of each latent dimension in nats, largest first; pale those that are not ``active``, if that is known."""
+def kl_bars(
+    kl_per_dim: Sequence[float], active: Sequence[bool] | None = None, layers: Sequence[int] | None = None
+) -> Figure:
+    """KL(q‖p) of each latent dimension in nats, largest first; pale those that are not ``active``, if that is known.
+
+    Of several ``layers``, the number of each dimension's counted from 1 at the top, each has its own stretch and colour.
+    """
+    from matplotlib.patches import Patch
+
     kl = np.nan_to_num(np.asarray(kl_per_dim, dtype=np.float64).ravel())
-    order = np.argsort(-kl, kind="stable")
+    where = np.ones(len(kl), dtype=int) if layers is None else np.asarray(layers)
+    order = np.lexsort((-kl, where))
+    kinds = np.unique(where).tolist()
+    tints = {kind: CLASSES[i % len(CLASSES)] if len(kinds) > 1 else ACCENT for i, kind in enumerate(kinds)}
     with style():
         fig = figure(WIDTH, 1.7)
         panel = fig.subplots()
         lit = np.ones(len(kl), dtype=bool) if active is None else np.asarray(active, dtype=bool)
-        colours = [ACCENT if lit[i] else FAINT for i in order]
+        colours = [tints[where[i]] if lit[i] else FAINT for i in order]
         panel.bar(np.arange(len(kl)), kl[order], width=0.72 if len(kl) <= 80 else 1.0, color=colours, lw=0)
         panel.set(ylabel="KL, nats", xlim=(-0.8, max(len(kl), 8) - 0.2))
         if len(kl) <= 40:
             panel.set_xticks(np.arange(len(kl)), [str(i) for i in order], fontsize=6.5 if len(kl) > 24 else 7.5)
-            panel.set_xlabel("latent dimension, most used first")
-        else:
-            panel.set_xlabel("latent dimensions, most used first")
+        each = "latent dimension" + "s" * (len(kl) > 40)
+        panel.set_xlabel(f"{each}, most used first" + " in each layer, the top layer first" * (len(kinds) > 1))
+        if len(kinds) > 1:
+            shown = kinds if len(kinds) <= len(CLASSES) else [kinds[0], kinds[-1]]
+            handles = [Patch(color=tints[kind], label=f"layer {kind}") for kind in shown]
+            panel.legend(handles=handles, fontsize=6.5, loc="upper left", bbox_to_anchor=(0, 1.2), ncols=len(shown),
+                         handlelength=1.0, borderpad=0, columnspacing=1.2)  # fmt: skip
         if active is not None:
             panel.annotate(
                 f"{lit.sum():,} of {len(kl):,} active", (1, 1), (-4, -4), xycoords="axes fraction",

@@ -127,7 +127,7 @@ def interpolations(
 
 def traversals(
     rows: np.ndarray,
-    values: np.ndarray,
+    values: np.ndarray | Sequence[np.ndarray],
     latents: Sequence[str],
     layout: Layout,
     *,
@@ -136,15 +136,21 @@ def traversals(
     vmax: float = 1.0,
     names: Sequence[str] | None = None,
 ) -> Figure:
-    """Decodings as single latents move: rows (R, S, …) for R ``latents`` by name at S ``values``; ``kl`` (R,) in nats."""
+    """Decodings as single latents move: rows (R, S, …) for R ``latents`` by name at ``values`` (S,), or (R, S) where each has
+    its own; ``kl`` (R,) in nats."""
     titles = [name + (f"  {kl[i]:.2f} nats" if kl is not None else "") for i, name in enumerate(latents)]
+    courses = np.broadcast_to(np.asarray(values, dtype=np.float64), (len(latents), len(rows[0])))
+    marks = [[f"{v:.2g}".replace("-", "−") for v in course] for course in courses]
+    alike = all(some == marks[0] for some in marks)
+    if not alike and (_known(layout) or np.shape(rows)[-1] > charts.SIGNAL):
+        titles = [f"{title}  at {some[0]} … {some[-1]}" for title, some in zip(titles, marks, strict=True)]
     if _known(layout):
-        return images.image_strips(rows, vmin, vmax, titles, [f"{v:.2g}".replace("-", "−") for v in values])
+        return images.image_strips(rows, vmin, vmax, titles, marks[0] if alike else None)
     rows = _vectors(rows, 2)
     if rows.shape[-1] > charts.SIGNAL:
-        heads = tuple(f"at {v:.2g}".replace("-", "−") for v in (values[0], values[-1]))
+        heads = (f"at {marks[0][0]}", f"at {marks[0][-1]}") if alike else ("at the first", "at the last")
         return charts.signal_rows(rows[:, 0], rows[:, -1], heads, titles)
-    return charts.vector_traversals(rows, np.asarray(values), titles, names)
+    return charts.vector_traversals(rows, courses, titles, names)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def key_numbers(summary: Mapping[str, Any]) -> dict[str, Fact]:
     evidence = "log p(x)" + (", a density: it may be positive" if density else "")
     where = f" Mean over {_whole(summary['n'])} {summary.get('split') or ''} examples." if summary.get("n") else ""
     noisy = summary.get("exactness") == "noisy"
-    exact = summary.get("latent_dim") == 0 and not noisy
+    exact = summary.get("latent_dim") == 0 and summary.get("exactness", "exact") == "exact"
     name = "log p(x)" if exact else "ELBO"
     facts: dict[str, Fact] = {}
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from taut.advice import remedies
+from taut.advice import idleness, remedies
 from taut.config import to_tree, write_yaml
 from taut.data import Dataset, Reading, Split
 from taut.data.reading import channel_axis
@@ -30,7 +30,7 @@ from taut.report.images import per_row
 from taut.report.posteriors import exact_posteriors
 
 if TYPE_CHECKING:
-    from taut.runs import Run
+    from taut.runs import Run, Variable
 
 __all__ = ["Canvas", "on_the_map", "publish", "standard"]
 
@@ -133,6 +133,8 @@ class _Book:
         self.pictures: list[tuple[Path, str, str]] = []
         self.variables = run.variables
         self.latents = len(self.variables)
+        blocks = (size // layer.q.block for layer, size in zip(run.vae.layers, run.sizes, strict=True))
+        self.layers = [i for i, count in enumerate(blocks, 1) for _ in range(count)]  # of each latent, from the top
         self.proper = run.summary.get("elbo") is not None
         self.standard = standard(run)
         test = torch.randperm(len(data.test), generator=torch.Generator().manual_seed(0))
@@ -304,22 +306,15 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
     center = run.seen_from_prior(center[None], told)[0] if book.proper else center
     moved = [book.variables[i] for i in chosen]
     places = min(variable.places(PLACES) for variable in moved)
-    courses = [variable.course(book.run.reach, places) for variable in moved]
-    where, values = [values for values, _ in courses], courses[0][1]
-    if moved[0].values is not None:
-        words = f"takes {'all' if places == len(moved[0].values) else places} of its values"
-    elif not book.run.real:
-        words = "is set to values from −1 to 1"
-    elif book.proper:
-        words = "takes values from −3 to 3, where the prior has its mass"
-        if not book.standard:
-            words = (
-                "goes from −3 to 3 deviations of its prior about its prior's mean, which the layers above it may move"
-            )
-    else:
+    courses = [variable.course(variable.reach, places) for variable in moved]
+    where, values = [values for values, _ in courses], np.stack([marks for _, marks in courses])
+    if not book.proper:
         means = book.codes.mean(0)
-        where = [means[i] + spread[i] * values for i in chosen]
-        words = "goes from −3 to 3 standard deviations of the codes about their mean"
+        where = [
+            means[variable.start] + spread[i] * way if variable.values is None and variable.real else way
+            for i, variable, way in zip(chosen, moved, where, strict=True)
+        ]
+    words = _moves(book, moved, places)
     ways = [traverse(center, variable.start, way) for variable, way in zip(moved, where, strict=True)]
     ways = [run.placed_by_prior(way, told) for way in ways] if book.proper else ways
     rows = np.stack([canvas.draw(run.decode(way, told)) for way in ways])
@@ -330,8 +325,28 @@ def _traversals(book: _Book, metrics: Sequence[dict]) -> None:
     order = "the most informative by KL(q‖p)" if kl is not None else "those along which the codes vary most"
     caption = f"One latent at a time {words}, while the others stay at the code of one test example; {order}."
     caption += " Layers are counted from the top." if len(book.run.vae.layers) > 1 else ""
-    caption += "" if book.run.real or moved[0].values is not None else f" Codes are {BROUGHT}."
+    caption += (
+        "" if all(variable.real or variable.values is not None for variable in moved) else f" Codes are {BROUGHT}."
+    )
     book.add("traversals", picture, "What single dimensions do", caption)
+
+
+def _moves(book: _Book, moved: Sequence[Variable], places: int) -> str:
+    """What latents do that are moved, in words; those that are one of several values apart from those that are numbers."""
+    several = [variable.values for variable in moved if variable.values is not None]
+    words = f"takes {'all' if all(places == len(values) for values in several) else places} of its values"
+    free = [variable for variable in moved if variable.values is None]
+    if not free:
+        return words
+    if not free[0].real:
+        way = "is set to values from −1 to 1"
+    elif not book.proper:
+        way = "goes from −3 to 3 standard deviations of the codes about their mean"
+    elif book.standard:
+        way = "takes values from −3 to 3, where the prior has its mass"
+    else:
+        way = "goes from −3 to 3 deviations of its prior about its prior's mean, which the layers above it may move"
+    return f"{way} or, where it is one of several values, {words}" if several else way
 
 
 def _factors(book: _Book, metrics: Sequence[dict]) -> None:
@@ -407,7 +422,7 @@ def _kl(book: _Book, metrics: Sequence[dict]) -> None:
     layers = book.run.summary.get("kl_per_layer") or []
     if len(layers) > 1:
         caption += f" By layer, top first: {', '.join(f'{kl:.1f}' for kl in layers)} nats."
-    book.add("kl", figures.kl_bars(book.kl, book.active), "Where the rate goes", caption)
+    book.add("kl", figures.kl_bars(book.kl, book.active, book.layers), "Where the rate goes", caption)
 
 
 def _aggregate(book: _Book, metrics: Sequence[dict]) -> None:
@@ -437,6 +452,8 @@ def _curves(book: _Book, metrics: Sequence[dict]) -> None:
         " with one sample of z; the ELBO is always at β = 1."
         if book.latents
         else "; without latents the ELBO is log p(x)."
+        if book.run.experiment.model.exactness == "exact"
+        else ", of draws of times and noise anew at each; the ELBO is a lower bound of log p(x)."
     )
     book.add("curves", figures.curves(metrics), "Training", caption)
 
@@ -471,6 +488,8 @@ def _notes(book: _Book) -> list[str]:
             f"That does no harm where the data need no more; if reconstructions lack detail: {remedies(book.run.experiment)}"
         )
     best, steps = summary.get("best_step"), summary.get("steps")
+    if steps and 2 * summary.get("skipped", 0) > steps:
+        notes.append(idleness(summary["skipped"], steps, book.run.experiment))
     if best and steps and best < steps / 2:
         notes.append(
             f"The best weights on validation data are those of step {best:,} of {steps:,}, and they were kept; from "
@@ -497,6 +516,8 @@ def _facts(run: Run, data: Dataset) -> list[tuple[str, str]]:
         if summary.get("epochs") is not None:
             length += f", {summary['epochs']:,.4g} epochs"
         rows.append(("Training", length))
+    if summary.get("skipped"):
+        rows.append(("Steps left out", f"{summary['skipped']:,}, their gradients larger than training.skip"))
     if summary.get("best_step") is not None:
         rows.append(("Weights kept", f"of step {summary['best_step']:,}, the best on validation data"))
     if summary.get("seconds") is not None:

@@ -78,6 +78,7 @@ class Event:
         valid: the validation's numbers, at a validation.
         best: whether this validation is the best so far.
         note: what there is to be said, once.
+        skipped: how many steps were left out so far, over all sittings.
     """
 
     step: int
@@ -90,6 +91,7 @@ class Event:
     valid: dict[str, Any] | None = None
     best: bool = False
     note: str = ""
+    skipped: int = 0
 
 
 def fit(
@@ -186,6 +188,8 @@ def fit(
                 with span("optimiser"):
                     if _small(parameters, spec):
                         optimiser.step()
+                    else:
+                        state.meter.skipped += 1
                     state.step += 1
                     state.average.update(state.step)
             state.meter.add(state.step, outcome)
@@ -208,7 +212,7 @@ def fit(
                     state.rate = numbers["rate"]
                 listen(
                     Event(state.step, steps, state.step / per_epoch, state.seconds, speed, beta,
-                          state.meter.read(company), numbers, better, note)
+                          state.meter.read(company), numbers, better, note, state.meter.skipped)
                 )  # fmt: skip
                 note = ""
                 if validating:
@@ -240,7 +244,7 @@ def fit(
         "epochs": round(state.step / per_epoch, 3),
         "seconds": round(earlier + time.monotonic() - started, 2),
         "best_step": state.best_step,
-    }
+    } | ({} if spec.skip is None else {"skipped": state.meter.skipped})
     return best, facts
 
 

@@ -13,7 +13,8 @@ __all__ = ["Meter"]
 class Meter:
     """Running sums of a step's scalars; reading them is the only time a number comes to the host.
 
-    It also notes the first step at which a term was not finite, so that training can name it without looking each step.
+    It also notes the first step at which a term was not finite, so that training can name it without looking each step, and
+    ``skipped``, how many steps were left out since the training began.
 
     >>> meter = Meter("cpu")
     >>> meter.add(1, Outcome(torch.tensor(3.0), torch.tensor(2.0), torch.tensor(1.0)))
@@ -24,11 +25,12 @@ class Meter:
     sums: torch.Tensor
     broken: torch.Tensor
     count: int
+    skipped: int
 
     def __init__(self, device: torch.device | str) -> None:
         self.sums = torch.zeros(len(Outcome._fields), device=device)
         self.broken = torch.zeros(len(Outcome._fields), dtype=torch.int64, device=device)
-        self.count = 0
+        self.count = self.skipped = 0
         self._steps: list[int] = []
         self._rows: list[torch.Tensor] = []
 
@@ -81,9 +83,10 @@ class Meter:
     def state_dict(self) -> dict[str, torch.Tensor]:
         # rows stay apart, so that sums are formed at the same steps whether or not the run was stopped between them
         rows = torch.stack(self._rows) if self._rows else self.sums.new_zeros(0, len(Outcome._fields))
-        return {"sums": self.sums, "count": torch.tensor(self.count), "rows": rows, "steps": torch.tensor(self._steps)}
+        return {"sums": self.sums, "count": torch.tensor(self.count), "rows": rows, "steps": torch.tensor(self._steps),
+                "skipped": torch.tensor(self.skipped)}  # fmt: skip
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         self.sums.copy_(state["sums"])
-        self.count = int(state["count"])
+        self.count, self.skipped = int(state["count"]), int(state.get("skipped", 0))
         self._steps, self._rows = state["steps"].tolist(), list(state["rows"].unbind())

@@ -12,7 +12,7 @@ const FEW = 24 // latents that are drawn before all are asked for
 
 export function unavailable (run) {
   if (!run.finished) return 'The training is not finished, so there is no model to look through yet; see Training.'
-  if (!run.layers.length) return 'This model has no latents, so no example has a posterior. Its distortion is −log p(x) itself; see Truth.'
+  if (!run.layers.length) return 'This model has no latents, so no example has a posterior. Its distortion is ' + ((run.summary?.exactness ?? 'exact') === 'exact' ? '−log p(x) itself' : 'a bound of −log p(x)') + '; see Truth.'
   return null
 }
 

@@ -168,7 +168,7 @@ export async function mount (root, ctx) {
 
   function collapse (where) {
     const kl = summary.kl_per_dim ?? []
-    if (!run.layers.length) { where.append(h('p', {}, 'The model has no latents: log p(x) is its own, and nothing is bounded.')); return }
+    if (!run.layers.length) { where.append(h('p', {}, (summary.exactness ?? 'exact') === 'exact' ? 'The model has no latents: log p(x) is its own, and nothing is bounded.' : 'The model has no latents, yet its ELBO is a bound: log p(x) itself is not known.')); return }
     if (!kl.length || summary.elbo === null) { where.append(h('p', {}, `${summary.why ? `${summary.why[0].toUpperCase()}${summary.why.slice(1)}` : 'No rate is on record'}, so no latent has a rate of its own.`)); return }
     const order = [...kl].sort((a, b) => b - a)
     const apart = kl.length === summary.latent_dim
