@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import taut
 from taut.comparison import PLACES, compare, plain_autoencoder
 from taut.data import Data, Dataset, Split, open_array, open_data
 from taut.errors import InputError
@@ -265,3 +267,13 @@ def test_a_comparison_needs_a_variational_autoencoder(digits):
         compare(Experiment(Data("digits"), replace(SMALL, posterior=Delta())), digits)
     with pytest.raises(InputError, match=r"model\.layers: is empty"):
         compare(Experiment(Data("digits"), replace(SMALL, layers=())), digits)
+
+
+def test_the_rate_of_layers_that_do_not_come_apart_is_shown_by_layer(tmp_path: Path) -> None:
+    """A Vamp prior at the top has one KL for all its latents: the report has a picture of the layers, and their numbers."""
+    layers = [{"part": "Plain", "latents": 2}, {"part": "Plain", "latents": 3}]
+    run = taut.train("digits", model={"prior": {"part": "Vamp", "components": 4}, "layers": layers},
+                     training={"steps": 3}, data={"limit": 200}, out=tmp_path / "run")  # fmt: skip
+    assert len(run.summary["kl_per_dim"]) == 4 and len(run.summary["kl_per_layer"]) == 2
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "Where the rate goes" in page and "By layer, top first: " in page

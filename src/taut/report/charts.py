@@ -387,9 +387,13 @@ def curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def kl_bars(
-    kl_per_dim: Sequence[float], active: Sequence[bool] | None = None, layers: Sequence[int] | None = None
+    kl_per_dim: Sequence[float],
+    active: Sequence[bool] | None = None,
+    layers: Sequence[int] | None = None,
+    what: str = "latent dimension",
 ) -> Figure:
-    """KL(q‖p) of each latent dimension in nats, largest first; pale those that are not ``active``, if that is known.
+    """KL(q‖p) of each latent dimension, or of what else is named, in nats, largest first; pale those that are not ``active``,
+    if that is known.
 
     Of several ``layers``, the number of each dimension's counted from 1 at the top, each has its own stretch and colour.
     """
@@ -409,8 +413,9 @@ def kl_bars(
         panel.set(ylabel="KL, nats", xlim=(-0.8, max(len(kl), 8) - 0.2))
         if len(kl) <= 40:
             panel.set_xticks(np.arange(len(kl)), [str(i) for i in order], fontsize=6.5 if len(kl) > 24 else 7.5)
-        each = "latent dimension" + "s" * (len(kl) > 40)
-        panel.set_xlabel(f"{each}, most used first" + " in each layer, the top layer first" * (len(kinds) > 1))
+        each = what + "s" * (len(kl) > 40)
+        within = ", most used first in each layer" if len(kinds) < len(kl) else ""
+        panel.set_xlabel(f"{each}{within}, the top layer first" if len(kinds) > 1 else f"{each}, most used first")
         if len(kinds) > 1:
             shown = kinds if len(kinds) <= len(CLASSES) else [kinds[0], kinds[-1]]
             handles = [Patch(color=tints[kind], label=f"layer {kind}") for kind in shown]

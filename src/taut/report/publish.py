@@ -411,6 +411,12 @@ def _share(value: float | None) -> str:
 
 
 def _kl(book: _Book, metrics: Sequence[dict]) -> None:
+    layers = book.run.summary.get("kl_per_layer") or []
+    each = f" By layer, top first: {', '.join(f'{kl:.1f}' for kl in layers)} nats." if len(layers) > 1 else ""
+    if book.kl is None and book.proper and each:
+        caption = "KL(q‖p) of each layer, mean over the test examples: not of every layer does it come apart." + each
+        picture = figures.kl_bars(layers, layers=range(1, len(layers) + 1), what="layer")
+        book.add("kl", picture, "Where the rate goes", caption)
     if book.kl is None or not book.latents:
         return
     caption = "KL(q‖p) of each dimension, mean over the test examples."
@@ -419,10 +425,7 @@ def _kl(book: _Book, metrics: Sequence[dict]) -> None:
             " Pale: not active, so that q's mean, seen from the prior's, varies with x by less than a tenth of the prior's "
             "deviation."
         )
-    layers = book.run.summary.get("kl_per_layer") or []
-    if len(layers) > 1:
-        caption += f" By layer, top first: {', '.join(f'{kl:.1f}' for kl in layers)} nats."
-    book.add("kl", figures.kl_bars(book.kl, book.active, book.layers), "Where the rate goes", caption)
+    book.add("kl", figures.kl_bars(book.kl, book.active, book.layers), "Where the rate goes", caption + each)
 
 
 def _aggregate(book: _Book, metrics: Sequence[dict]) -> None:
