@@ -20,13 +20,15 @@ from taut.errors import InputError
 from taut.evaluation import Subject, bounds, evaluate, gaps
 from taut.evaluation.coordinates import require_real
 from taut.experiment import Experiment, resolve
+from taut.layers import Spatial
 from taut.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood, PixelCNN
 from taut.likelihoods import Diffusion as DiffusionLikelihood
 from taut.model import Model, draw
-from taut.networks import MLP, DenoisingMLP, Noise, UNet
+from taut.networks import MLP, DenoisingMLP, Noise, Pyramid, UNet
 from taut.objectives import ELBO, IWAE
 from taut.priors import Diffusion as DiffusionPrior
 from taut.runs import Run
+from taut.training import seeded
 
 torch.set_num_threads(1)
 
@@ -634,3 +636,18 @@ def test_a_layer_below_is_told_of_those_above():
     z = torch.zeros(4, 2)
     found = [p.velocity(z, torch.zeros(4)), vae.layers[1].prior(torch.zeros(4, 3)).velocity(z, torch.zeros(4))]
     assert not torch.allclose(*found)
+
+
+def test_a_prior_of_latents_on_a_map_has_a_network_of_maps():
+    """At the top of a hierarchy on maps z is one flat event that a U-Net sees as the map it is; untrained it is N(0, I)."""
+    spec = Model(
+        network=Pyramid((4,), patch=2, cells=1), prior=DiffusionPrior(UNet((8, 8))), layers=(Spatial(latents=2),)
+    )
+    vae = spec.build((1, 8, 8), Support("binary", 2), Statistics(torch.zeros(1, 8, 8), torch.ones(1, 8, 8)))
+    p = vae.layers[0].p(torch.zeros(500, 0))
+    z = torch.randn(500, 32, generator=torch.Generator().manual_seed(0))
+    assert p.sample().shape == (500, 32)
+    truth = -0.5 * (z.square().sum(1) + 32 * math.log(2 * math.pi))
+    with seeded(0), torch.no_grad():
+        assert float(p.log_prob(z).mean()) == pytest.approx(float(truth.mean()), abs=3)
+    assert any(isinstance(module, nn.Conv2d) for module in vae.layers[0].p.modules())

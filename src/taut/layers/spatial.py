@@ -119,7 +119,7 @@ class _Spatial(LayerModule):
             self.grow = Up(above[0], width, above[1:], shape[1:])
         # a prior that can stand alone is at the top told nothing; one that needs an h has the constant
         self.told = bool(above) or not prior.alone
-        self.p = prior.build(event, _read(prior, shape) if self.told else 0)
+        self.p = prior.placed(event, _read(prior, shape) if self.told else 0, (spec.latents, *size))
         self.flat = not prior.maps
         first, cell = convolution(2 * width, width, size, 1), spec.cell.build(width, size)
         last = convolution(width, self.q.width // math.prod(size), size, 1)

@@ -65,6 +65,10 @@ class Prior(Part, family=True):
                 ``maps`` and h is one.
         """
 
+    def placed(self, event: tuple[int, ...], state: State, shape: tuple[int, ...]) -> nn.Module:
+        """The same of latents that lie on a map ``shape`` (C, H, W) and are one flat event; most priors ask for no places."""
+        return self.build(event, state)
+
     def check(self, examples: int) -> None:
         """Refuse a number of training examples that is too small for this prior.
 

@@ -35,7 +35,8 @@ class Diffusion(Prior):
     At a temperature the spread of all noise is scaled.
 
     Args:
-        denoiser: the network that finds the noise; if left open UNet for latents that are images, else DenoisingMLP.
+        denoiser: the network that finds the noise; if left open UNet for latents on maps of four places a side or more,
+            else DenoisingMLP.
         noise: how noise comes in; from −10 to 6 if left open.
         draws: times and noises of each example in a step.
         steps: how many the bound is of; if left open, of infinitely many.
@@ -62,19 +63,23 @@ class Diffusion(Prior):
             positive("steps", self.steps)
 
     def build(self, event: tuple[int, ...], state: int) -> nn.Module:
-        return _Diffusion(self, event, state)
+        return self.placed(event, state, event)
+
+    def placed(self, event: tuple[int, ...], state: int, shape: tuple[int, ...]) -> nn.Module:
+        return _Diffusion(self, event, state, shape)
 
 
 class _Diffusion(nn.Module):
-    def __init__(self, spec: Diffusion, event: tuple[int, ...], state: int) -> None:
+    def __init__(self, spec: Diffusion, event: tuple[int, ...], state: int, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.spec, self.event = spec, event
+        self.spec, self.event, self.shape = spec, event, shape
         self.course = spec.noise.build()
-        self.denoiser = built(spec.denoiser, "model.prior", event, state=state)
+        self.denoiser = built(spec.denoiser, "model.prior", shape, state=state)
 
     def forward(self, h: Tensor) -> distributions.Diffusion:
         def velocity(z: Tensor, gamma: Tensor) -> Tensor:
-            return self.denoiser(z, gamma, h.expand(len(z) // len(h), *h.shape).flatten(0, 1)).squeeze(1)
+            told = h.expand(len(z) // len(h), *h.shape).flatten(0, 1)
+            return self.denoiser(z.reshape(-1, *self.shape), gamma, told).reshape(z.shape)
 
         end = Reals(h.new_zeros(()), h.new_ones(()))
         spec = self.spec
