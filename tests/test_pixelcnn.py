@@ -297,7 +297,7 @@ def test_conditionals_must_fit():
     assert isinstance(PixelCNN().each(Support("integers", 17)), Categorical)
     assert isinstance(PixelCNN().each(Support("integers", 256)), DiscretisedLogisticMixture)
     with pytest.raises(
-        InputError, match=r"^model.likelihood: PixelCNN of Gaussian is no likelihood of values \{0, 1\}; "
+        InputError, match=r"^model.likelihood.conditional: Gaussian is no likelihood of values \{0, 1\}; "
     ):
         Model(likelihood=PixelCNN(conditional=Gaussian())).resolved((1, 4, 4), BINARY)
     with pytest.raises(InputError, match=r"^conditional: is PixelCNN, itself a model of all elements together; name "):

@@ -468,7 +468,7 @@ def test_the_report_says_what_is_so_on_a_sphere(run, capsys):
     assert "Posterior centres of" in page and "is set to values from −1 to 1" in page
     assert page.count("Codes are brought to the nearest values that the latents can take.") == 2
     assert main(["traverse", str(run.folder)]) == 0
-    assert "from test example 0, latents 0, 1, 2 moved from −1 to 1" in capsys.readouterr().out
+    assert "from test example 0, latents z0; z1; z2 moved from −1 to 1" in capsys.readouterr().out
 
 
 def test_a_comparison_has_a_plain_autoencoder_without_a_sphere(run):

@@ -81,7 +81,7 @@ def key_numbers(summary: Mapping[str, Any]) -> dict[str, Fact]:
         facts["Rate"] = Fact(_number(summary["rate"]), "nats", hint)
     if _there(summary.get("active_units")):
         active, size = summary["active_units"], summary.get("latent_dim")
-        hint = "Latents whose posterior mean, seen from the prior's, varies by over a tenth of the prior's deviation."
+        hint = "Latents whose centre of q, seen from the prior, varies with x by over a tenth of the prior's deviation."
         if size:
             idle = _whole(size - active)
             hint += f" The other {idle} collapsed to the prior." if active < size else " None has collapsed."
