@@ -411,8 +411,9 @@ def kl_bars(
         colours = [tints[where[i]] if lit[i] else FAINT for i in order]
         panel.bar(np.arange(len(kl)), kl[order], width=0.72 if len(kl) <= 80 else 1.0, color=colours, lw=0)
         panel.set(ylabel="KL, nats", xlim=(-0.8, max(len(kl), 8) - 0.2))
+        names = where[order] if len(kinds) == len(kl) > 1 else order  # one bar a layer is called as the legend has it
         if len(kl) <= 40:
-            panel.set_xticks(np.arange(len(kl)), [str(i) for i in order], fontsize=6.5 if len(kl) > 24 else 7.5)
+            panel.set_xticks(np.arange(len(kl)), [str(i) for i in names], fontsize=6.5 if len(kl) > 24 else 7.5)
         each = what + "s" * (len(kl) > 40)
         within = ", most used first in each layer" if len(kinds) < len(kl) else ""
         panel.set_xlabel(f"{each}{within}, the top layer first" if len(kinds) > 1 else f"{each}, most used first")
