@@ -96,7 +96,20 @@ def test_a_stopped_run_goes_on_bit_for_bit(data: Dataset, traced: None, without_
     assert all(torch.equal(weight, other[name]) for name, weight in again.vae.state_dict().items())
 
 
-def test_on_a_processor_auto_is_off_and_says_nothing(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_compiles_where_it_is_made_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert not Training().compiles(19_999) and Training().compiles(20_000)
+    assert Training(compile="on").compiles(1) and not Training(compile="off").compiles(10**9)
+    assert Training(device="cuda").compiles(1) and not Training(device="mps").compiles(10**9)
+    assert not Training(devices=2, strategy="fsdp").compiles(10**9)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert not Training().compiles(10**9)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert Training().compiles(1) and not Training(device="cpu").compiles(1)
+
+
+def test_in_a_short_run_auto_is_off_and_says_nothing(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "lacking", lambda device: pytest.fail("nobody asks for a compiler"))
     assert trained(data, "auto")[1][0].note == "" and graphs() == 0
 

@@ -148,7 +148,9 @@ def _carry_on(
 
     resume = (folder / CHECKPOINT).exists()
     journal = _Journal(folder / METRICS, _saved_step(folder) if resume else 0)
-    stage("training")
+    stage(
+        "compiling" if profile is None and experiment.training.compiles(experiment.training.steps or 0) else "training"
+    )
 
     def told(event: Event) -> None:
         journal.write(event)

@@ -6,13 +6,12 @@ import argparse
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from taut.errors import InputError, nearest
 
-__all__ = ["SECTIONS", "Parser", "common", "elsewhere", "experiment_of", "fail", "flushed", "output", "resumed",
+__all__ = ["SECTIONS", "Parser", "common", "elsewhere", "experiment_of", "fail", "output", "resumed",
            "run_arguments", "say", "seed", "settings_of", "stop", "training_arguments", "what"]  # fmt: skip
 
 
@@ -141,21 +140,6 @@ def elsewhere(experiment: Any, args: argparse.Namespace) -> Any:
     training.require_device()
     training.require_company()
     return replace(experiment, training=training)
-
-
-@contextlib.contextmanager
-def flushed() -> Iterator[None]:
-    """Inside, numbers below 1e-38 are taken for 0: they would cost a hundred times what others do, and say nothing.
-
-    To be asked for before any thread of torch's is there, as each has a setting of its own.
-    """
-    import torch
-
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
 
 
 def seed(text: str) -> int:

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from taut.commands.shared import Parser, fail, flushed, resumed, settings_of, stop, training_arguments, what
+from taut.commands.shared import Parser, fail, resumed, settings_of, stop, training_arguments, what
 from taut.errors import Mishap
+from taut.machine import flushed
 
 __all__ = ["arguments", "run"]
 

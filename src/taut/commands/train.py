@@ -10,13 +10,13 @@ from taut.commands.shared import (
     elsewhere,
     experiment_of,
     fail,
-    flushed,
     resumed,
     stop,
     training_arguments,
     what,
 )
 from taut.errors import Mishap
+from taut.machine import flushed
 
 __all__ = ["arguments", "run"]
 
@@ -61,7 +61,7 @@ def _train(args: argparse.Namespace) -> int:
     out = console()
     quiet = args.quiet or not leads()
     if args.resume:
-        beside = "--device, --devices, --nodes, --strategy, --tracker and --profile"
+        beside = "--device, --devices, --nodes, --strategy, --compile, --tracker and --profile"
         longer = (
             f"; to train on from where it ended: taut train --config {Path(args.resume) / 'config.yaml'} --training.start.run "
             f"{args.resume} --training.steps N"
@@ -87,7 +87,8 @@ def _train(args: argparse.Namespace) -> int:
             out.print(line)
     watch = Watch(out, quiet, Advice(experiment), experiment.model.exactness == "exact")
     profile = Profile(folder / PROFILE) if args.profile and leads() else None
-    stages = {"evaluating": "evaluating on the test split …", "reporting": "drawing the report …"}
+    stages = {"compiling": "making one graph of a step; this may take a minute …",
+              "evaluating": "evaluating on the test split …", "reporting": "drawing the report …"}  # fmt: skip
 
     def stage(name: str) -> None:
         if name in stages:

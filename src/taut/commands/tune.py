@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from taut.commands.shared import Parser, fail, flushed, resumed, settings_of, training_arguments, what
+from taut.commands.shared import Parser, fail, resumed, settings_of, training_arguments, what
+from taut.machine import flushed
 
 __all__ = ["arguments", "run"]
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from taut.data import Batch, Feed, Reading, Split
 from taut.errors import InputError
 from taut.evaluation.ledger import Ledger, digest_of
+from taut.machine import hold_memory
 from taut.model import VAE
 from taut.training import seeded
 
@@ -141,6 +142,7 @@ class Subject:
         Returns:
             The results one after another, on the host; and ``example``, the numbers of the examples.
         """
+        hold_memory()
         parts = list(index.split(size))
         sizes = [0, *torch.tensor([len(part) for part in parts]).cumsum(0).tolist()]
 

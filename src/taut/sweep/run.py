@@ -14,11 +14,12 @@ from taut.config import to_tree
 from taut.data import Dataset
 from taut.experiment import Experiment
 from taut.folders import alone, claimed, sweep_up
+from taut.machine import cores
 from taut.report.sweep import publish_sweep
 from taut.runs import CONFIG, DATA, SUMMARY, read_head, read_json
 from taut.sweep.plan import Plan, Shelf
 from taut.sweep.record import write_head, write_record
-from taut.sweep.workers import Workers, cores
+from taut.sweep.workers import Workers
 from taut.training import Diverged, Event, Start
 
 __all__ = ["Listener", "carry_out_point", "default_jobs", "sweep"]

@@ -25,14 +25,9 @@ from typing import Any, NoReturn
 from taut.errors import Ended, InputError, Mishap
 from taut.training import Diverged, Stopped
 
-__all__ = ["Workers", "cores"]
+__all__ = ["Workers"]
 
 _START = "import sys; sys.path[:] = sys.argv[1:]; from taut.sweep.workers import work; work()"
-
-
-def cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Workers:

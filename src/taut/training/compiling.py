@@ -44,7 +44,13 @@ def lacking(device: torch.device) -> str:
 
 
 def hastened(
-    learner: nn.Module, spec: Training, beta: float, some: Callable[[], Batch], company: Company, watched: bool = False
+    learner: nn.Module,
+    spec: Training,
+    steps: int,
+    beta: float,
+    some: Callable[[], Batch],
+    company: Company,
+    watched: bool = False,
 ) -> tuple[Step, str]:
     """The step to train with, compiled where that is asked for and works, and what is to be said of it.
 
@@ -52,7 +58,8 @@ def hastened(
 
     Args:
         learner: set up by fabric.
-        spec: whether to compile: ``auto`` does on a GPU.
+        spec: whether to compile.
+        steps: of the run.
         beta: the largest that the run has, of the objective.
         some: gives a batch such as all others.
         company: which must all compile, or none.
@@ -62,14 +69,13 @@ def hastened(
         RuntimeError: for want of memory, or of a device, as any step may.
     """
     device = company.fabric.device
-    if spec.compile == "off" or (spec.compile == "auto" and (device.type != "cuda" or spec.shards or watched)):
+    if not spec.compiles(steps):
         return learner, ""
     if watched:
         return learner, "not compiled, so that the stretches of a step can be told apart"
     missing = lacking(device)
     if company.most(bool(missing)):
-        why = f"not compiled: {missing or 'another process has no compiler'}"
-        return learner, why if spec.compile == "on" else ""
+        return learner, f"not compiled: {missing or 'another process has no compiler'}"
     torch._logging.set_logs(all=logging.ERROR)  # where it gives up a part, that part is as it would have been
     graphs = device.type == "cuda" and company.alone
     kept, failure = [buffer.clone() for buffer in learner.buffers()], ""

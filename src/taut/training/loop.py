@@ -27,6 +27,7 @@ from torch import nn
 
 from taut.data import Dataset, Feed
 from taut.errors import InputError, Mishap, lost_device, out_of_memory
+from taut.machine import hold_memory
 from taut.model import VAE
 from taut.objectives import Learner, Objective
 from taut.spans import span
@@ -129,6 +130,7 @@ def fit(
         Mishap: where memory, the device or the disk fails; what is worth keeping is saved.
         InputError: when the schedule does not fit the length of the run.
     """
+    hold_memory()
     fabric = _fabric(spec, spec.devices, spec.nodes)
     company = Company(fabric)
     steps = company.told(steps)
@@ -157,7 +159,7 @@ def fit(
     profile = (profile or Profile()).begin(steps - state.step, batch, fabric.device)
     with _Signals(enabled=folder is not None) as signals, _rescue(state, train, batch, folder), profile:
         some = partial(train.batch, torch.arange(share, device=fabric.device))
-        step, note = hastened(learner, spec, objective.beta, some, company, profile.watching)
+        step, note = hastened(learner, spec, steps, objective.beta, some, company, profile.watching)
         earlier, started = state.seconds, time.monotonic()  # what a compiler takes is no training
         last_save, last_look, looked_at = started, started, state.step
         while state.step < steps and not (spec.patience and state.stale >= spec.patience):
@@ -359,7 +361,7 @@ def measure_pace(vae: VAE, objective: Objective, data: Dataset, spec: Training, 
         learner, optimiser = fabric.setup(learner, optimiser)
         train, valid = _feeds(vae, data, fabric.device)
         some = partial(train.batch, torch.arange(batch, device=fabric.device))
-        step, _ = hastened(learner, spec, objective.beta, some, Company(fabric))
+        step, _ = hastened(learner, spec, 0, objective.beta, some, Company(fabric))
         meter, times, order = Meter(fabric.device), [], train.order(0)
         begin = time.monotonic()
         while len(times) < 5 or time.monotonic() - begin < seconds:

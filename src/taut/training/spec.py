@@ -17,6 +17,8 @@ from taut.training.start import Start
 
 __all__ = ["SGD", "Adam", "AdamW", "Adamax", "Optimiser", "Stage", "Training"]
 
+WORTH_COMPILING = 20_000  # steps from which on a CPU too makes good the half minute or more that compiling takes
+
 
 @dataclass(frozen=True)
 class Optimiser(Part, family=True):
@@ -168,7 +170,8 @@ class Training:
         strategy: what each of several processes keeps between steps: all weights (ddp), or its shard of them, of the
             optimiser's moments and of the running average (fsdp).
         compile: whether torch's compiler makes a step: ``on`` where there is one, else with a line that says why not; ``auto``
-            on a GPU alone, since on a CPU it seldom pays. Losses are the same to rounding, not to the bit.
+            on a GPU, and on a CPU in a run of 20,000 steps or more, which makes good what compiling takes. Losses are the same
+            to rounding, not to the bit.
         checkpoint: minutes between checkpoints.
         stages: stretches of the run, one after the other; a single one in which everything learns if left open.
         aggressive: so many updates of q alone before each of the whole model, as long as the rate on validation data rises from
@@ -275,6 +278,15 @@ class Training:
             raise InputError(
                 "training.device", f"is {self.device}, which this machine does not have", "say cpu, or auto"
             )
+
+    def compiles(self, steps: int) -> bool:
+        """Whether a step of a run of so many is to be compiled, if there is a compiler."""
+        if self.compile != "auto" or self.shards:
+            return self.compile == "on"
+        kind = self.device
+        if kind == "auto":
+            kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return kind == "cuda" or (kind == "cpu" and steps >= WORTH_COMPILING)
 
     def stage(self, step: int, steps: int) -> tuple[Stage, int, int]:
         """The stage that a step lies in, the step at which it began and the one at which it ends."""
