@@ -6,6 +6,9 @@
 cell's total is given. The reconstruction NLL is the mean over test cells of −E_q[ log p(x|z, total) ], nats a cell; beside it
 −ELBO. Time is the processor's, one thread, for the steps of training alone.
 
+SCVI's weight of the rate rises over 400 epochs, and where time is up before them it ends below 1, which buys reconstruction
+with rate. So taut is measured twice: at its defaults, whose weight ends at 1, and with the weight that SCVI ended at.
+
 With --scvi it is SCVI of that interpreter. Without, it is a **reproduction written here** of what its documentation and
 paper (Lopez et al. 2018) say of the defaults: one hidden layer of 128 in encoder and decoder, with batch normalisation, ReLU
 and dropout 0.1 in the encoder; 10 latents; log(1 + x) as input; a softmax over genes times the total as mean, ZINB with a
@@ -34,6 +37,8 @@ from taut.data import Feed, open_data
 from taut.distributions import ZeroInflatedNegativeBinomial
 from taut.experiment import Experiment, build, resolve, train
 from taut.training import seeded
+
+RISE = 400  # epochs over which SCVI's weight of the rate rises to 1
 
 SCVI = """
 import sys, json, time, numpy as np, torch, anndata, scvi
@@ -123,7 +128,7 @@ def reproduced(x: np.ndarray, train_rows: np.ndarray, test: np.ndarray, seconds:
         for rows in torch.randperm(len(learn)).split(128):
             nll, rate = model(learn[rows])
             optimiser.zero_grad()
-            (nll + min(1.0, epoch / 400) * rate).mean().backward()
+            (nll + min(1.0, epoch / RISE) * rate).mean().backward()
             optimiser.step()
             steps += 1
             if time.process_time() - began >= seconds:
@@ -163,24 +168,19 @@ def main() -> None:
         split = Path(folder) / "cells.npz"
         np.savez(split, train=x[learn], valid=x[valid], test=x[test])
         options = merge({"data": {"support": "counts"}}, args.options)
-        print("taut", json.dumps(by_taut(str(split), args.seconds, args.seed, options)), flush=True)
         if args.scvi:
-            words = [
-                args.scvi,
-                "-c",
-                SCVI,
-                where["x"],
-                where["learn"],
-                where["test"],
-                str(args.seconds),
-                str(args.seed),
-            ]
-            print(
-                "SCVI",
-                subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip().splitlines()[-1],
-            )
+            words = [args.scvi, "-c", SCVI, *where.values(), str(args.seconds), str(args.seed)]
+            said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+            peer, name = json.loads(said.strip().splitlines()[-1]), "SCVI"
         else:
-            print("a reproduction of SCVI", json.dumps(reproduced(x, learn, test, args.seconds, args.seed)), flush=True)
+            peer, name = reproduced(x, learn, test, args.seconds, args.seed), "a reproduction of SCVI"
+        weight = min(1.0, peer["epochs"] / RISE)
+        print(f"{name}, weight of the rate {weight:.3g} at its end", json.dumps(peer), flush=True)
+        print("taut", json.dumps(by_taut(str(split), args.seconds, args.seed, options)), flush=True)
+        if weight < 1:
+            weighed = merge({"objective": {"beta": weight}}, options)
+            result = by_taut(str(split), args.seconds, args.seed, weighed)
+            print(f"taut, weight of the rate {weight:.3g}", json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

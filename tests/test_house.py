@@ -12,7 +12,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "taut"
 
 ROOMS = [
-    "errors", "spans", "machine", "config", "data", "distributions", "networks", "priors", "posteriors", "likelihoods", "layers", "model",
+    "errors", "spans", "machine", "config",
+    "data", "distributions", "networks", "priors", "posteriors", "likelihoods", "layers", "model",
     "objectives", "training", "evaluation", "codec", "experiment", "tracking", "advice", "runfiles", "runs", "diff",
     "comparison", "recipes", "explore", "report", "folders", "api", "estimator", "sweep", "tune", "parts", "export", "sharing",
     "files", "outputs", "console", "page", "commands", "cli", "__main__",

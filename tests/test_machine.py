@@ -339,3 +339,29 @@ def test_a_checkpoint_of_something_else_is_refused(experiment, data: Dataset, tm
     write_tensors(tmp_path / CHECKPOINT, {"a": torch.zeros(1)}, {"form": {"dict": 3}, "numbers": []})
     with pytest.raises(InputError, match="another model"):
         fit(build(experiment, data), experiment.objective, data, experiment.training, STEPS, 0, tmp_path, resume=True)
+
+
+def test_what_is_freed_is_kept_unless_somebody_has_said_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tensor of some megabytes is not fetched from the system page by page, step after step."""
+    script = (
+        "import resource, torch\n"
+        "from taut.machine import hold_memory\n"
+        "hold_memory()\n"
+        "work = lambda: [torch.ones(1 << 20).add(1) for _ in range(50)] and None\n"
+        "work()\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(20): torch.ones(1 << 20).add(1)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+    )
+
+    def faults(**variables: str) -> int:
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_TUN"))
+        }
+        told = subprocess.run(
+            [sys.executable, "-c", script], env=environment | variables, capture_output=True, text=True
+        )
+        return int(told.stdout)
+
+    if "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", ()):
+        assert faults() < 1000 < faults(MALLOC_MMAP_THRESHOLD_="131072")

@@ -56,8 +56,8 @@ class LogNormal(Likelihood):
         return statistics.logs[0], statistics.logs[1]
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
-        scale = bounded(params[:, 1], math.log(self.floor), LARGEST).exp()
-        return td.Normal(params[:, 0], scale, validate_args=False)
+        mean, raw = params.unbind(1)
+        return td.Normal(mean, bounded(raw, math.log(self.floor), LARGEST).exp(), validate_args=False)
 
     def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> HeadModule:
         return _LogHead(self, support, statistics)
@@ -96,7 +96,7 @@ class Rounded(Likelihood):
         return statistics.mean, statistics.std
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
-        return distributions.Rounded(params[:, 0], params[:, 1])
+        return distributions.Rounded(*params.unbind(1))
 
     def build(self, shape: tuple[int, ...], support: Support, statistics: Statistics) -> HeadModule:
         return _RoundedHead(self, support, statistics)
@@ -117,11 +117,10 @@ class _RoundedHead(Head):
         self.register_buffer("scale", scale.clone())
 
     def forward(self, out: Tensor) -> Factorised:
-        params = self.params(out)
+        location, raw = self.params(out).unbind(1)
         unit = (self.scale * math.sqrt(3) / math.pi).log()
         low = math.log(self.spec.floor) - unit
-        log_scale = unit + bounded(params[:, 1], low, LARGEST)
-        params = torch.stack([self.shift + self.scale * params[:, 0], log_scale], 1)
+        params = torch.stack([self.shift + self.scale * location, unit + bounded(raw, low, LARGEST)], 1)
         return Factorised(self.spec.elementwise(params, self.shared, self.support))
 
 

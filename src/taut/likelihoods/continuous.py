@@ -59,10 +59,11 @@ class _LocationScale(Likelihood):
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
         """The scale of each element, smoothly kept above the floor; without a floor a density has no upper bound."""
+        location, *raw = params.unbind(1)
         if self.spread == "constant":
-            return self.about(params[:, 0], torch.full_like(params[:, 0], self.scale))
-        raw = params[:, 1] if self.spread == "learned" else shared[0].expand_as(params[:, 0])
-        return self.about(params[:, 0], bounded(raw, math.log(self.floor), LARGEST).exp())
+            return self.about(location, torch.full_like(location, self.scale))
+        raw = raw[0] if self.spread == "learned" else shared[0].expand_as(location)
+        return self.about(location, bounded(raw, math.log(self.floor), LARGEST).exp())
 
     @abstractmethod
     def about(self, location: Tensor, scale: Tensor) -> td.Distribution:
@@ -97,7 +98,7 @@ class _CalibratedHead(Head):
         return Affine(self.spec.about(location, scale.expand_as(location)), self.shift, self.scale)
 
     def forward(self, out: Tensor) -> Factorised:
-        location = self.params(out)[:, 0]
+        (location,) = self.params(out).unbind(1)
         density = self.density(location, self.moment)
         return _Calibrating(density, location, self) if self.training else Factorised(density)
 
@@ -203,7 +204,7 @@ class ContinuousBernoulli(Likelihood):
         return 1
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
-        return _ContinuousBernoulli(params[:, 0])
+        return _ContinuousBernoulli(*params.unbind(1))
 
     def start(self, support: Support, statistics: Statistics) -> Tensor:
         mean = statistics.mean + 0.5 if support.discrete else statistics.mean  # of the dequantised values

@@ -48,7 +48,7 @@ class Poisson(_Counts):
         return 1
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
-        return distributions.Poisson(params[:, 0])
+        return distributions.Poisson(*params.unbind(1))
 
     def start(self, support: Support, statistics: Statistics) -> Tensor:
         return _mean(statistics).log().unsqueeze(0)
@@ -66,7 +66,7 @@ class NegativeBinomial(_Counts):
         return 2
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
-        return distributions.NegativeBinomial(params[:, 0], params[:, 1])
+        return distributions.NegativeBinomial(*params.unbind(1))
 
     def start(self, support: Support, statistics: Statistics) -> Tensor:
         return torch.stack([_mean(statistics).log(), _log_theta(statistics)])
@@ -84,7 +84,7 @@ class ZeroInflatedNegativeBinomial(_Counts):
         return 3
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
-        return distributions.ZeroInflatedNegativeBinomial(params[:, 0], params[:, 1], params[:, 2])
+        return distributions.ZeroInflatedNegativeBinomial(*params.unbind(1))
 
     def start(self, support: Support, statistics: Statistics) -> Tensor:
         inflation = torch.full_like(statistics.mean, -3.0)  # 5% of zeros, taken out of the mean

@@ -43,7 +43,7 @@ class Bernoulli(Likelihood):
         return 1
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
-        return distributions.Bernoulli(params[:, 0])
+        return distributions.Bernoulli(*params.unbind(1))
 
     def start(self, support: Support, statistics: Statistics) -> Tensor:
         return _logit_of_mean(statistics, 1)
@@ -65,7 +65,7 @@ class Binomial(Likelihood):
         return 1
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
-        return distributions.Binomial(support.size - 1, params[:, 0])
+        return distributions.Binomial(support.size - 1, *params.unbind(1))
 
     def start(self, support: Support, statistics: Statistics) -> Tensor:
         return _logit_of_mean(statistics, support.size - 1)
@@ -89,7 +89,7 @@ class BetaBinomial(Likelihood):
         return 2
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
-        return distributions.BetaBinomial(support.size - 1, params[:, 0], params[:, 1])
+        return distributions.BetaBinomial(support.size - 1, *params.unbind(1))
 
     def start(self, support: Support, statistics: Statistics) -> Tensor:
         n = support.size - 1
@@ -176,7 +176,7 @@ class DiscretisedLogistic(Likelihood):
         return 2
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
-        location, log_scale = _in_levels(params[:, 0], params[:, 1], support.size, self.floor)
+        location, log_scale = _in_levels(*params.unbind(1), support.size, self.floor)
         return distributions.DiscretisedLogistic(location, log_scale, support.size)
 
     def start(self, support: Support, statistics: Statistics) -> Tensor:
@@ -216,8 +216,9 @@ class DiscretisedLogisticMixture(Likelihood):
 
     def elementwise(self, params: Tensor, shared: Tensor, support: Support) -> td.Distribution:
         parts = params.unflatten(1, (self.components, 3)).movedim(1, -1)  # (N, 3, *shape, components)
-        location, log_scale = _in_levels(parts[:, 0], parts[:, 1], support.size, self.floor)
-        return distributions.DiscretisedLogisticMixture(parts[:, 2], location, log_scale, support.size)
+        location, log_scale, log_weight = parts.unbind(1)
+        location, log_scale = _in_levels(location, log_scale, support.size, self.floor)
+        return distributions.DiscretisedLogisticMixture(log_weight, location, log_scale, support.size)
 
     def start(self, support: Support, statistics: Statistics) -> Tensor:
         half = (support.size - 1) / 2

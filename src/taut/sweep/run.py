@@ -35,7 +35,7 @@ class Listener:
         """A log line of its training."""
 
     def stage(self, i: int, name: str) -> None:
-        """A stage of it begins: ``training``, ``evaluating``, ``reporting``."""
+        """A stage of it begins: ``compiling`` or ``training``, ``evaluating``, ``reporting``."""
 
     def finished(self, i: int, summary: dict[str, Any]) -> None:
         """It is whole."""
