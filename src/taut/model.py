@@ -25,7 +25,7 @@ import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -279,6 +279,7 @@ class VAE(nn.Module):
     decoder: nn.Module
     shift: Tensor
     scale: Tensor
+    prior_first: ClassVar[bool] = True  # whether each z is picked where its p is known
 
     def __init__(
         self,
@@ -417,6 +418,8 @@ class UpwardVAE(VAE):
     With evidence, z is picked from the lowest layer up, and only then is each p(z_l | z_{l−1}) known; without it the walk is
     every model's, from the top down.
     """
+
+    prior_first = False
 
     def __init__(self, encoder: nn.Module, layers: Sequence[Any], *others: Any) -> None:
         for above, below in zip(layers, layers[1:], strict=False):

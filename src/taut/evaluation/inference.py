@@ -42,7 +42,7 @@ from taut.evaluation.bounds import outputs, samples_at_once
 from taut.evaluation.coordinates import glance, require_exact
 from taut.evaluation.subject import Tick
 from taut.layers.base import LayerModule
-from taut.model import VAE, Pick, Site, Step, Trace, UpwardVAE, draw
+from taut.model import VAE, Pick, Site, Step, Trace, draw
 from taut.networks import Bend
 from taut.networks.base import Modules
 from taut.objectives import ELBO, RLOO, STL, Estimator, Learner
@@ -301,7 +301,7 @@ def require_local(vae: VAE, what: str) -> None:
         require_exact(density, what)
     if not vae.layers:
         raise InputError(what, "needs latents, and the model has none", "leave it out: its ELBO is log p(x) itself")
-    if isinstance(vae, UpwardVAE):
+    if not vae.prior_first:
         raise InputError(what, "finds what each layer is told of an example, and Upward layers are told by one another",
                          "leave it out, or train layers that are Plain")  # fmt: skip
     for layer, step in zip(vae.layers, trace.steps, strict=True):
