@@ -43,7 +43,7 @@ def draw(results: dict, targets: dict, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7.2, 0.32 * len(rows) + 1.1), layout="constrained")
     for y, (case, side) in enumerate(rows):
         seconds = results[case]["seconds"]
-        for whose, colour, column in (("taut", "C0", 1.01), ("taut, compiled", "C1", 1.08)):
+        for whose, colour, column in (("taut", "C0", 1.01), ("taut, compiled", "C1", 1.1)):
             if whose == side or whose not in seconds:
                 continue
             ratios = [a / b for a, b in zip(seconds[side], seconds[whose], strict=True)]
