@@ -99,7 +99,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(data: Dataset, traced: None, without_
 def test_auto_compiles_where_it_is_made_good(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert not Training().compiles(19_999) and Training().compiles(20_000)
+    assert not Training().compiles(49_999) and Training().compiles(50_000)
     assert Training(compile="on").compiles(1) and not Training(compile="off").compiles(10**9)
     assert Training(device="cuda").compiles(1) and not Training(device="mps").compiles(10**9)
     assert not Training(devices=2, strategy="fsdp").compiles(10**9)
@@ -151,6 +151,17 @@ def test_the_line_is_shown_and_the_words_are_read_from_yaml(
     assert "note: not compiled, so that the stretches of a step can be told apart" in capsys.readouterr().out
     assert main([*run, str(tmp_path / "third"), "--compile", "perhaps"]) == 2
     assert "training.compile: is 'perhaps'" in capsys.readouterr().err
+
+
+def test_the_ninth_model_of_a_process_is_compiled_too(data: Dataset, traced: None) -> None:
+    for latents in range(2, 12):
+        trained(data, "on", model={"latents": latents}, training={"steps": 2})
+        assert graphs() == 1
+
+
+def test_where_parts_learn_in_turns_the_plain_step_is_taken(data: Dataset) -> None:
+    _, events, _ = trained(data, "on", training={"stages": [{"learn": "codes"}, {"learn": "all"}], "steps": 4})
+    assert events[0].note == "not compiled: parts of the model learn in turns" and graphs() == 0
 
 
 def test_shards_of_weights_are_not_compiled() -> None:

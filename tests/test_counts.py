@@ -137,6 +137,11 @@ def test_annotated_matrices(tmp_path: Path, capsys):
     assert list(table.obs["kind"][:2]) == ["t", "u"] and table.shape == (200, 30)
     assert [condition.categories for condition in run.reading.conditions] == [("a", "b")]
     assert run.sample(3, condition="b").shape == (3, 30)
+    table[:, ::-1].copy().write_h5ad(tmp_path / "turned.h5ad")
+    turned = read_like(run.reading, tmp_path / "turned.h5ad")
+    assert torch.equal(turned.x, read_like(run.reading, path).x), "genes are known by their names"
+    table[:, 1:].copy().write_h5ad(tmp_path / "fewer.h5ad")
+    line(lambda: read_like(run.reading, tmp_path / "fewer.h5ad"), "has no column '0'")
     capsys.readouterr()
     assert main(["encode", folder, str(path), "-o", str(out)]) == 2
     assert "exists" in capsys.readouterr().err

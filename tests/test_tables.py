@@ -353,3 +353,32 @@ def test_counts_of_overdispersed_columns_have_their_own_likelihood():
         (1,), Support("columns", columns=(Support("counts"),)), Statistics(torch.ones(1), torch.ones(1))
     )
     assert isinstance(head.heads[0].spec, ZeroInflatedNegativeBinomial)
+
+
+def test_tables_with_what_pandas_has_for_nothing_are_read() -> None:
+    pd = pytest.importorskip("pandas")
+
+    table = pd.DataFrame(
+        {"a": pd.array([True, None, False], dtype="boolean"), "b": pd.array(["x", None, "y"], dtype="string")}
+    )
+    assert to_frame(table).null_count().row(0) == (1, 1)
+    assert to_frame(pl.LazyFrame({"a": [1, 2]})).rows() == [(1,), (2,)]
+
+
+def test_a_column_of_the_users_own_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.RandomState(0)
+    frame = pl.DataFrame({"a": rng.randn(60), "a.spread": rng.randn(60)})
+    frame = frame.with_columns(pl.when(pl.Series(np.arange(60) % 7 > 0)).then("a").alias("a"))
+    frame.write_csv(tmp_path / "t.csv")
+    taut.train(frame, training={"steps": 3}, model={"latents": 1}).save(tmp_path / "run")
+    words = ["impute", str(tmp_path / "run"), str(tmp_path / "t.csv"), "-o", str(tmp_path / "o.csv")]
+    assert main(words) == 2 and "'a.spread', which would be written over; rename it" in capsys.readouterr().err
+    assert main([*words, "--samples", "0"]) == 2 and "samples: is 0" in capsys.readouterr().err
+    assert not (tmp_path / "o.csv").exists()
+
+
+def test_a_draw_larger_than_a_narrow_type_holds_is_kept() -> None:
+
+    narrow = pl.DataFrame({"n": pl.Series([1, None], dtype=pl.UInt8)})
+    assert fill(narrow, pl.DataFrame({"n": [1, 300]})).rows() == [(1,), (300,)]
+    assert fill(narrow, pl.DataFrame({"n": [1, 30]})).schema["n"] == pl.UInt8

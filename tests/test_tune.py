@@ -122,3 +122,14 @@ def test_what_cannot_be_is_refused_before_the_first_trial(tmp_path: Path, capsys
         assert word in line
     assert not (tmp_path / "no").exists()
     assert main(["tune", "--resume", str(tmp_path)]) == 2
+
+
+def test_half_a_line_of_the_study_and_a_lock_that_was_left_behind_stop_nothing(tmp_path: Path) -> None:
+    """A full disk leaves the first, a kill the second."""
+    words = [*TINY, "--over", "model.latents=2..4", "--trials"]
+    assert main([*words, "1", "--out", str(tmp_path / "s")]) == 0
+    with (tmp_path / "s" / "study.log").open("a") as file:
+        file.write('{"op_code": 4, "work')
+    (tmp_path / "s" / "study.log.lock").symlink_to("nowhere")
+    assert main(["tune", "--resume", str(tmp_path / "s"), "--trials", "2"]) == 0
+    assert len(json.loads((tmp_path / "s" / "tune.json").read_text())["trials"]) == 2

@@ -6,7 +6,7 @@ import difflib
 import signal
 from collections.abc import Iterable
 
-__all__ = ["Ended", "InputError", "Mishap", "lost_device", "nearest", "out_of_memory"]
+__all__ = ["Ended", "InputError", "Mishap", "lost_device", "lost_peer", "nearest", "out_of_memory"]
 
 
 class InputError(ValueError):
@@ -73,6 +73,17 @@ def lost_device(error: BaseException) -> bool:
         return False
     return type(error).__name__ == "AcceleratorError" or str(error).startswith(
         ("CUDA error", "CUDA driver error", "HIP error")
+    )
+
+
+def lost_peer(error: BaseException) -> bool:
+    """Whether an error says that another process of the same run is gone.
+
+    >>> lost_peer(RuntimeError("[…/gloo/transport/tcp/pair.cc:547] Connection closed by peer"))
+    True
+    """
+    return isinstance(error, RuntimeError) and (
+        type(error).__name__ == "DistBackendError" or any(word in str(error) for word in ("gloo", "NCCL"))
     )
 
 

@@ -27,7 +27,7 @@ TUNE = "tune.json"  # likewise, of a search
 
 OURS = ("config.yaml", "data.json", "model.safetensors", "metrics.jsonl", "summary.json", "checkpoint.safetensors",
         "comparison.json", "report.html", "figures", "evaluations", "explore", "export", "web", "tensorboard", "profile",
-        SWEEP, TUNE, "study.log")  # fmt: skip
+        SWEEP, TUNE, "study.log", "study.lock")  # fmt: skip
 
 
 def new_folder(name: str, root: Path = Path("runs")) -> Path:

@@ -111,6 +111,9 @@ def write_imputed(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     missing[:, run.reading.kept] = split.x.isnan().numpy()
     frame = given_frame(args.data)
     frame = table if frame is None else fill(frame, table)
+    told = [f"{names[i]}.spread" for i in np.flatnonzero(missing.any(0))]
+    if taken := [name for name in told if name in frame.columns]:
+        raise InputError("data", f"{args.data} has a column {taken[0]!r}, which would be written over", "rename it")
     for i in np.flatnonzero(missing.any(0)):
         frame = frame.with_columns(as_column(f"{names[i]}.spread", spread[:, i]))
     write_table(path, frame)

@@ -27,6 +27,7 @@ from taut.distributions import central
 from taut.distributions.factorised import scaled
 from taut.errors import InputError
 from taut.evaluation import Ledger, Scores, Space, Subject, evaluate, impute, judge, quality, score
+from taut.evaluation.subject import require_positive
 from taut.experiment import Experiment
 from taut.model import VAE, Site, Step, centre, follow, pick_prior
 from taut.runfiles import (
@@ -597,6 +598,7 @@ class Run:
             likeliest with the chance that it is another. The spread of a cell that is known is 0.
         """
         self._require_rows("impute")
+        require_positive("samples", samples)
         split = self._split(x)
         filled, spread = impute(self.vae, self._feed(split), samples, seed, draw)
         wide = np.zeros((len(filled), *self.reading.raw_shape))
@@ -606,6 +608,7 @@ class Run:
     def score(self, x: ArrayLike | Split, samples: int = 32, seed: int = 0) -> Scores:
         """How unlikely each example is under the model, and because of which columns; see
         :func:`taut.evaluation.cells.score`."""
+        require_positive("samples", samples)
         return score(self.vae, self._feed(x), samples, seed)
 
     def _require_rows(self, what: str) -> None:

@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from taut.api import carry_out, finished, overridden
 from taut.config import parse, read_yaml, write_yaml
@@ -32,9 +32,14 @@ from taut.runs import CONFIG, Run, load, read_head, read_json, write_json
 from taut.training import Event
 from taut.training.checkpoint import write_atomically
 
+try:
+    import fcntl
+except ImportError:  # not a Unix
+    fcntl = None
+
 __all__ = ["Axis", "axes_of", "begin", "reopen", "search"]
 
-STUDY, BEST = "study.log", "best"
+STUDY, LOCK, BEST = "study.log", "study.lock", "best"
 WIDE = 10  # a range whose ends differ by this factor is searched by its logarithm
 STARTERS = 5  # trials before any is cut short
 
@@ -201,16 +206,52 @@ def reopen(folder: Path, trust: tuple[str, ...] = ()) -> tuple[dict[str, Any], D
     return tree, data, axes
 
 
+class _Lock:
+    """Of the study's file, as Optuna asks for it: the system's own, which a process that is killed gives up.
+
+    Optuna's is a link that stays behind, and one to a relative name is waited for without an end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file: IO[str] | None = None
+
+    def acquire(self) -> bool:
+        self.file = self.path.open("a")
+        if fcntl is not None:
+            fcntl.flock(self.file, fcntl.LOCK_EX)
+        return True
+
+    def release(self) -> None:
+        if self.file is not None:
+            self.file.close()
+
+
+def _mend(path: Path, lock: _Lock) -> None:
+    """Take away half a line, which a full disk leaves at the end."""
+    if not path.exists():
+        return
+    lock.acquire()
+    try:
+        with path.open("r+b") as file:
+            content = file.read()
+            file.truncate(content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
 def _search(
     tree: Mapping[str, Any], data: Dataset, axes: Sequence[Axis], folder: Path, trials: int, trust: tuple[str, ...],
     tell: Callable[[dict[str, Any]], None],
 ) -> tuple[dict[str, Any], Run]:  # fmt: skip
     optuna = _optuna()
     backend = importlib.import_module("optuna.storages.journal").JournalFileBackend
+    lock = _Lock(folder / LOCK)
+    _mend(folder / STUDY, lock)
     seed = parse(Experiment, tree, trust=trust).seed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        storage = optuna.storages.JournalStorage(backend(os.fspath(folder / STUDY)))
+        storage = optuna.storages.JournalStorage(backend(os.fspath(folder / STUDY), lock))
         study = optuna.create_study(storage=storage, study_name="taut", direction="maximize", load_if_exists=True)
         study.pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTERS)
     while len(_ended(study)) < trials:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from taut.commands.shared import Parser, fail, resumed, settings_of, training_arguments, what
+from taut.commands.shared import Parser, resumed, settings_of, stop, training_arguments, what
 from taut.machine import flushed
 
 __all__ = ["arguments", "run"]
@@ -86,14 +86,12 @@ def _tune(args: argparse.Namespace) -> int:
 
     try:
         record, best = search(tree, data, axes, folder, args.trials, args.force, bool(args.resume), trust, tell)
-    except (Stopped, KeyboardInterrupt):
+    except (Stopped, KeyboardInterrupt) as stopped:
         if not folder.exists():
-            return fail("stopped before anything was worth keeping", 130)
+            return stop("stopped before anything was worth keeping", stopped)
         flags = "".join(f" --trust {module}" for module in trust)
-        return fail(
-            f"stopped; all trials that ended are kept. Go on with: taut tune --resume {folder} --trials {args.trials}{flags}",
-            130,
-        )
+        go_on = f"taut tune --resume {folder} --trials {args.trials}{flags}"
+        return stop(f"stopped; all trials that ended are kept. Go on with: {go_on}", stopped)
     whole = [trial for trial in record["trials"] if trial["state"] == "complete"]
     if not args.quiet:
         out.print(

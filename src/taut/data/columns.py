@@ -279,6 +279,8 @@ def to_frame(table: Any) -> pl.DataFrame:
     """
     import polars as pl
 
+    if isinstance(table, pl.LazyFrame):
+        table = table.collect()
     if isinstance(table, pl.DataFrame):
         return _plain(table)
     names = [str(name) for name in table.columns]
@@ -306,7 +308,9 @@ def _series(name: str, column: Any) -> pl.Series:
         return pl.Series(name, values)
     if values.dtype.kind == "M":
         return pl.Series(name, values.astype("datetime64[us]"))
-    cells = [None if v is None or v != v or str(v) in ("<NA>", "NaT") else v for v in values.tolist()]
+    # what pandas has for nothing cannot be asked whether it equals itself
+    empty = ("NAType", "NaTType")
+    cells = [None if v is None or type(v).__name__ in empty or v != v else v for v in values.tolist()]
     kinds = {bool if isinstance(v, bool) else float if isinstance(v, int | float) else type(v) for v in cells} - {
         type(None)
     }
@@ -346,6 +350,8 @@ def fill(frame: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
             guess = other[column.name]
             kind = pl.Float64 if guess.dtype.is_float() and given.dtype != pl.String else given.dtype
             kind = guess.dtype if given.dtype == pl.Null else kind
+            if kind.is_integer() and guess.cast(kind, strict=False).null_count() > guess.null_count():
+                kind = guess.dtype  # a draw may be larger than any that was given
             column = given.cast(kind).fill_null(guess.cast(kind)).rename(column.name)
         columns.append(column)
     return pl.DataFrame(columns)

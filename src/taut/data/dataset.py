@@ -303,6 +303,8 @@ def read_like(reading: Reading, source: Any, root: str | None = None) -> Split:
             Data("array", labels=options["labels"], condition=tuple(options["condition"] or ())),
             like=reading,
         )
+    if found.counts and found.columns and reading.columns and found.columns != reading.columns:
+        found.parts = {part: x[:, _places(reading.columns, found)] for part, x in found.parts.items()}
     if reading.conditions and found.labels and "labels" in reading.options["condition"]:
         _condition(found, Data("array", condition=("labels",)))
     part = "test" if "test" in found.parts else "all" if "all" in found.parts else "train"
@@ -314,6 +316,16 @@ def read_like(reading: Reading, source: Any, root: str | None = None) -> Split:
         reading.offsets(found.parts[part]),
         notes=tuple(found.notes),
     )
+
+
+def _places(names: tuple[str, ...], found: Source) -> list[int]:
+    """Where the columns of a matrix of counts stand in another, by their names."""
+    there = {name: i for i, name in enumerate(found.columns or ())}
+    if lacking := [name for name in names if name not in there]:
+        more = f", and {len(lacking) - 1:,} more" if len(lacking) > 1 else ""
+        problem = f"{found.name} has no column {lacking[0]!r}{more}, which the model needs"
+        raise InputError("data", problem, "give the same genes, in any order")
+    return [there[name] for name in names]
 
 
 def _find(spec: Data, like: Reading | None = None) -> Source:

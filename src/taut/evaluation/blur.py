@@ -5,8 +5,11 @@ With x_1 … x_M drawn from the model, z_m ~ p(z), x_m ~ p(x|z_m), and noise k t
     p_k(x) = ∫ p(x') Π_d k_d(x_d | x'_d) dx'  ≈  1/M Σ_m Π_d k_d(x_d | x_md)
     score(x) = −log p_k(x) + Σ_d log k_d(x_d | x_d)                                                              nats
 
-    k of numbers     Laplace's, of twice the column's deviation σ_d: a cell costs |x_d − x_md| / (√2 σ_d)
+    k of numbers     Laplace's, of twice the column's width s_d: a cell costs |x_d − x_md| / (√2 s_d)
     k of names       with chance ½ the name is drawn anew, from all that the model draws in this column
+
+A column's width is its deviation as the middle nine tenths of the draws tell it, (x₀.₉₅ − x₀.₀₅) / 3.29, at least three
+tenths of its plain one: a long tail, or what is odd itself, would else hide what is odd.
 
 A density itself is a poor score of what is odd. It rises without limit where a column has few values; it is high wherever a
 few odd rows of the training data lie close together, since a model that is good learns them too; and a posterior finds a z
@@ -30,7 +33,9 @@ from taut.model import VAE, pick_prior
 __all__ = ["blurred", "comparable"]
 
 DRAWS = 2048
-SCALE = math.sqrt(2)  # of Laplace noise, in deviations of its column: noise of two deviations
+SCALE = math.sqrt(2)  # of Laplace noise, in widths of its column: noise of two
+MIDDLE, DEVIATIONS = 0.9, 3.29  # the middle share of a normal distribution, and how many deviations wide it is
+LEAST = 0.3  # of the plain deviation
 PAIRS = 2**22  # of a row and a draw, at once
 
 
@@ -46,7 +51,9 @@ def blurred(vae: VAE, feed: Feed) -> Tensor:
     support = feed.reading.support
     drawn = vae.generate(DRAWS, pick_prior()).likelihood.sample()
     columns = support.columns or (support,) * drawn.shape[1]
-    costs = [_cost(*each) for each in zip(drawn.T, vae.scale, columns, strict=True)]
+    ends = drawn.quantile(drawn.new_tensor([(1 - MIDDLE) / 2, (1 + MIDDLE) / 2]), dim=0)
+    width = torch.maximum((ends[1] - ends[0]) / DEVIATIONS, LEAST * vae.scale)
+    costs = [_cost(*each) for each in zip(drawn.T, width, columns, strict=True)]
     found = []
     for index in torch.arange(len(feed), device=drawn.device).split(PAIRS // DRAWS):
         batch = feed.batch(index)
@@ -58,10 +65,10 @@ def blurred(vae: VAE, feed: Feed) -> Tensor:
     return torch.cat(found)
 
 
-def _cost(drawn: Tensor, deviation: Tensor, support: Support) -> Callable[[Tensor], Tensor]:
+def _cost(drawn: Tensor, width: Tensor, support: Support) -> Callable[[Tensor], Tensor]:
     """log k(x|x) − log k(x|x_m) of cells x (B, 1) beside draws x_m (M,), as a function (B, 1) → (B, M)."""
     if support.kind not in ("binary", "categories"):
-        return lambda x: ((x - drawn) / (SCALE * deviation)).abs()
+        return lambda x: ((x - drawn) / (SCALE * width)).abs()
     shares = (torch.bincount(drawn.long(), minlength=support.levels) + 0.5) / (len(drawn) + 0.5 * support.levels)
     other = (1 + 1 / shares).log().to(drawn.dtype)
     return lambda x: torch.where(x == drawn, 0.0, other[x.long()])

@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from taut.data import Dataset, Feed
-from taut.errors import InputError, Mishap, lost_device, out_of_memory
+from taut.errors import InputError, Mishap, lost_device, lost_peer, out_of_memory
 from taut.machine import hold_memory
 from taut.model import VAE
 from taut.objectives import Learner, Objective
@@ -304,8 +304,8 @@ def _rescue(state: State, train: Feed, batch: int, folder: Path | None) -> Itera
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        gone, full = lost_device(error), out_of_memory(error)
-        if not (gone or full):
+        gone, full, alone = lost_device(error), out_of_memory(error), lost_peer(error)
+        if not (gone or full or alone):
             raise
         traceback.clear_frames(error.__traceback__)  # they hold what the step had made so far
         kept = ""
@@ -313,6 +313,9 @@ def _rescue(state: State, train: Feed, batch: int, folder: Path | None) -> Itera
             with contextlib.suppress(InputError, RuntimeError, MemoryError):  # of a lost device nothing can be read
                 state.save_good(folder)
             kept = f"; step {state.saved:,} is saved" if state.saved else ""
+        if alone:
+            problem = f"are {state.company.size} processes, and another one is gone since step {state.step:,}{kept}"
+            raise Mishap("training.devices", problem, "see why it ended, then go on") from None
         if gone:
             problem = f"is {state.device.type}, which failed at step {state.step + 1:,} ({str(error).splitlines()[0]})"
             raise Mishap("training.device", problem + kept, "see whether it is still there, then go on") from None

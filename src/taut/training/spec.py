@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +18,10 @@ from taut.training.start import Start
 
 __all__ = ["SGD", "Adam", "AdamW", "Adamax", "Optimiser", "Stage", "Training"]
 
-WORTH_COMPILING = 20_000  # steps from which on a CPU too makes good the half minute or more that compiling takes
+WORTH_COMPILING = 50_000  # steps from which on a CPU too makes good the half minute or more that compiling takes
+
+# variables by which fabric knows a cluster
+SCHEDULERS = ("SLURM_NTASKS", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "KUBERNETES_PORT", "TPU_WORKER_ID")
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ class Training:
         strategy: what each of several processes keeps between steps: all weights (ddp), or its shard of them, of the
             optimiser's moments and of the running average (fsdp).
         compile: whether torch's compiler makes a step: ``on`` where there is one, else with a line that says why not; ``auto``
-            on a GPU, and on a CPU in a run of 20,000 steps or more, which makes good what compiling takes. Losses are the same
+            on a GPU, and on a CPU in a run of 50,000 steps or more, which makes good what compiling takes. Losses are the same
             to rounding, not to the bit.
         checkpoint: minutes between checkpoints.
         stages: stretches of the run, one after the other; a single one in which everything learns if left open.
@@ -251,6 +255,13 @@ class Training:
         Raises:
             InputError: naming it.
         """
+        started = int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else self.processes
+        if started != self.processes:
+            raise InputError("training.devices", f"times nodes is {self.processes}, and torchrun started {started} processes",
+                             "say --devices and --nodes as torchrun was told")  # fmt: skip
+        if self.nodes > 1 and not any(name in os.environ for name in ("WORLD_SIZE", "MASTER_ADDR", *SCHEDULERS)):
+            raise InputError("training.nodes", f"is {self.nodes}, and nothing has started processes on the other machines",
+                             "start it on each by torchrun or srun")  # fmt: skip
         if self.processes == 1:
             return
         if self.batch % self.processes:
