@@ -382,3 +382,12 @@ def test_a_draw_larger_than_a_narrow_type_holds_is_kept() -> None:
     narrow = pl.DataFrame({"n": pl.Series([1, None], dtype=pl.UInt8)})
     assert fill(narrow, pl.DataFrame({"n": [1, 300]})).rows() == [(1,), (300,)]
     assert fill(narrow, pl.DataFrame({"n": [1, 30]})).schema["n"] == pl.UInt8
+
+
+def test_columns_of_one_kind_have_a_likelihood_each_unless_they_are_many(tmp_path: Path) -> None:
+    rng = np.random.RandomState(0)
+    few = pl.DataFrame({"age": rng.randint(0, 90, 80), "member": rng.randint(0, 2, 80), "kids": rng.randint(0, 5, 80)})
+    few.write_csv(tmp_path / "few.csv")
+    assert open_data(Data(str(tmp_path / "few.csv"))).reading.fields is not None
+    pl.DataFrame({f"p{i}": rng.randint(0, 17, 80) for i in range(32)}).write_csv(tmp_path / "many.csv")
+    assert open_data(Data(str(tmp_path / "many.csv"))).reading.fields is None

@@ -27,6 +27,7 @@ __all__ = ["SUFFIXES", "frame_source", "given_frame", "read_frame", "table_sourc
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 MISSING = ["", "NA", "N/A", "na", "n/a", "null", "NULL", "None", "?"]
+MANY = 32  # columns from which a table of numbers of one kind is read as examples of one kind of element, such as pixels
 
 
 def table_source(path: Path, spec: Data, like: Reading | None = None) -> Source:
@@ -131,8 +132,11 @@ def _known_rows(
 
 
 def _alike(frame: pl.DataFrame) -> bool:
-    """Whether all columns are numbers of one kind, none of them missing, so that one likelihood serves them all."""
+    """Whether there are many columns, all numbers of one kind, none of them missing, so that one likelihood serves them all,
+    as it does pixels."""
     pl = _polars()
+    if frame.width < MANY:
+        return False
     if not all(column.dtype.is_numeric() or column.dtype == pl.Boolean for column in frame):
         return False
     if any(c.null_count() or (c.dtype.is_float() and c.is_nan().any()) for c in frame):

@@ -58,7 +58,7 @@ class State:
     NUMBERS = ("step", "seconds", "best_score", "best_step", "stale", "rate", "lagging")
 
     def capture(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """A copy of the state: tensors, and JSON-able facts."""
+        """A copy of the state, in the host's memory: tensors, and JSON-able facts."""
         tree = {
             "weights": self.learner.state_dict(),
             "average": self.average.module.state_dict(),
@@ -71,7 +71,7 @@ class State:
         }
         tensors, form = flatten(tree)
         facts = {"form": form, "numbers": {name: getattr(self, name) for name in self.NUMBERS}}
-        return {name: whole(tensor).clone() for name, tensor in tensors.items()}, facts
+        return {name: whole(tensor).detach().to("cpu", copy=True) for name, tensor in tensors.items()}, facts
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Put a captured state back."""
