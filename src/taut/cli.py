@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from taut.commands.shared import Parser, fail, stop
 from taut.errors import Ended, InputError, lost_device, nearest, out_of_memory
+from taut.machine import free_memory
 
 __all__ = ["main"]
 
@@ -129,14 +130,14 @@ def _run(argv: list[str]) -> int:
 
 
 def _bound_memory() -> None:
-    """Let the system refuse what is larger than the machine, so that it is met in one line and not by the killer of processes.
+    """Let the system refuse what is larger than the memory that is free: one line, where else the killer of processes comes.
 
     Where there is a GPU nothing is bound: its driver lays claim to addresses of which no memory is ever used.
     """
     try:
         import resource
 
-        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        size = free_memory()
         soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
         if soft == resource.RLIM_INFINITY and not os.path.exists("/dev/nvidiactl"):
             resource.setrlimit(resource.RLIMIT_DATA, (size, hard))

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 
-__all__ = ["cores", "flushed", "hold_memory"]
+__all__ = ["cores", "flushed", "free_memory", "hold_memory", "memory"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -17,6 +17,25 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 def cores() -> int:
     """How many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory() -> int:
+    """How many bytes of memory this machine has for us: all of its own, or what its control group grants."""
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**33
+    with (
+        contextlib.suppress(OSError, ValueError),
+        open("/sys/fs/cgroup/memory.max") as file,
+    ):  # "max" where there is no limit
+        size = min(size, int(file.read()))
+    return size
+
+
+def free_memory() -> int:
+    """How many of them nobody uses now."""
+    size = memory()
+    with contextlib.suppress(OSError, ValueError, StopIteration), open("/proc/meminfo") as file:
+        size = min(size, 1024 * next(int(line.split()[1]) for line in file if line.startswith("MemAvailable")))
+    return size
 
 
 @contextlib.contextmanager

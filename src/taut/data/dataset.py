@@ -19,9 +19,10 @@ from taut.data.reading import Reading, check_array, log_totals, times
 from taut.data.source import Source
 from taut.data.spec import Data
 from taut.data.splits import carve
-from taut.data.stored import Given, Stored, memory
+from taut.data.stored import Given, Stored
 from taut.data.support import chunks
 from taut.errors import InputError, nearest
+from taut.machine import memory
 
 __all__ = ["Dataset", "Split", "Statistics", "open_array", "open_data", "read_like"]
 

@@ -6,8 +6,6 @@ thread beside the step that does not need them yet. Nothing is drawn there, and 
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -20,20 +18,9 @@ import torch
 from taut.data.conditions import numbers_of
 from taut.data.reading import Reading
 
-__all__ = ["Given", "Rows", "Stored", "Stream", "memory"]
+__all__ = ["Given", "Rows", "Stored", "Stream"]
 
 AHEAD = 4  # batches that are read before they are needed, at most
-
-
-def memory() -> int:
-    """How many bytes of memory this machine has for us: all of its own, or what its control group grants."""
-    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**33
-    with (
-        contextlib.suppress(OSError, ValueError),
-        open("/sys/fs/cgroup/memory.max") as file,
-    ):  # "max" where there is no limit
-        size = min(size, int(file.read()))
-    return size
 
 
 class Rows(Protocol):

@@ -27,7 +27,7 @@ __all__ = ["SUFFIXES", "frame_source", "given_frame", "read_frame", "table_sourc
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 MISSING = ["", "NA", "N/A", "na", "n/a", "null", "NULL", "None", "?"]
-MANY = 32  # columns from which a table of numbers of one kind is read as examples of one kind of element, such as pixels
+MANY = 32  # columns from which a table of numbers of one kind is read as examples of one kind of element, as pixels are
 
 
 def table_source(path: Path, spec: Data, like: Reading | None = None) -> Source:
