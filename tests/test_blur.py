@@ -40,7 +40,7 @@ def independent(columns: int) -> tuple[torch.nn.Module, Reading]:
 @torch.no_grad()
 def score(vae: torch.nn.Module, reading: Reading, x: torch.Tensor) -> torch.Tensor:
     with seeded(0):
-        return blurred(vae, Feed(Split(x), reading))
+        return blurred(vae, Feed(Split(x), reading))[0]
 
 
 def test_it_is_the_blurred_density_where_that_is_known():
@@ -74,6 +74,9 @@ def test_odd_rows_do_not_hide_in_a_crowd_of_their_own():
     assert roc_auc_score(y, found.score) > 0.97
     assert roc_auc_score(y, found.score) > roc_auc_score(y, found.cost)
     assert np.isfinite(found.cost).all() and (found.score > 0).all()
+    because = found.because(["a", "b", "c", "d"])
+    assert all(because[i] for i in np.argsort(-found.score)[:40]), "what is odd has a column to blame"
+    assert sum(bool(reason) for reason in because[:760]) < 380
 
 
 def test_where_each_row_has_a_distribution_of_its_own_the_score_is_the_cost():

@@ -33,6 +33,7 @@ from taut.model import VAE, pick_prior
 __all__ = ["blurred", "comparable"]
 
 DRAWS = 2048
+USUAL = 256  # rows that tell what a cell costs where nothing is odd
 SCALE = math.sqrt(2)  # of Laplace noise, in widths of its column: noise of two
 MIDDLE, DEVIATIONS = 0.9, 3.29  # the middle share of a normal distribution, and how many deviations wide it is
 LEAST = 0.3  # of the plain deviation
@@ -46,23 +47,37 @@ def comparable(vae: VAE, feed: Feed) -> bool:
 
 
 @torch.no_grad()
-def blurred(vae: VAE, feed: Feed) -> Tensor:
-    """The scores (N,) of rows, nats, 0 of a row that all draws equal; by torch's generator. What is not known costs nothing."""
+def blurred(vae: VAE, feed: Feed) -> tuple[Tensor, Tensor]:
+    """The scores (N,) of rows, nats, 0 of a row that all draws equal; by torch's generator. What is not known costs nothing.
+
+    Beside them the blame (N, D) of each cell: what it costs as seen from the draws near its row, E_w[ −log k_d ] with
+    w_m ∝ Π_d k_d(x_d | x_md), over and above the mean of that over rows that the model draws; of a cell that is not known 0.
+    """
     support = feed.reading.support
     drawn = vae.generate(DRAWS, pick_prior()).likelihood.sample()
     columns = support.columns or (support,) * drawn.shape[1]
     ends = drawn.quantile(drawn.new_tensor([(1 - MIDDLE) / 2, (1 + MIDDLE) / 2]), dim=0)
     width = torch.maximum((ends[1] - ends[0]) / DEVIATIONS, LEAST * vae.scale)
     costs = [_cost(*each) for each in zip(drawn.T, width, columns, strict=True)]
-    found = []
+
+    def judged(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        total = drawn.new_zeros(len(x), DRAWS)
+        paid = lambda d: costs[d](x[:, d : d + 1]) * (1 if mask is None else mask[:, d : d + 1])  # noqa: E731
+        for d in range(len(costs)):
+            total += paid(d)
+        near = (-total).softmax(1)
+        return math.log(DRAWS) - (-total).logsumexp(1), torch.stack(
+            [(near * paid(d)).sum(1) for d in range(len(costs))], 1
+        )
+
+    usual = judged(vae.generate(USUAL, pick_prior()).likelihood.sample(), None)[1].mean(0)
+    scores, blames = [], []
     for index in torch.arange(len(feed), device=drawn.device).split(PAIRS // DRAWS):
         batch = feed.batch(index)
-        total = drawn.new_zeros(len(index), DRAWS)
-        for d, cost in enumerate(costs):
-            paid = cost(batch.x[:, d : d + 1].to(drawn.dtype))
-            total += paid if batch.mask is None else paid * batch.mask[:, d : d + 1]
-        found.append(math.log(DRAWS) - (-total).logsumexp(1))
-    return torch.cat(found)
+        score, cost = judged(batch.x.to(drawn.dtype), batch.mask)
+        scores.append(score)
+        blames.append(cost - usual if batch.mask is None else (cost - usual) * batch.mask)
+    return torch.cat(scores), torch.cat(blames)
 
 
 def _cost(drawn: Tensor, width: Tensor, support: Support) -> Callable[[Tensor], Tensor]:

@@ -5,8 +5,9 @@ With z_1 … z_K ~ q(z|x_o), of a row of which the cells o are known, and w_k �
     p(x_d | x_o)  ≈  Σ_k w_k p(x_d | z_k)        of a missing cell d: exact as K → ∞, whatever q is (Rezende et al. 2014,
                                                 Mattei and Frellsen 2019)
 
-What is odd is judged by the model itself: under a z that the row asks for, cell d costs −log p(x_d|z), and were x_d a draw
-from p(x_d|z), it would cost the entropy of that. A cell is to blame for the difference.
+What is odd is judged by the model itself. Rows of columns have the score of :mod:`taut.evaluation.blur`, which says too what
+each cell adds to it. Of all else the score is the cost: under a z that the row asks for, cell d costs −log p(x_d|z), and were
+x_d a draw from p(x_d|z), it would cost the entropy of that. A cell is to blame for the difference.
 
     blame_d = E_w[ −log p(x_d|z) ] − E_w[ H(x_d|z) ]                                                           nats
 """
@@ -40,8 +41,8 @@ class Scores:
             else, and where each row has a distribution of its own, the cost.
         cost: (N,) −ELBO, nats, an upper bound of −log p(x); where there is no such bound, the distortion.
         rate: (N,) what of the cost is the rate.
-        blame: (N, D) nats of each element over and above what it would cost were it a draw; none where the likelihood is one
-            of all elements together.
+        blame: (N, D) nats that each element costs, towards the score, more than it would in a draw; none where the likelihood
+            is one of all elements together.
     """
 
     score: np.ndarray
@@ -49,8 +50,8 @@ class Scores:
     rate: np.ndarray
     blame: np.ndarray | None
 
-    def because(self, names: Sequence[str], most: int = 3, least: float = 1.0) -> list[str]:
-        """For each row the columns (D,) that are most to blame, such as ``age 4.1, sex 1.2``; those of a nat or more."""
+    def because(self, names: Sequence[str], most: int = 3, least: float = 0.5) -> list[str]:
+        """For each row the columns (D,) that are most to blame, such as ``age 4.1, sex 1.2``; those of half a nat or more."""
         order = np.argsort(-self.blame, 1)[:, :most]
         return [
             ", ".join(f"{names[i]} {row[i]:.1f}" for i in first if row[i] >= least)
@@ -85,9 +86,10 @@ def score(vae: VAE, feed: Feed, samples: int, seed: int) -> Scores:
             found.append((((distortion + rate) if trace.proper else distortion).mean(0), rate.mean(0), blame))
         odd = blurred(vae, feed) if comparable(vae, feed) else None
     costs, rates, blames = zip(*found, strict=True)
-    cost = torch.cat(costs).cpu().numpy()
-    blame = None if blames[0] is None else torch.cat(blames).cpu().numpy()
-    return Scores(cost if odd is None else odd.cpu().numpy(), cost, torch.cat(rates).cpu().numpy(), blame)
+    cost, rate = torch.cat(costs).cpu().numpy(), torch.cat(rates).cpu().numpy()
+    if odd is not None:
+        return Scores(odd[0].cpu().numpy(), cost, rate, odd[1].cpu().numpy())
+    return Scores(cost, cost, rate, None if blames[0] is None else torch.cat(blames).cpu().numpy())
 
 
 def _weights(trace: Trace, batch: Batch) -> Tensor:
