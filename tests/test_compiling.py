@@ -103,6 +103,7 @@ def test_auto_compiles_where_it_is_made_good(monkeypatch: pytest.MonkeyPatch) ->
     assert Training(compile="on").compiles(1) and not Training(compile="off").compiles(10**9)
     assert Training(device="cuda").compiles(1) and not Training(device="mps").compiles(10**9)
     assert not Training(devices=2, strategy="fsdp").compiles(10**9)
+    assert not Training(aggressive=2).compiles(10**9)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert not Training().compiles(10**9)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

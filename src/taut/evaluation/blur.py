@@ -37,7 +37,7 @@ USUAL = 256  # rows that tell what a cell costs where nothing is odd
 SCALE = math.sqrt(2)  # of Laplace noise, in widths of its column: noise of two
 MIDDLE, DEVIATIONS = 0.9, 3.29  # the middle share of a normal distribution, and how many deviations wide it is
 LEAST = 0.3  # of the plain deviation
-PAIRS = 2**22  # of a row and a draw, at once
+COSTS = 2**22  # of a cell beside a draw, at once
 
 
 def comparable(vae: VAE, feed: Feed) -> bool:
@@ -61,18 +61,15 @@ def blurred(vae: VAE, feed: Feed) -> tuple[Tensor, Tensor]:
     costs = [_cost(*each) for each in zip(drawn.T, width, columns, strict=True)]
 
     def judged(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        total = drawn.new_zeros(len(x), DRAWS)
-        paid = lambda d: costs[d](x[:, d : d + 1]) * (1 if mask is None else mask[:, d : d + 1])  # noqa: E731
-        for d in range(len(costs)):
-            total += paid(d)
-        near = (-total).softmax(1)
-        return math.log(DRAWS) - (-total).logsumexp(1), torch.stack(
-            [(near * paid(d)).sum(1) for d in range(len(costs))], 1
-        )
+        paid = torch.stack([cost(x[:, d : d + 1]) for d, cost in enumerate(costs)])  # (D, B, M)
+        if mask is not None:
+            paid *= mask.T.unsqueeze(2)
+        total = paid.sum(0)
+        return math.log(DRAWS) - (-total).logsumexp(1), (paid * (-total).softmax(1)).sum(2).T
 
     usual = judged(vae.generate(USUAL, pick_prior()).likelihood.sample(), None)[1].mean(0)
     scores, blames = [], []
-    for index in torch.arange(len(feed), device=drawn.device).split(PAIRS // DRAWS):
+    for index in torch.arange(len(feed), device=drawn.device).split(max(1, COSTS // (DRAWS * len(costs)))):
         batch = feed.batch(index)
         score, cost = judged(batch.x.to(drawn.dtype), batch.mask)
         scores.append(score)

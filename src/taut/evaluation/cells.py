@@ -70,6 +70,7 @@ def score(vae: VAE, feed: Feed, samples: int, seed: int) -> Scores:
         seed: of all draws.
     """
     found: list[tuple[Tensor, Tensor, Tensor | None]] = []
+    by_draws = comparable(vae, feed)
     with seeded(seed, feed.x.device):
         for index in torch.arange(len(feed), device=feed.x.device).split(max(1, ROWS // samples)):
             batch = feed.batch(index)
@@ -77,14 +78,14 @@ def score(vae: VAE, feed: Feed, samples: int, seed: int) -> Scores:
             distortion, rate = trace.distortion(batch), trace.rate()
             blame = None
             density = trace.given(batch)
-            if hasattr(density, "elements"):
+            if not by_draws and hasattr(density, "elements"):
                 drawn = density.sample()
                 mask = None if batch.mask is None else batch.mask.repeat(samples, *[1] * (drawn.dim() - 1))
                 known = density.elements(batch.x, batch.mask)
                 typical = density.elements(drawn, mask)
                 blame = trace.unfold(typical - known).mean(0).flatten(1)
             found.append((((distortion + rate) if trace.proper else distortion).mean(0), rate.mean(0), blame))
-        odd = blurred(vae, feed) if comparable(vae, feed) else None
+        odd = blurred(vae, feed) if by_draws else None
     costs, rates, blames = zip(*found, strict=True)
     cost, rate = torch.cat(costs).cpu().numpy(), torch.cat(rates).cpu().numpy()
     if odd is not None:

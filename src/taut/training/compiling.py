@@ -71,16 +71,14 @@ def hastened(
     device = company.fabric.device
     if not spec.compiles(steps):
         return learner, ""
+    if spec.takes_turns:  # a graph would be made anew, in mid-run, for each set of weights that learn
+        return learner, "not compiled: parts of the model learn in turns"
     if watched:
         return learner, "not compiled, so that the stretches of a step can be told apart"
     missing = lacking(device)
     if company.most(bool(missing)):
         return learner, f"not compiled: {missing or 'another process has no compiler'}"
     torch._logging.set_logs(all=logging.ERROR)  # where it gives up a part, that part is as it would have been
-    if (
-        len(spec.stages) > 1 or spec.aggressive
-    ):  # a graph would be made anew, in mid-run, for each set of weights that learn
-        return learner, "not compiled: parts of the model learn in turns" if spec.compile == "on" else ""
     torch.compiler.reset()  # it remembers the models before, and after eight of them gives up in silence
     graphs = device.type == "cuda" and company.alone
     kept, failure = [buffer.clone() for buffer in learner.buffers()], ""

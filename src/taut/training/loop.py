@@ -304,8 +304,8 @@ def _rescue(state: State, train: Feed, batch: int, folder: Path | None) -> Itera
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        gone, full, alone = lost_device(error), out_of_memory(error), lost_peer(error)
-        if not (gone or full or alone):
+        gone, full, left = lost_device(error), out_of_memory(error), lost_peer(error)
+        if not (gone or full or left):
             raise
         traceback.clear_frames(error.__traceback__)  # they hold what the step had made so far
         kept = ""
@@ -313,7 +313,7 @@ def _rescue(state: State, train: Feed, batch: int, folder: Path | None) -> Itera
             with contextlib.suppress(InputError, RuntimeError, MemoryError):  # of a lost device nothing can be read
                 state.save_good(folder)
             kept = f"; step {state.saved:,} is saved" if state.saved else ""
-        if alone:
+        if left:
             problem = f"are {state.company.size} processes, and another one is gone since step {state.step:,}{kept}"
             raise Mishap("training.devices", problem, "see why it ended, then go on") from None
         if gone:

@@ -245,6 +245,11 @@ class Training:
         return self.devices * self.nodes
 
     @property
+    def takes_turns(self) -> bool:
+        """Whether parts of the model learn in turns."""
+        return len(self.stages) > 1 or self.aggressive > 0
+
+    @property
     def shards(self) -> bool:
         """Whether weights are kept in parts."""
         return self.strategy == "fsdp" and self.processes > 1
@@ -273,7 +278,7 @@ class Training:
             )
         if self.shards and self.compile == "on":
             raise InputError("training.compile", "is on, and the strategy is fsdp", "say ddp, or leave it auto")
-        if len(self.stages) > 1 or self.aggressive:
+        if self.takes_turns:
             name = "stages" if len(self.stages) > 1 else "aggressive"
             raise InputError(f"training.{name}", "lets parts of the model learn in turns, which several processes do not do "
                              "together", "train on one device, or leave it out")  # fmt: skip
@@ -297,7 +302,7 @@ class Training:
         kind = self.device
         if kind == "auto":
             kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        return kind == "cuda" or (kind == "cpu" and steps >= WORTH_COMPILING)
+        return not self.takes_turns and (kind == "cuda" or (kind == "cpu" and steps >= WORTH_COMPILING))
 
     def stage(self, step: int, steps: int) -> tuple[Stage, int, int]:
         """The stage that a step lies in, the step at which it began and the one at which it ends."""
