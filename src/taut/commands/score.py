@@ -13,7 +13,7 @@ def arguments(parser: Parser) -> None:
     parser.description = (
         "How odd each example is under the model, as `score`: of a table's rows −log of the model's density, blurred by two\n"
         "deviations in each column; of all else −ELBO. Beside it stand the ELBO in nats, a lower bound of log p(x), the rate,\n"
-        "and of a table the columns to blame, with the nats that each costs more than it would on average."
+        "and of a table the columns to blame, with the nats that each costs more than in a row that is drawn."
     )
     run_arguments(parser)
     parser.add_argument("data", metavar="DATA", help="data, read as the run's were")
