@@ -117,7 +117,13 @@ def test_frames_images_and_the_command_line(tmp_path: Any) -> None:
     [
         ({"prior": "Vmp"}, "model.prior"),
         ({"bound": "upper"}, "bound"),
-        ({"samples": 0}, "samples"),
+        ({"samples": 0}, "samples: is 0"),
+        ({"samples": 2.5}, "samples: is 2.5"),
+        ({"samples": "3"}, "samples: is '3'"),
+        ({"options": {"data": {"limit": 50}}}, "data.limit: is 50"),
+        ({"options": {"data": {"offset": "library"}}}, "data.offset"),
+        ({"options": {"data": {"condition": ["labels"]}}}, "data.condition"),
+        ({"options": {"data": {"source": "digits"}}}, "data.source"),
         ({"epochs": -1}, "training.epochs"),
         ({"shape": (3, 3)}, "data.shape"),
     ],
@@ -125,6 +131,27 @@ def test_frames_images_and_the_command_line(tmp_path: Any) -> None:
 def test_what_does_not_fit_is_named(iris: np.ndarray, given: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         VAEEstimator(**{**TINY, **given}).fit(iris)
+
+
+def test_what_is_asked_of_a_fitted_one_is_named(iris: np.ndarray, fitted: VAEEstimator) -> None:
+    for Z, said in ((np.full((2, 2), np.nan), "NaN"), (np.full((2, 2), np.inf), "infinity"), (np.zeros((2, 3)), "shape"),
+                    ([["a", "b"]], "string"), (np.zeros((0, 2)), "0 sample")):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            fitted.inverse_transform(Z)
+    for n in (0, 2.5, "3", None):
+        with pytest.raises(InputError, match="n_samples"):
+            fitted.sample(n)
+    with pytest.raises(InputError, match="samples"):
+        clone(fitted).set_params(epochs=1).fit(iris).set_params(samples=2.5).score_samples(iris)
+    assert fitted.sample(np.int64(3)).shape == (3, 4)
+
+
+def test_whole_numbers_of_numpy_and_signals(iris: np.ndarray) -> None:
+    assert VAEEstimator(**{**TINY, "samples": np.int64(3)}).fit(iris).score_samples(iris[:2]).shape == (2,)
+    waves = np.sin(np.arange(32) * np.random.default_rng(0).uniform(0.1, 0.5, (40, 1)))
+    estimator = VAEEstimator(epochs=1, options={"data": {"layout": "signal"}}, random_state=0).fit(waves)
+    assert estimator.run_.reading.shape == (1, 1, 32)
+    assert estimator.inverse_transform(estimator.transform(waves)).shape == waves.shape
 
 
 def test_a_point_posterior_transforms_and_has_no_score(iris: np.ndarray) -> None:

@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from taut.config import merge, parse
-from taut.data import Batch, Dataset, Reading, Split
+from taut.data import Batch, Data, Dataset, Reading, Split
 from taut.data.splits import carve
 from taut.distributions import NonCentred, fold
 from taut.errors import InputError
@@ -68,8 +70,10 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
         bound: what a score is: ``"elbo"``, or ``"iw"``, the tighter importance-weighted bound of the same draws.
         samples: K, the draws that a score takes of each row.
         device: where to train.
-        options: whatever else a configuration has, as a tree: ``{"objective": {"part": "IWAE"}}``.
-        random_state: of the weights, the split, the order of the rows and all draws.
+        options: whatever else a configuration has, as a tree: ``{"objective": {"part": "IWAE"}}``; of data, what says how X is
+            to be read. What would take rows away or add to them, such as ``data.limit`` and ``data.condition``, is refused.
+        random_state: of the weights, the split, the order of the rows and all draws: on one machine a model is the same by the
+            same number of threads. By another, sums are taken in another order, and training makes much of the last digit.
 
     Attributes:
         run_: the :class:`taut.Run`, of which ``run_.save("folder")`` makes a folder for the command line.
@@ -139,11 +143,11 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
         """
         if self.bound not in ("elbo", "iw"):
             raise InputError("bound", f"is {self.bound!r}", "say elbo or iw")
-        if not self.samples >= 1:
-            raise InputError("samples", f"is {self.samples}", "give 1 or more")
+        _whole("samples", self.samples)
         rows = np.asarray(_validated(self, X, dtype=[np.float64, np.float32], ensure_min_samples=4))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         experiment = parse(Experiment, self._tree(seed))
+        _require_served(experiment)
         data = _dataset(rows, experiment, getattr(self, "feature_names_in_", None))
         with seeded(seed):
             experiment = resolve(experiment, data)
@@ -160,10 +164,10 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
         return self.run_.encode(rows).astype(rows.dtype)
 
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
-        """E[x|z], (N, D), of codes (N, latents)."""
+        """E[x|z], (N, D), of codes (N, latents), which are numbers without a gap."""
         check_is_fitted(self)
-        Z = np.asarray(Z)
-        return self.run_.decode(Z).reshape(len(Z), -1).astype(np.result_type(Z.dtype, np.float32))
+        codes = np.asarray(check_array(Z, dtype=[np.float64, np.float32], input_name="Z"))
+        return self.run_.decode(codes).reshape(len(codes), -1).astype(codes.dtype)
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """A lower bound of log p(x) of each row, (N,) nats: the larger, the more usual the row.
@@ -172,7 +176,7 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
         log p(x). The draws are made of the same random numbers for every row, so that rows can be compared.
         """
         rows = self._rows(X)
-        return _scores(self.run_, rows, self.samples, self.bound == "iw", self.run_.experiment.seed)
+        return _scores(self.run_, rows, _whole("samples", self.samples), self.bound == "iw", self.run_.experiment.seed)
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """The mean of :meth:`score_samples`, nats a row."""
@@ -181,8 +185,8 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
     def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
         """New rows x ~ p(x), (n_samples, D)."""
         check_is_fitted(self)
-        seed = int(check_random_state(random_state).randint(2**31 - 1))
-        return self.run_.sample(n_samples, seed=seed).reshape(n_samples, -1)
+        n, seed = _whole("n_samples", n_samples), int(check_random_state(random_state).randint(2**31 - 1))
+        return self.run_.sample(n, seed=seed).reshape(n, -1)
 
     @property
     def _n_features_out(self) -> int:
@@ -215,12 +219,32 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
         return rows
 
 
+SERVED = ("support", "shape", "layout", "binarize", "valid", "seed")  # of the options of data
+
+
+def _require_served(experiment: Experiment) -> None:
+    """Refuse what would change nothing: X is what there is, whole and without anything beside it."""
+    plain = Data("array")
+    for field in fields(plain):
+        value = getattr(experiment.data, field.name)
+        if field.name not in SERVED and value != getattr(plain, field.name):
+            problem = f"is {value!r}, and an estimator learns from X as it is given to fit"
+            raise InputError(f"data.{field.name}", problem, "leave it out, or train with taut.train")
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise InputError(name, f"is {value!r}", "give a whole number, 1 or more")
+    return int(value)
+
+
 def _dataset(X: np.ndarray, experiment: Experiment, names: Any) -> Dataset:
     """Rows in two splits: scikit-learn's users keep test rows back themselves."""
     spec = experiment.data
     reading = Reading.of(
         [X], shape=spec.shape, support=spec.support, binarize=spec.binarize, field="X",
-        columns=None if names is None else tuple(map(str, names)), options={"seed": spec.seed, "shape": spec.shape},
+        signal=spec.layout == "signal", columns=None if names is None else tuple(map(str, names)),
+        options={"seed": spec.seed, "shape": spec.shape},
     )  # fmt: skip
     rows = carve(len(X), {"valid": spec.valid}, spec.seed, "X")
     train, valid = (Split(reading.apply(X[rows[part]], "X")) for part in ("train", "valid"))
