@@ -11,10 +11,17 @@ from typing import Any
 import pytest
 
 from taut.cli import main
-from taut.tracking import TRACKERS
+from taut.data import Data
+from taut.errors import Ended, InputError, Mishap
+from taut.experiment import Experiment
+from taut.tracking import TRACKERS, tracking
+from taut.training import Stopped
 
 TINY = ["train", "digits", "--training.steps", "6", "--training.batch", "64", "--model.network", "MLP",
         "--model.network.hidden", "8", "--data.limit", "128", "--quiet"]  # fmt: skip
+
+
+EXPERIMENT = Experiment(Data("digits"))
 
 
 def journal(run: Path) -> dict[int, dict[str, Any]]:
@@ -68,11 +75,59 @@ def test_each_is_told_in_its_own_words(tmp_path: Path, monkeypatch: pytest.Monke
     for name, module in stand_ins.items():
         names = [call for call, _, _ in module.calls]
         assert names[: len(begin[name])] == begin[name]
-        assert names[-1] == {"mlflow": "end_run"}.get(name, "finish")
+        end = {"mlflow": ("end_run", ("FINISHED",), {}), "wandb": ("finish", (), {"exit_code": 0})}
+        assert module.calls[-1] == end.get(name, ("finish", (), {}))
         logs = [(args[0], kwargs["step"]) for call, args, kwargs in module.calls if call in ("log", "log_metrics")]
         told = {step: numbers["valid/elbo"] for numbers, step in logs if "valid/elbo" in numbers}
         assert told == {step: row["elbo"] for step, row in journal(run).items()}
         assert logs[-1][0]["test/elbo"] == json.loads((run / "summary.json").read_text())["elbo"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(Stopped("step 3"), "KILLED"), (KeyboardInterrupt(), "KILLED"), (Ended(15), "KILLED"),
+     (Mishap("disk", "is full", "make room"), "FAILED"), (ValueError("of any kind"), "FAILED")],
+    ids=["stopped", "ctrl-c", "sigterm", "mishap", "error"],
+)  # fmt: skip
+def test_how_a_training_ended_is_told(
+    error: BaseException, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_ins = {name: Recorder() for name in ("mlflow", "wandb", "trackio")}
+    for name, module in stand_ins.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    with (
+        pytest.raises(type(error)),
+        tracking(list(stand_ins), EXPERIMENT, "digits", tmp_path),
+    ):
+        raise error
+    ends = {name: module.calls[-1] for name, module in stand_ins.items()}
+    assert ends == {
+        "mlflow": ("end_run", (status,), {}), "wandb": ("finish", (), {"exit_code": 1}), "trackio": ("finish", (), {}),
+    }  # fmt: skip
+
+
+def test_one_that_cannot_begin_ends_those_that_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Recorder()
+    monkeypatch.setitem(sys.modules, "mlflow", first)
+    monkeypatch.setitem(sys.modules, "wandb", Recorder(fails="init"))
+    began = tracking(["mlflow", "wandb"], EXPERIMENT, "digits", tmp_path)
+    with pytest.raises(InputError, match="wandb cannot begin"), began:
+        pytest.fail("it has not begun")
+    assert first.calls[-1] == ("end_run", ("FAILED",), {})
+
+
+@pytest.mark.filterwarnings("ignore")  # of mlflow's own
+def test_mlflow_itself_takes_the_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    with (
+        pytest.raises(Stopped),
+        tracking(["mlflow"], EXPERIMENT, "digits", tmp_path / "run"),
+    ):
+        raise Stopped("step 3")
+    assert [run.info.status for run in mlflow.search_runs(search_all_experiments=True, output_format="list")] == [
+        "KILLED"
+    ]
 
 
 def test_a_tracker_that_fails_costs_no_training(

@@ -15,14 +15,18 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from taut.config import to_tree, write_yaml
 from taut.errors import InputError, nearest
 from taut.experiment import Experiment
-from taut.training import Event
+from taut.training import Event, Stopped
 
 __all__ = ["TRACKERS", "Tracker", "Tracking", "numbers_of", "tracking"]
+
+
+Ending = Literal["finished", "stopped", "failed"]
+"""How a training ended: whole, by a request such as Ctrl-C, or by an error."""
 
 
 class Tracker(ABC):
@@ -44,7 +48,7 @@ class Tracker(ABC):
         """Numbers by name at a step."""
 
     @abstractmethod
-    def end(self) -> None:
+    def end(self, how: Ending) -> None:
         """Nothing more will come."""
 
 
@@ -68,7 +72,7 @@ class TensorBoard(Tracker):
         for name, value in numbers.items():
             self.writer.add_scalar(name, value, step)
 
-    def end(self) -> None:
+    def end(self, how: Ending) -> None:
         if self.writer is not None:
             self.writer.close()
 
@@ -84,12 +88,12 @@ class MLflow(Tracker):
     def log(self, numbers: Mapping[str, float], step: int) -> None:
         self.module.log_metrics(dict(numbers), step=step)
 
-    def end(self) -> None:
-        self.module.end_run()
+    def end(self, how: Ending) -> None:
+        self.module.end_run({"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}[how])
 
 
-class WandB(Tracker):
-    """Weights & Biases, and trackio, which has its calls: a project that is called as the data are."""
+class Trackio(Tracker):
+    """A project that is called as the data are; it does not ask how a run ended."""
 
     def begin(self, project: str, folder: Path, tree: Mapping[str, Any]) -> None:
         self.module.init(project=project, name=folder.name, config=dict(tree))
@@ -97,15 +101,22 @@ class WandB(Tracker):
     def log(self, numbers: Mapping[str, float], step: int) -> None:
         self.module.log(dict(numbers), step=step)
 
-    def end(self) -> None:
+    def end(self, how: Ending) -> None:
         self.module.finish()
+
+
+class WandB(Trackio):
+    """Weights & Biases, whose calls trackio has."""
+
+    def end(self, how: Ending) -> None:
+        self.module.finish(exit_code=0 if how == "finished" else 1)  # all but 0 is a run that failed
 
 
 TRACKERS: dict[str, tuple[type[Tracker], str, str]] = {
     "tensorboard": (TensorBoard, "torch.utils.tensorboard", "tensorboard"),
     "mlflow": (MLflow, "mlflow", "mlflow"),
     "wandb": (WandB, "wandb", "wandb"),
-    "trackio": (WandB, "trackio", "trackio"),
+    "trackio": (Trackio, "trackio", "trackio"),
 }
 """By name: how it is told, the module, and what to install."""
 
@@ -158,19 +169,21 @@ def tracking(names: Sequence[str], experiment: Experiment, project: str, folder:
                 chosen[name] = kind(importlib.import_module(module))
         except ImportError:
             raise InputError("--tracker", f"{name} needs the package {package}", f"pip install {package}") from None
-    for name, tracker in chosen.items():
-        try:
-            tracker.begin(project, folder, to_tree(experiment))
-        except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-            raise InputError(
-                "--tracker", f"{name} cannot begin ({reason})", "set it up first, or leave it out"
-            ) from None
-    told = Tracking(chosen)
+    told = Tracking({})
     try:
+        for name, tracker in chosen.items():
+            try:
+                tracker.begin(project, folder, to_tree(experiment))
+            except Exception as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+                mend = "set it up first, or leave it out"
+                raise InputError("--tracker", f"{name} cannot begin ({reason})", mend) from None
+            told.trackers[name] = tracker
         yield told
-    finally:
-        told.tell("end")
+    except BaseException as error:
+        told.tell("end", "stopped" if isinstance(error, (Stopped, KeyboardInterrupt)) else "failed")
+        raise
+    told.tell("end", "finished")
 
 
 def numbers_of(event: Event) -> dict[str, float]:
