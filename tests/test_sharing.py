@@ -66,6 +66,32 @@ def test_it_loads_as_the_same_model(run: Path, tmp_path: Path, capsys: pytest.Ca
         taut.from_pretrained("nowhere at all")
 
 
+def test_a_folder_that_was_measured_can_be_written_again(run: Path, tmp_path: Path) -> None:
+    folder = taut.save_pretrained(taut.load(run), tmp_path / "model")
+    taut.from_pretrained(folder).evaluate(str(run.parent / "mine.npy"), samples=2, iw_limit=2)
+    assert (folder / "evaluations").is_dir()
+    with pytest.raises(taut.InputError, match="exists"):
+        taut.save_pretrained(taut.load(run), folder)
+    taut.save_pretrained(taut.load(run), folder, force=True)
+    assert not (folder / "evaluations").exists()
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(taut.InputError, match=r"notes\.txt"):
+        taut.save_pretrained(taut.load(run), folder, force=True)
+
+
+@pytest.mark.parametrize("save", [taut.save_pretrained, taut.runs.Run.save], ids=["shared", "saved"])
+@pytest.mark.parametrize("force", [False, True])
+def test_where_no_folder_can_be(run: Path, tmp_path: Path, save: Any, force: bool) -> None:
+    trained, file = taut.load(run), tmp_path / "file"
+    file.write_text("mine")
+    for place in (file, file / "below", tmp_path / ("long" * 100), tmp_path / "zero\0byte"):
+        with pytest.raises(taut.InputError, match="cannot be made") as caught:
+            save(trained, place, force=force)
+        assert "\n" not in str(caught.value)
+    assert file.read_text() == "mine"
+    save(trained, tmp_path / "made" / "with" / "parents", force=force)
+
+
 def test_to_a_hub_and_back(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against a stand-in with the calls of huggingface_hub's own signatures, which keeps its models in a folder."""
     shelf = tmp_path / "hub"

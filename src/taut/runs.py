@@ -29,6 +29,7 @@ from taut.errors import InputError
 from taut.evaluation import Ledger, Scores, Space, Subject, evaluate, impute, judge, quality, score
 from taut.evaluation.subject import require_positive
 from taut.experiment import Experiment
+from taut.folders import made
 from taut.model import VAE, Site, Step, centre, follow, pick_prior
 from taut.runfiles import (
     CONFIG,
@@ -557,12 +558,12 @@ class Run:
         """Write the run: configuration, reading, weights and summary.
 
         Raises:
-            InputError: where the folder exists and ``force`` is false.
+            InputError: where the folder exists and ``force`` is false, or cannot be made.
         """
         folder = Path(folder)
-        if folder.exists() and not force:
+        if os.path.isdir(folder) and not force:
             raise InputError(str(folder), "exists", "name another folder, or say --force")
-        folder.mkdir(parents=True, exist_ok=True)
+        made(folder)
         self.folder = folder
         write_head(folder, self.experiment, self.reading, self.facts)
         self.write()

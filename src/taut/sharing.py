@@ -10,7 +10,9 @@ name. Nothing but these five files is fetched.
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
@@ -27,6 +29,7 @@ __all__ = ["card", "from_pretrained", "push_to_hub", "save_pretrained"]
 
 CARD = "README.md"
 FILES = (CARD, CONFIG, DATA, WEIGHTS, SUMMARY)
+MADE = ("evaluations", "explore", "export", "web")  # what commands keep or write in such a folder
 
 
 def save_pretrained(run: Run, folder: str | Path, force: bool = False, licence: str | None = None) -> Path:
@@ -35,14 +38,15 @@ def save_pretrained(run: Run, folder: str | Path, force: bool = False, licence: 
     Args:
         run: trained.
         folder: new, unless ``force``, which replaces the files of an earlier one.
-        force: overwrite.
+        force: overwrite; what commands made of the earlier one in its folder goes with it.
         licence: of the weights, as hubs name it, such as ``apache-2.0``; the card says nothing of it if left open.
 
     Raises:
-        InputError: where the folder exists, or holds what is no part of such a folder.
+        InputError: where the folder exists, holds what is no part of such a folder, or cannot be made.
     """
     folder = Path(folder)
-    if folder.exists() and (foreign := sorted({path.name for path in folder.iterdir()} - {*FILES})):
+    there = {path.name for path in folder.iterdir()} if os.path.isdir(folder) else set()
+    if foreign := sorted(there - {*FILES, *MADE}):
         raise InputError(
             str(folder), f"also holds {foreign[0]}, which is no part of a model to pass on", "name another folder"
         )
@@ -54,6 +58,8 @@ def save_pretrained(run: Run, folder: str | Path, force: bool = False, licence: 
         training = replace(training, start=replace(training.start, run=Path(training.start.run).name))
     passed = replace(run, experiment=replace(run.experiment, data=data, training=training), folder=None)
     passed.save(folder, force)
+    for name in there & {*MADE}:  # they tell of the model that was there before
+        shutil.rmtree(folder / name, ignore_errors=True)
     write_atomically(folder / CARD, card(passed, licence).encode())
     return folder
 
