@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from taut.data.columns import Title
 from taut.errors import InputError
-from taut.report import Fact, Table, charts, figures, key_numbers, write_report
+from taut.report import Fact, Table, charts, figures, key_numbers, style, write_report
 from taut.report.images import to_rgb
 
 RNG = np.random.default_rng(0)
@@ -87,8 +88,6 @@ def test_vectors(n, columns, tmp_path):
 
 
 def test_categories_are_drawn_by_their_names():
-    from taut.data.columns import Title
-
     x = np.column_stack([RNG.integers(0, 3, 60), RNG.normal(size=60), RNG.integers(0, 20, 60)]).astype(float)
     x[7, 0] = np.nan  # a missing cell
     names = [Title("time", ("early", "noon", "late")), "height", Title("town", tuple(f"town {i}" for i in range(20)))]
@@ -102,6 +101,20 @@ def test_categories_are_drawn_by_their_names():
         assert set(time) <= {"early", "noon", "late"} and len(time) > 1
         assert not set(height) & {"early", "noon", "late"}
         assert 5 <= len(town) <= 8 and all(name.startswith("town ") for name in town)
+
+
+def test_names_in_other_scripts(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(style, "_told", [])
+
+    def drawn(*names: str) -> str:
+        x = RNG.integers(0, len(names), size=(20, 1)).astype(float)
+        saved(figures.reconstructions(x, x, "vector", names=[Title(names[0], names)]), tmp_path)
+        return capsys.readouterr().err
+
+    assert drawn("Ελλάδα", "Роман", "שלום", "العربية") == "", "what comes with matplotlib has these"
+    said = drawn("\U00013000", "\U00013001")
+    assert said.count("\n") == 1 and said.startswith("taut: note: no font of this machine has '\U00013000'")
+    assert drawn("\U00013000", "\U00013002") == "", "it is said once"
 
 
 def test_constant_and_whole_number_columns(tmp_path):

@@ -18,7 +18,7 @@ try:
 except ImportError:  # not a Unix
     fcntl = None
 
-__all__ = ["SWEEP", "TUNE", "alone", "claimed", "made", "new_folder", "sweep_up"]
+__all__ = ["SWEEP", "TUNE", "alone", "claimed", "new_folder", "sweep_up"]
 
 PATIENCE = 15.0  # seconds for another process to let go of a folder
 SWEEP = "sweep.json"  # says that a folder is a sweep, and which of its folders are points
@@ -36,19 +36,6 @@ def new_folder(name: str, root: Path = Path("runs")) -> Path:
         int(path.name.split("-")[0]) for path in root.glob("[0-9][0-9][0-9]*-*") if path.name.split("-")[0].isdigit()
     ]
     return root / f"{max(numbers, default=0) + 1:03d}-{name}"
-
-
-def made(folder: Path) -> None:
-    """Make a folder with its parents, where it is not there yet.
-
-    Raises:
-        InputError: where something else has its name, or it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # a ValueError where the name has a zero byte
-        reason = "a file has its name" if os.path.isfile(folder) else getattr(error, "strerror", None) or error
-        raise InputError(str(folder)[:200], f"cannot be made ({reason})", "name another folder") from None
 
 
 @contextlib.contextmanager

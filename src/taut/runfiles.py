@@ -31,11 +31,24 @@ from taut.errors import InputError
 from taut.experiment import Experiment
 from taut.training.checkpoint import write_atomically
 
-__all__ = ["CONFIG", "DATA", "METRICS", "PROFILE", "SUMMARY", "facts_of", "finite", "read_head", "read_json", "same_data",
+__all__ = ["CONFIG", "DATA", "METRICS", "PROFILE", "SUMMARY", "facts_of", "finite", "made", "read_head", "read_json", "same_data",
            "write_head", "write_json"]  # fmt: skip
 
 CONFIG, DATA, METRICS, SUMMARY = "config.yaml", "data.json", "metrics.jsonl", "summary.json"
 PROFILE = "profile"  # folder of what taut train --profile found
+
+
+def made(folder: Path) -> None:
+    """Make a folder with its parents, where it is not there yet.
+
+    Raises:
+        InputError: where something else has its name, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # a ValueError where the name has a zero byte
+        reason = "a file has its name" if os.path.isfile(folder) else getattr(error, "strerror", None) or error
+        raise InputError(str(folder)[:200], f"cannot be made ({reason})", "name another folder") from None
 
 
 def write_head(folder: Path, experiment: Experiment, reading: Reading, facts: dict[str, Any]) -> None:

@@ -29,7 +29,6 @@ from taut.errors import InputError
 from taut.evaluation import Ledger, Scores, Space, Subject, evaluate, impute, judge, quality, score
 from taut.evaluation.subject import require_positive
 from taut.experiment import Experiment
-from taut.folders import made
 from taut.model import VAE, Site, Step, centre, follow, pick_prior
 from taut.runfiles import (
     CONFIG,
@@ -39,6 +38,7 @@ from taut.runfiles import (
     SUMMARY,
     facts_of,
     finite,
+    made,
     read_head,
     read_json,
     same_data,

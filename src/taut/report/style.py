@@ -5,11 +5,15 @@ Two roles run through all pictures: the data are grey, the model is the accent. 
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import contextlib
+import re
+import sys
+import warnings
+from collections.abc import Iterator
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from taut.training.checkpoint import write_atomically
 
@@ -32,21 +36,62 @@ WIDTH = 6.8  # inches, of every chart; a page shows it at about 650 px, where 9 
 _FONTS = ("Helvetica Neue", "Helvetica", "Inter", "Arial", "Liberation Sans", "Nimbus Sans", "DejaVu Sans")
 
 
+# What draws the scripts that those lack, by what systems call it; the first of each line that is there is taken.
+_OTHERS = (
+    ("DejaVu Sans",),  # comes with matplotlib: Greek, Cyrillic, Hebrew, Arabic, signs
+    ("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "Source Han Sans SC", "PingFang SC", "Heiti SC",
+     "Hiragino Sans GB", "Microsoft YaHei", "SimHei", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Droid Sans Fallback",
+     "Arial Unicode MS"),
+    ("Hiragino Sans", "Yu Gothic", "Meiryo", "MS Gothic", "IPAGothic", "TakaoGothic"),
+    ("Noto Sans CJK KR", "Noto Sans KR", "Apple SD Gothic Neo", "Malgun Gothic", "NanumGothic"),
+    ("Noto Sans Devanagari", "Nirmala UI", "Kohinoor Devanagari", "Lohit Devanagari"),
+    ("Noto Sans Bengali", "Kohinoor Bangla", "Lohit Bengali"), ("Noto Sans Tamil", "Tamil Sangam MN", "Lohit Tamil"),
+    ("Noto Sans Telugu", "Kohinoor Telugu"), ("Noto Sans Thai", "Leelawadee UI", "Thonburi"),
+    ("Noto Sans Ethiopic", "Ebrima", "Kefa"), ("Noto Sans Symbols2", "Segoe UI Symbol", "Apple Symbols"),
+)  # fmt: skip
+
+
 @cache
-def _font() -> str:
+def _fonts() -> list[str]:
+    """The font of pictures, and those that are asked for what it has no glyph of."""
     from matplotlib import font_manager
 
     there = {font.name for font in font_manager.fontManager.ttflist}
-    return next((name for name in _FONTS if name in there), "DejaVu Sans")
+    return list(dict.fromkeys(name for names in (_FONTS, *_OTHERS) for name in [n for n in names if n in there][:1]))
 
 
-def style() -> AbstractContextManager[None]:
+_UNDRAWN = re.compile(r"Glyph (\d+) .*missing from font")
+_told: list[str] = []
+
+
+@contextlib.contextmanager
+def _boxes() -> Iterator[None]:
+    """What no font here can draw is a box in the picture, which is said once, not by a warning for each."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", _UNDRAWN.pattern, UserWarning)
+        others = warnings.showwarning
+
+        def show(message: Warning | str, *about: Any, **more: Any) -> None:
+            found = _UNDRAWN.match(str(message))
+            if found is None:
+                return others(message, *about, **more)
+            if not _told:
+                _told.append(chr(int(found[1])))
+                said = f"no font of this machine has {_told[0]!r}: pictures have a box in its place"
+                print(f"taut: note: {said}; a font such as Noto Sans CJK mends that", file=sys.stderr)
+
+        warnings.showwarning = show
+        yield
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
     """The settings under which a figure is made and saved; the caller's own come back afterwards."""
     import matplotlib
 
-    return matplotlib.rc_context(
+    settings = matplotlib.rc_context(
         {
-            "font.family": [_font()], "font.size": 8.5, "text.color": INK, "text.usetex": False,
+            "font.family": _fonts(), "font.size": 8.5, "text.color": INK, "text.usetex": False,
             "axes.titlesize": 8.5, "axes.titlelocation": "left", "axes.titlepad": 5, "axes.titleweight": "normal",
             "axes.labelsize": 8.5, "axes.labelcolor": GREY, "axes.edgecolor": FAINT, "axes.linewidth": 0.6,
             "axes.spines.top": False, "axes.spines.right": False, "axes.unicode_minus": True, "axes.grid": False,
@@ -59,6 +104,8 @@ def style() -> AbstractContextManager[None]:
             "figure.constrained_layout.h_pad": 0.06,
         }
     )  # fmt: skip
+    with settings, _boxes():
+        yield
 
 
 def figure(width: float, height: float, constrained: bool = True) -> Figure:
