@@ -31,8 +31,8 @@ from taut.errors import InputError
 from taut.experiment import Experiment
 from taut.training.checkpoint import write_atomically
 
-__all__ = ["CONFIG", "DATA", "METRICS", "PROFILE", "SUMMARY", "facts_of", "finite", "made", "read_head", "read_json", "same_data",
-           "write_head", "write_json"]  # fmt: skip
+__all__ = ["CONFIG", "DATA", "METRICS", "PROFILE", "SUMMARY", "facts_of", "finite", "made", "read_head", "read_json",
+           "same_data", "write_head", "write_json"]  # fmt: skip
 
 CONFIG, DATA, METRICS, SUMMARY = "config.yaml", "data.json", "metrics.jsonl", "summary.json"
 PROFILE = "profile"  # folder of what taut train --profile found
