@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import subprocess
 import sys
 import time
@@ -13,7 +15,7 @@ import pytest
 import taut
 from taut.cli import main
 from taut.errors import InputError
-from taut.tune import axes_of
+from taut.tune import Axis, _untried, axes_of, size_of
 
 pytest.importorskip("optuna")
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -67,6 +69,29 @@ def test_a_stopped_search_keeps_its_trials(tmp_path: Path, monkeypatch: pytest.M
     assert [trial["state"] for trial in record(folder)["trials"]] == ["complete"]
     assert main(["tune", "--resume", str(folder), "--trials", "2", "--quiet"]) == 0
     assert calls[2] == calls[1], "what was stopped is made again"
+
+
+def test_no_point_is_tried_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, words = tmp_path / "search", [word for word in TINY if word != "--quiet"]
+    over = ["--over", "model.latents=2..4", "--over", "model.prior=StandardNormal,Mixture"]
+    assert main([*words, *over, "--trials", "4", "--out", str(folder)]) == 0
+    assert "every point" not in capsys.readouterr().out
+    assert main(["tune", "--resume", str(folder), "--trials", "9"]) == 0
+    said = capsys.readouterr().out
+    assert "all 6 points" in said and "best of 6 trials" in said and "every point that there is was tried" in said
+    found = [tuple(trial["values"].values()) for trial in record(folder)["trials"]]
+    assert sorted(found) == sorted(itertools.product((2, 3, 4), ("StandardNormal", "Mixture")))
+    assert main(["tune", "--resume", str(folder), "--trials", "9", "--quiet"]) == 0
+    assert len(record(folder)["trials"]) == 6
+
+
+def test_what_others_try_is_left_to_them() -> None:
+    axes = [Axis("a", 1, 3), Axis("b", choices=("x", "y"))]
+    tried, others = {(1, "x"), (2, "x"), (3, "x"), (1, "y")}, {(2, "y")}
+    assert size_of(axes) == 6 and size_of([*axes, Axis("c", 0.1, 0.2)]) == math.inf
+    assert all(_untried(tried, others, axes, seed) == {"a": 3, "b": "y"} for seed in range(20))
+    both = {tuple(_untried(tried, others | {(3, "y")}, axes, seed).values()) for seed in range(20)}
+    assert both == {(2, "y"), (3, "y")}, "those who tried them may have been killed"
 
 
 @pytest.mark.slow

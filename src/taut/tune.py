@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import IO, Any
 
 from taut.api import carry_out, finished, overridden
@@ -37,7 +38,7 @@ try:
 except ImportError:  # not a Unix
     fcntl = None
 
-__all__ = ["Axis", "axes_of", "begin", "reopen", "search"]
+__all__ = ["Axis", "axes_of", "begin", "reopen", "search", "size_of"]
 
 STUDY, LOCK, BEST = "study.log", "study.lock", "best"
 WIDE = 10  # a range whose ends differ by this factor is searched by its logarithm
@@ -63,6 +64,17 @@ class Axis:
     def logarithmic(self) -> bool:
         """Whether it is searched by its logarithm."""
         return self.low > 0 and self.high >= WIDE * self.low
+
+    @property
+    def size(self) -> float:
+        """How many values it has."""
+        if self.choices:
+            return len(self.choices)
+        return self.high - self.low + 1 if isinstance(self.low, int) else math.inf
+
+    def draw(self, random: Random) -> Any:
+        """Any value, all as likely; of choices and whole numbers alone."""
+        return random.choice(self.choices) if self.choices else random.randint(int(self.low), int(self.high))
 
     @property
     def ends(self) -> tuple[Any, ...]:
@@ -105,7 +117,7 @@ def axes_of(tree: Mapping[str, Any], given: Sequence[str], trust: tuple[str, ...
             raise InputError("--over", f"{name} is given twice", "give each option once")
         values = [_value(parse(Experiment, overridden(tree, {name: piece}), trust=trust), name) for piece in pieces]
         if ".." not in said:
-            axes.append(Axis(name, choices=tuple(pieces)))
+            axes.append(Axis(name, choices=tuple(dict.fromkeys(pieces))))
         elif any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
             raise InputError("--over", f"{name} is no number", f"give choices: {name}=A,B")
         elif not values[0] < values[1]:
@@ -115,6 +127,11 @@ def axes_of(tree: Mapping[str, Any], given: Sequence[str], trust: tuple[str, ...
     if not axes:
         raise InputError("--over", "is not given", "say what to search, such as --over model.latents=2..64")
     return axes
+
+
+def size_of(axes: Sequence[Axis]) -> float:
+    """How many points there are to try."""
+    return math.prod(axis.size for axis in axes)
 
 
 def _value(experiment: Experiment, name: str) -> Any:
@@ -154,7 +171,7 @@ def search(
     trust: tuple[str, ...] = (),
     tell: Callable[[dict[str, Any]], None] = lambda trial: None,
 ) -> tuple[dict[str, Any], Run]:
-    """Make trials until there are so many, then train the best again and measure it.
+    """Make trials until there are so many, or all points that there are were tried, then train the best again and measure it.
 
     Args:
         tree: the configuration of all that is not searched.
@@ -254,11 +271,16 @@ def _search(
         storage = optuna.storages.JournalStorage(backend(os.fspath(folder / STUDY), lock))
         study = optuna.create_study(storage=storage, study_name="taut", direction="maximize", load_if_exists=True)
         study.pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTERS)
-    while len(_ended(study)) < trials:
+    size = size_of(axes)
+    while len(ended := _ended(study.trials)) < trials and len(tried := _points(ended, axes)) < size:
         trial = study.ask()
         # a seed for each: several processes, and one that goes on, must not draw what was drawn
         study.sampler = optuna.samplers.TPESampler(seed=seed + trial.number)
         values = {axis.name: axis.ask(trial) for axis in axes}
+        if math.isfinite(size) and tuple(values.values()) in tried:  # it would come to the same: another is next
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            study.enqueue_trial(_untried(tried, _points(_under_way(study.trials), axes), axes, seed + trial.number))
+            continue
         try:
             experiment = resolve(parse(Experiment, overridden(tree, values), trust=trust), data)
             reached = _Reached(trial)
@@ -313,9 +335,26 @@ class _Reached:
             raise _Hopeless
 
 
-def _ended(study: Any) -> list[Any]:
-    """The trials that count: those that were stopped by hand are made again."""
-    return [each for each in study.trials if each.state.name in ("COMPLETE", "PRUNED") or "failure" in each.user_attrs]
+def _ended(trials: Sequence[Any]) -> list[Any]:
+    """The trials that count: those that were stopped by hand are made again, and those that would repeat one are not made."""
+    return [each for each in trials if each.state.name in ("COMPLETE", "PRUNED") or "failure" in each.user_attrs]
+
+
+def _under_way(trials: Sequence[Any]) -> list[Any]:
+    """Those of this process and others, and of those that were killed."""
+    return [each for each in trials if each.state.name == "RUNNING"]
+
+
+def _points(trials: Sequence[Any], axes: Sequence[Axis]) -> set[tuple[Any, ...]]:
+    return {tuple(each.params.get(axis.name) for axis in axes) for each in trials}
+
+
+def _untried(tried: set[Any], others: set[Any], axes: Sequence[Axis], seed: int) -> dict[str, Any]:
+    """A point that was not tried, nor is by others, as long as there is one."""
+    random, kept = Random(seed), tried | others if len(tried | others) < size_of(axes) else tried
+    while (point := tuple(axis.draw(random) for axis in axes)) in kept:
+        pass
+    return dict(zip((axis.name for axis in axes), point, strict=True))
 
 
 def _write(folder: Path, data: Dataset, axes: Sequence[Axis], trials: Sequence[Any]) -> dict[str, Any]:
@@ -324,7 +363,7 @@ def _write(folder: Path, data: Dataset, axes: Sequence[Axis], trials: Sequence[A
         {"number": each.number, "state": each.state.name.lower(), "elbo": each.value if each.state.name == "COMPLETE" else None,
          "values": dict(each.params), "failure": each.user_attrs.get("failure"),
          "seconds": round(each.duration.total_seconds(), 1)}
-        for each in trials if each.state.is_finished()
+        for each in _ended(trials)
     ]  # fmt: skip
     told.sort(key=lambda each: -math.inf if each["elbo"] is None else each["elbo"], reverse=True)
     best = told[0] if told and told[0]["elbo"] is not None else None
@@ -332,6 +371,7 @@ def _write(folder: Path, data: Dataset, axes: Sequence[Axis], trials: Sequence[A
         "data": data.reading.name,
         "hash": data.hash,
         "measure": "the best ELBO on validation data, nats per example, at β = 1",
+        "size": size if math.isfinite(size := size_of(axes)) else None,
         "over": [{"name": a.name, "low": a.low, "high": a.high, "choices": list(a.choices)} for a in axes],
         "best": best,
         "trials": told,

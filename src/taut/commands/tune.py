@@ -51,7 +51,7 @@ def _tune(args: argparse.Namespace) -> int:
     from taut.experiment import Experiment, require_effect, resolve
     from taut.folders import new_folder, refuse_foreign
     from taut.training import Stopped
-    from taut.tune import axes_of, begin, reopen, search
+    from taut.tune import axes_of, begin, reopen, search, size_of
 
     out, trust = console(), tuple(args.trust)
     if args.resume:
@@ -70,7 +70,8 @@ def _tune(args: argparse.Namespace) -> int:
         first = overridden(tree, {axis.name: axis.ends[0] for axis in axes})
         for line in what(resolve(parse(Experiment, first, trust=trust), data), data):
             out.print(line)
-        out.print(f"search: {'; '.join(map(str, axes))}: {args.trials} trials, by the ELBO on validation data")
+        few = f"{args.trials} trials" if args.trials < size_of(axes) else f"all {size_of(axes):g} points"
+        out.print(f"search: {'; '.join(map(str, axes))}: {few}, by the ELBO on validation data")
 
     def tell(trial: dict[str, Any]) -> None:
         if not args.quiet:
@@ -95,7 +96,8 @@ def _tune(args: argparse.Namespace) -> int:
     whole = [trial for trial in record["trials"] if trial["state"] == "complete"]
     if not args.quiet:
         out.print(
-            f"\nbest of {len(record['trials'])} trials, {len(whole)} of them whole; ELBO on validation data, nats",
+            f"\nbest of {len(record['trials'])} trials, {len(whole)} of them whole; ELBO on validation data, nats"
+            + "; every point that there is was tried" * (len(record["trials"]) == record["size"]),
             style="dim",
         )
     for trial in whole[:5]:
