@@ -105,6 +105,35 @@ def test_a_signal_is_learned(tmp_path: Path):
     assert main(["score", str(folder), str(tmp_path / "waves.npy"), "-o", str(tmp_path / "score.csv")]) == 0
 
 
+@pytest.mark.parametrize("kind", [np.int16, np.uint8, np.float32])
+def test_sounds_come_back_as_sounds(kind: type, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    random, folder, whole = np.random.RandomState(0), tmp_path / "s", np.dtype(kind).kind != "f"
+    folder.mkdir()
+    low, high = (np.iinfo(kind).min, np.iinfo(kind).max) if whole else (-1, 1)
+    for i in range(12):  # loud: draws of a density go beyond what the type can hold
+        sound = np.where(random.rand(200, 2) < 0.5, low, high)
+        wavfile.write(folder / f"{i:02}.wav", 8000, sound.astype(kind))
+    run = tmp_path / "run"
+    assert main(["train", str(folder), "--out", str(run), "--training.steps", "3", "--quiet"]) == 0
+    drawn = taut.load(run).sample(11, seed=0)
+    if kind is np.int16:
+        assert drawn.min() < low and drawn.max() > high
+    words = ["sample", str(run), "-n", "11", "--seed", "0", "--quiet", "-o"]
+    assert main([*words, str(tmp_path / "new")]) == 0
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [f"{i:02}.wav" for i in range(11)]
+    for i, x in enumerate(drawn):
+        rate, sound = wavfile.read(tmp_path / "new" / f"{i:02}.wav")
+        assert rate == 8000 and sound.dtype == kind
+        np.testing.assert_array_equal(sound.T, (np.rint(x).clip(low, high) if whole else x).astype(kind))
+    assert len(read_like(taut.load(run).reading, tmp_path / "new")) == 11
+    assert main(["reconstruct", str(run), str(folder), "--quiet", "-o", str(tmp_path / "again")]) == 0
+    capsys.readouterr()
+    for name, said in (("one.wav", "one sound, and there are 11"), ("new", "exists"), ("x.ogg", ".wav")):
+        assert main([*words, str(tmp_path / name)]) == 2
+        assert said in capsys.readouterr().err
+    assert main([*words, str(tmp_path / "one.wav"), "-n", "1"]) == 0 and (tmp_path / "one.wav").is_file()
+
+
 def test_folders_of_sounds(tmp_path: Path):
     names = [f"{'high' if i % 2 else 'low'}/{i}.wav" for i in range(12)]
     data = open_data(Data(str(sounds(tmp_path / "s", names=names))))

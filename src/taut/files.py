@@ -12,7 +12,18 @@ import numpy as np
 from taut.errors import InputError
 from taut.training.checkpoint import write_atomically
 
-__all__ = ["ARRAYS", "PICTURES", "TABLES", "check_target", "fresh", "write_annotated", "write_array", "write_table"]
+__all__ = [
+    "ARRAYS",
+    "PICTURES",
+    "TABLES",
+    "check_sounds",
+    "check_target",
+    "fresh",
+    "write_annotated",
+    "write_array",
+    "write_sounds",
+    "write_table",
+]
 
 ARRAYS = (".npy", ".npz", ".csv", ".parquet")
 TABLES = (".csv", ".parquet")
@@ -42,6 +53,47 @@ def check_target(path: str | Path, suffixes: Sequence[str] = (), force: bool = F
     if path.is_dir() or (path.exists() and not force):
         raise InputError("-o", f"{path} exists", "name another file, or say --force")
     return path
+
+
+def check_sounds(path: Path, force: bool = False) -> Path:
+    """The same of sounds: a .wav file for one, or a folder for any number, which is not there or empty.
+
+    Raises:
+        InputError: where it exists and is not to be overwritten.
+    """
+    if path.suffix:
+        return check_target(path, (".wav",), force)
+    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not force)):
+        raise InputError("-o", f"{path} exists", "name another folder, or say --force")
+    return path
+
+
+def write_sounds(path: Path, x: np.ndarray, rate: int, kind: str) -> None:
+    """Write sounds as .wav: into a folder each under its number, or one under a name of its own.
+
+    Args:
+        path: the folder, made if need be, or a file that ends in .wav.
+        x: (N, length) or (N, channels, length).
+        rate: samples a second.
+        kind: numpy's name for the type of a sample. Of a whole one's range, what lies beyond is at its end: it would be
+            turned to the other end, which is heard as a click.
+
+    Raises:
+        InputError: where one file is named for several sounds.
+    """
+    from scipy.io import wavfile
+
+    if path.suffix and len(x) != 1:
+        mend = "say -n 1, or name a folder, without an ending"
+        raise InputError("-o", f"{path} is one sound, and there are {len(x):,}", mend)
+    if np.dtype(kind).kind in "iu":
+        x = np.rint(x.astype(np.float64)).clip(np.iinfo(kind).min, np.iinfo(kind).max)
+    if not path.suffix:
+        path.mkdir(parents=True, exist_ok=True)
+    for i, sound in enumerate(x.astype(kind)):
+        buffer = io.BytesIO()
+        wavfile.write(buffer, rate, sound.T)
+        write_atomically(path if path.suffix else path / f"{i:0{len(str(len(x) - 1))}}.wav", buffer.getvalue())
 
 
 def write_table(path: Path, frame: Any) -> None:

@@ -17,7 +17,18 @@ from taut.data.counts import OBSM, with_codes
 from taut.data.tables import given_frame
 from taut.errors import InputError
 from taut.explore import as_images, interpolate, shown, traverse
-from taut.files import ARRAYS, PICTURES, TABLES, check_target, fresh, write_annotated, write_array, write_table
+from taut.files import (
+    ARRAYS,
+    PICTURES,
+    TABLES,
+    check_sounds,
+    check_target,
+    fresh,
+    write_annotated,
+    write_array,
+    write_sounds,
+    write_table,
+)
 from taut.runs import Run
 from taut.training.checkpoint import write_atomically
 
@@ -147,7 +158,10 @@ def _told(split: Split, args: argparse.Namespace) -> Split:
 
 
 def _write(run: Run, path: Path, x: np.ndarray, extra: dict[str, Sequence] | None = None) -> None:
-    """Examples in the form that the file's name asks for; a table's rows with its types and names of categories."""
+    """Examples in the form that the file's name asks for; a table's rows with its types and names of categories, sounds of the
+    rate and the depth of those that were read."""
+    if _sounds(run, path):
+        return write_sounds(path, x, run.reading.options["rate"], run.reading.raw_dtype)
     if run.reading.fields is None or path.suffix.lower() not in TABLES:
         return write_array(path, x, run.reading.columns, extra)
     frame = run.frame(x)
@@ -164,7 +178,7 @@ def write_compressed(run: Run, args: argparse.Namespace, progress: Callable[[int
 
 def write_decompressed(run: Run, args: argparse.Namespace, progress: Callable[[int, int], None]) -> tuple[Path, str]:
     """What was compressed, every byte as it was."""
-    path = check_target(args.output, ARRAYS, args.force)
+    path = _checked(run, args, ARRAYS)
     source = Path(args.file)
     if not source.is_file():
         raise InputError(str(source), "is no file", "give one that `taut compress` made")
@@ -254,8 +268,20 @@ def _target(run: Run, args: argparse.Namespace, name: str) -> tuple[Path, bool]:
     """Where to write and whether it is a picture; a free name in the run's folder if none was given."""
     if not args.output:
         return fresh(run.folder / f"{name}.png"), True
-    path = check_target(args.output, (*PICTURES, *ARRAYS), args.force)
+    path = _checked(run, args, (*PICTURES, *ARRAYS))
     return path, path.suffix.lower() in PICTURES
+
+
+def _checked(run: Run, args: argparse.Namespace, suffixes: Sequence[str]) -> Path:
+    path = Path(args.output)
+    if _sounds(run, path):
+        return check_sounds(path, args.force)
+    return check_target(path, (*suffixes, ".wav") if run.reading.options.get("rate") else suffixes, args.force)
+
+
+def _sounds(run: Run, path: Path) -> bool:
+    """Whether a name asks for sounds: a folder, or .wav, of a run on a folder of them."""
+    return bool(run.reading.options.get("rate")) and path.suffix.lower() in ("", ".wav")
 
 
 def _split(run: Run, args: argparse.Namespace) -> Split:

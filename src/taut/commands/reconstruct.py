@@ -19,7 +19,10 @@ def arguments(parser: Parser) -> None:
                         help="tell only the K top layers of x; those below are at the centre of what they expect")  # fmt: skip
     parser.add_argument("--progressive", action="store_true",
                         help="a picture of images as each layer in turn is told of them")  # fmt: skip
-    output(parser, "a picture (.png) or numbers (.npy, .npz, .csv, .parquet); a picture in RUN otherwise")
+    output(
+        parser,
+        "a picture (.png) or numbers (.npy, .npz, .csv, .parquet), of sounds a folder or .wav; a picture in RUN otherwise",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -30,7 +30,10 @@ def arguments(parser: Parser) -> None:
                         help="what the model is conditioned on: VALUE, or NAME=VALUE,…, or data, as the data are")  # fmt: skip
     parser.add_argument("--mean", action="store_true", help="write E[x|z] into files of numbers too")
     parser.add_argument("--draw", action="store_true", help="show draws of x in pictures too")
-    output(parser, "a picture (.png) or numbers (.npy, .npz, .csv, .parquet); a picture in RUN otherwise")
+    output(
+        parser,
+        "a picture (.png) or numbers (.npy, .npz, .csv, .parquet), of sounds a folder or .wav; a picture in RUN otherwise",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

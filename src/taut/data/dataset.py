@@ -406,6 +406,7 @@ def _dataset(source: Source, spec: Data) -> Dataset:
             "seed": spec.seed,
             "label_names": list(names) if names else None,
             "factor_names": list(factor_names) if factor_names else None,
+            **({"rate": source.rate} if source.rate else {}),
         },
     }
     arrays_of = list(source.parts.values())

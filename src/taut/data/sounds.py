@@ -44,7 +44,7 @@ def folder_of_sounds(folder: Path, length: int | None = None) -> Source:
     labels = {"all": np.array([path.parent.name for path in paths])} if all(deep) else {}
     cut = sum(len(sound) > length for sound in sounds)
     notes = [f"sounds of {rates[0]:,} samples a second"] + [f"{cut:,} are cut to {length:,} samples"] * (cut > 0)
-    return Source(folder.resolve().name, "sounds", {"all": x}, labels, notes=notes)
+    return Source(folder.resolve().name, "sounds", {"all": x}, labels, rate=int(rates[0]), notes=notes)
 
 
 def _sound(path: Path) -> tuple[int, np.ndarray]:

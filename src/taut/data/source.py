@@ -32,6 +32,7 @@ class Source:
         fields: how each column is read, where each is of its own kind; x is then float64, and NaN where a cell is missing.
         given: what examples are conditioned on: for each part the values (N,) by their names; may be empty.
         counts: whether they are a matrix of counts.
+        rate: of sounds, samples a second.
         stream: what training examples are read from as they are needed; those of ``parts`` are a sample then.
         notes: what was decided in reading them, in sentences without a full stop.
     """
@@ -47,6 +48,7 @@ class Source:
     fields: tuple[Field, ...] | None = None
     given: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     counts: bool = False
+    rate: int | None = None
     stream: Any = None
     notes: list[str] = field(default_factory=list)
 
