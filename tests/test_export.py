@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -15,7 +16,8 @@ from taut.config import parse
 from taut.data import Data, open_data
 from taut.errors import InputError
 from taut.experiment import Experiment, build, resolve
-from taut.export import export
+from taut.export import export, graphs
+from taut.export.graphs import _onnx
 from taut.runs import Run, facts_of
 
 pytest.importorskip("onnxscript")
@@ -67,6 +69,55 @@ def test_a_hierarchy_of_maps_takes_any_number_of_examples(tmp_path: Path) -> Non
               "--model.layers", "[{part: Spatial, latents: 1}]"]  # fmt: skip
     assert main(["train", "digits", "--out", str(folder), *ladder, *SHORT]) == 0
     assert main(["export", str(folder), "--quiet"]) == 0  # held against the model in batches of 1 and of 5
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> taut.runs.Run:
+    random = np.random.RandomState(0)
+    cells = np.column_stack(
+        [random.randn(200), np.exp(random.randn(200)), random.poisson(30, 200), random.rand(200) < 0.5]
+    )
+    cells[random.rand(200, 4) < 0.2] = np.nan
+    names = pl.Series("name", random.choice(["早", "晚", "noon"], 200))
+    frame = pl.DataFrame(cells, schema=["size", "income", "visits", "member"]).with_columns(names).fill_nan(None)
+    return taut.train(frame, training={"steps": 5})
+
+
+@pytest.mark.parametrize("format", ["onnx", "torch-export"])
+def test_a_table_s_missing_cells_are_nan_in_the_graph(table: taut.runs.Run, format: str, tmp_path: Path) -> None:
+    record = export(table, tmp_path, format)
+    assert record["encoder"]["missing"] == "NaN" and "missing" not in record["decoder"]
+    raw = np.asarray(table.sample(9, seed=1), dtype=np.float64)
+    raw[np.random.RandomState(1).rand(*raw.shape) < 0.4] = np.nan
+    raw[0] = np.nan
+    x = table.reading.apply(raw).float()
+    path = str(tmp_path / record["encoder"]["file"])
+    if format == "onnx":
+        mean, scale = onnxruntime.InferenceSession(path).run(None, {"x": x.numpy()})
+    else:
+        mean, scale = (each.detach().numpy() for each in torch.export.load(path).module()(x))
+    np.testing.assert_allclose(mean, table.encode(raw), atol=1e-5)
+    assert (scale > 0).all()
+
+
+def test_numbers_that_are_none_are_no_match(
+    table: taut.runs.Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def spoilt(*given: object) -> tuple[bytes, object]:
+        content, run_it = _onnx(*given)
+        return content, lambda x: [each * np.nan for each in run_it(x)]
+
+    monkeypatch.setitem(graphs.WRITERS, "onnx", spoilt)
+    with pytest.raises(InputError, match="differs from the model by nan"):
+        export(table, tmp_path / "none", parts=("encoder",))
+
+
+@pytest.mark.parametrize("likelihood", ["DiscretisedLogistic", "DiscretisedLogisticMixture", "Student"])
+def test_means_that_ask_much_of_a_tracer(likelihood: str, tmp_path: Path) -> None:
+    data = open_data(Data("digits"))
+    experiment = resolve(parse(Experiment, {"data": {"source": "digits"}, "model": {"likelihood": likelihood}}), data)
+    blank = Run(build(experiment, data).eval().requires_grad_(False), experiment, data.reading, facts_of(data), {})
+    assert set(export(blank, tmp_path)) >= {"encoder", "decoder"}  # each held against the model
 
 
 def test_what_cannot_be_exported_is_said(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,8 @@ __all__ = ["arguments", "run"]
 def arguments(parser: Parser) -> None:
     parser.description = (
         "Write encoder (x → mean and scale of q(z|x)) and decoder (z → E[x|z]) as graphs that take any number of examples,\n"
-        "each held against the model on the way out; or, with --web, a page that decodes in a browser, without a network."
+        "each held against the model on the way out, NaN a missing cell of a table; or, with --web, a page that decodes in\n"
+        "a browser, without a network."
     )
     parser.add_argument("run", metavar="RUN", help="a run folder that `taut train` made")
     common(parser)

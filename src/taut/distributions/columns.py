@@ -31,8 +31,9 @@ class Columnwise(Distribution):
 
     def _gather(self, parts: Sequence[Tensor]) -> Tensor:
         """The columns of all groups, (…, D), in order."""
-        order = torch.tensor([i for _, index in self.groups for i in index], device=parts[0].device)
-        return torch.cat(list(parts), -1)[..., order.argsort()]
+        order = [i for _, index in self.groups for i in index]
+        back = sorted(range(len(order)), key=order.__getitem__)  # no tensor's business: a graph has it as a constant
+        return torch.cat(list(parts), -1)[..., torch.tensor(back, device=parts[0].device)]
 
     @property
     def mean(self) -> Tensor:

@@ -86,7 +86,7 @@ class DiscretisedLogistic(Distribution):
         exact = scale * (softplus(self.location / scale) - softplus((self.location - top) / scale))
         # ∫₀^top σ((m − t)/s) dt; where s ≫ top the difference cancels and the midpoint is the better number
         flat = top * torch.sigmoid((self.location - top / 2) / scale)
-        return torch.where(scale > 100 * top, flat, exact).clamp(0, top)
+        return torch.where(scale > 100 * top, flat, exact).clamp(0.0, top)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:

@@ -3,8 +3,8 @@
     encoder   x (N, *shape)  →  mean, scale (N, latents)     of q(z|x); of layers side by side, each at the means above it
     decoder   z (N, latents) →  x (N, *shape)                E[x|z]
 
-x is in the model's layout, images (C, H, W), in the data's own units: standardising is in the graph. ``export.json`` says how
-raw data become x.
+x is in the model's layout, images (C, H, W), in the data's own units: standardising is in the graph. Where a cell of a table
+may be missing, NaN is one that is. ``export.json`` says how raw data become x.
 """
 
 from __future__ import annotations
@@ -46,13 +46,21 @@ class _Encoder(nn.Module):
         self.vae, self.sizes = run.vae, run.sizes
         self.shift = 0.5 if run.vae.dequantise else 0.0  # as Feed.still: a dequantised value in its mean
         self.grey = run.reading.grey if run.reading.binarize == "dynamic" else 1.0
+        self.gaps = _gaps(run)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = x / self.grey + self.shift
-        evidence = self.vae.evidence(Batch(x))
+        known = ~x.isnan() if self.gaps else None
+        x = x if known is None else torch.where(known, x, 0.0)
+        evidence = self.vae.evidence(Batch(x, known))
         steps, _ = self.vae.walk(x.flatten(1)[:, :0], evidence, _means)
         means = torch.cat([step.z.flatten(1) for step in steps], 1)
         return means, torch.cat([step.q.stddev.expand_as(step.z).flatten(1) for step in steps], 1)
+
+
+def _gaps(run: Run) -> bool:
+    """Whether cells may be missing."""
+    return run.reading.fields is not None
 
 
 def _means(site: Site) -> Step:
@@ -157,7 +165,7 @@ def _checked(run: Run, part: str, format: str) -> tuple[bytes, dict[str, Any]]:
         with torch.no_grad():
             told = module(given)
         for ours, theirs in zip(told if isinstance(told, tuple) else (told,), run_it(given.numpy()), strict=True):
-            difference = max(difference, float(np.abs(ours.numpy() - theirs).max()))
+            difference = np.maximum(difference, np.abs(ours.numpy() - theirs).max())  # of NaN it is NaN, and refused
             largest = max(largest, float(ours.abs().max()))
     if not difference <= TOLERANCE * max(1.0, largest):
         raise InputError("export", f"the {part} written as {format} differs from the model by {difference:.2g}",
@@ -166,7 +174,8 @@ def _checked(run: Run, part: str, format: str) -> tuple[bytes, dict[str, Any]]:
     ends = {"input": ["n", latents], "outputs": {"x": ["n", *shape]}}
     if part == "encoder":
         ends = {"input": ["n", *shape], "outputs": {"mean": ["n", latents], "scale": ["n", latents]}}
-    return content, {**ends, "difference": difference, "largest": largest, "bytes": len(content)}
+        ends |= {"missing": "NaN" if _gaps(run) else None}
+    return content, {**ends, "difference": float(difference), "largest": largest, "bytes": len(content)}
 
 
 def _require(run: Run, part: str) -> None:
@@ -181,10 +190,14 @@ def _require(run: Run, part: str) -> None:
 
 
 def _examples(run: Run, part: str, n: int) -> Tensor:
-    """What a part is tried on: draws of the model's own."""
+    """What a part is tried on: draws of the model's own, of which some cells are missing where they may be."""
     if part == "decoder":
         return torch.from_numpy(run.draw_codes(n))
-    return run.reading.apply(np.asarray(run.sample(n, seed=0))).float()
+    raw, limits = np.asarray(run.sample(n, seed=0)), run.reading.limits  # a density may draw what no datum is
+    x = run.reading.convert(raw if limits is None else raw.clip(*limits)).float()
+    if _gaps(run):
+        x[(torch.arange(n)[:, None] + torch.arange(x.shape[1])) % 3 == 0] = torch.nan
+    return x
 
 
 def _onnx(
@@ -236,12 +249,15 @@ def needed(package: str) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Tracers say much of what they do; what matters is said by an error."""
-    level = logging.root.manager.disable
+    """Tracers say much of what they do; what matters is said by an error. And a density that checks its own parameters asks
+    of them what no graph can answer."""
+    level, checks = logging.root.manager.disable, torch.distributions.Distribution._validate_args
     logging.disable(logging.ERROR)
+    torch.distributions.Distribution.set_default_validate_args(False)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(level)
+        torch.distributions.Distribution.set_default_validate_args(checks)

@@ -90,12 +90,26 @@ function erf(v) { // by its series where that is quick, else by a continued frac
 const OPS = {
   Add: pair((a, b) => a + b), Sub: pair((a, b) => a - b), Mul: pair((a, b) => a * b), Div: pair((a, b) => a / b),
   Pow: pair(Math.pow), Max: pair(Math.max), Min: pair(Math.min),
+  Greater: pair((a, b) => a > b), GreaterOrEqual: pair((a, b) => a >= b), Equal: pair((a, b) => a === b),
+  Less: pair((a, b) => a < b), LessOrEqual: pair((a, b) => a <= b),
+  And: pair((a, b) => a && b), Or: pair((a, b) => a || b), Not: map((v) => !v), IsNaN: map(Number.isNaN),
+  Sign: map(Math.sign), Floor: map(Math.floor), Ceil: map(Math.ceil), Asinh: map(Math.asinh),
   Sigmoid: map(sigmoid), Tanh: map(Math.tanh), Relu: map((v) => Math.max(v, 0)), Exp: map(Math.exp), Log: map(Math.log),
   Sqrt: map(Math.sqrt), Neg: map((v) => -v), Abs: map(Math.abs), Reciprocal: map((v) => 1 / v), Erf: map(erf),
   Softplus: map((v) => Math.max(v, 0) + Math.log1p(Math.exp(-Math.abs(v)))),
   Elu: (node, x) => map((v) => (v > 0 ? v : (node.attrs.alpha ?? 1) * Math.expm1(v)))(node, x),
   Gelu: map((v) => 0.5 * v * (1 + erf(v / Math.SQRT2))),
-  Identity: (node, [x]) => x, Cast: (node, [x]) => x,
+  Identity: (node, [x]) => x,
+  Cast: (node, [x]) => { // to one of the types of floats, of truths, or of whole numbers
+    const { to } = node.attrs;
+    return [1, 10, 11, 16].includes(to) ? x : map(to === 9 ? (v) => v !== 0 : (v) => Math.trunc(Number(v)))(node, [x]);
+  },
+  Where: (node, [which, a, b]) => {
+    const dims = together(which.dims, together(a.dims, b.dims)), out = tensor(dims);
+    const [w, i, j] = [which, a, b].map((x) => broadcast(x.dims, dims));
+    for (let k = 0; k < out.data.length; k++) out.data[k] = which.data[w[k]] ? a.data[i[k]] : b.data[j[k]];
+    return out;
+  },
   Clip: (node, [x, low, high]) => map((v) => Math.min(Math.max(v, low ? low.data[0] : -Infinity), high ? high.data[0] : Infinity))(node, [x]),
   Reshape: (node, [x, to]) => {
     const dims = [...to.data].map((d, i) => (Number(d) === 0 ? x.dims[i] : Number(d))), open = dims.indexOf(-1);
@@ -159,6 +173,53 @@ const OPS = {
       return [...at.slice(0, axis), pick, ...at.slice(axis + k)].reduce((n, v, i) => n + v * own[i], 0);
     });
   },
+  GatherND: (node, [x, which]) => { // an index is the last axis of `which`, and is of the first axes of x
+    const depth = which.dims[which.dims.length - 1], lead = which.dims.slice(0, -1), own = strides(x.dims), inner = strides(which.dims);
+    return gather([...lead, ...x.dims.slice(depth)], x.data, (at) => {
+      const base = lead.reduce((n, _, i) => n + at[i] * inner[i], 0), pick = (i) => Number(which.data[base + i]);
+      const first = Array.from({ length: depth }, (_, i) => (pick(i) < 0 ? pick(i) + x.dims[i] : pick(i)));
+      return [...first, ...at.slice(lead.length)].reduce((n, v, i) => n + v * own[i], 0);
+    });
+  },
+  ScatterElements: (node, [x, which, from]) => {
+    const axis = axisOf(node.attrs.axis ?? 0, x.dims.length), own = strides(x.dims), step = strides(which.dims);
+    const out = tensor(x.dims, Float32Array.from(x.data));
+    for (let i = 0; i < which.data.length; i++) {
+      const pick = Number(which.data[i]), at = which.dims.map((d, k) => Math.floor(i / step[k]) % d);
+      at[axis] = pick < 0 ? pick + x.dims[axis] : pick;
+      out.data[at.reduce((n, v, k) => n + v * own[k], 0)] = from.data[i];
+    }
+    return out;
+  },
+  ScatterND: (node, [x, which, from]) => {
+    const depth = which.dims[which.dims.length - 1], own = strides(x.dims), some = count(x.dims.slice(depth));
+    const out = tensor(x.dims, Float32Array.from(x.data));
+    for (let i = 0; i < count(which.dims.slice(0, -1)); i++) {
+      let start = 0;
+      for (let k = 0; k < depth; k++) {
+        const pick = Number(which.data[i * depth + k]);
+        start += (pick < 0 ? pick + x.dims[k] : pick) * own[k];
+      }
+      for (let k = 0; k < some; k++) out.data[start + k] = from.data[i * some + k];
+    }
+    return out;
+  },
+  ConstantOfShape: (node, [to]) => {
+    const out = tensor([...to.data].map(Number));
+    out.data.fill(node.attrs.value ? node.attrs.value[0] : 0);
+    return out;
+  },
+  ArgMax: (node, [x]) => {
+    const axis = axisOf(node.attrs.axis ?? 0, x.dims.length), own = strides(x.dims)[axis], d = x.dims[axis];
+    const kept = x.dims.map((n, i) => (i === axis ? 1 : n)), out = tensor(kept);
+    for (let i = 0; i < out.data.length; i++) {
+      const start = Math.floor(i / own) * own * d + (i % own);
+      let most = 0;
+      for (let k = 1; k < d; k++) if (x.data[start + k * own] > x.data[start + most * own]) most = k;
+      out.data[i] = most;
+    }
+    return node.attrs.keepdims === 0 ? tensor(x.dims.filter((_, i) => i !== axis), out.data) : out;
+  },
   MatMul: (node, [a, b]) => { // a vector is a matrix of one row or column, which goes again
     const row = a.dims.length === 1, column = b.dims.length === 1;
     const out = product(row ? tensor([1, ...a.dims], a.data) : a, column ? tensor([...b.dims, 1], b.data) : b);
@@ -211,6 +272,10 @@ const OPS = {
     const axes = tensor([1], [node.attrs.axis ?? -1]), flat = { attrs: {} };
     const e = OPS.Exp(flat, [OPS.Sub(flat, [x, OPS.ReduceMax(flat, [x, axes])])]);
     return OPS.Div(flat, [e, OPS.ReduceSum(flat, [e, axes])]);
+  },
+  LogSoftmax: (node, [x]) => {
+    const [axes, flat] = [tensor([1], [node.attrs.axis ?? -1]), { attrs: {} }];
+    return OPS.Sub(flat, [x, OPS.ReduceLogSumExp(flat, [x, axes])]);
   },
   LayerNormalization: (node, [x, scale, bias]) => {
     const axes = tensor([1], [node.attrs.axis ?? -1]), flat = { attrs: {} };

@@ -59,30 +59,43 @@ def _model(run: Run, walk: str) -> dict[str, Any]:
     content, compute, _ = traced(run, "decoder", many=False)
     graph = needed("onnx").load_from_string(content).graph
     codes = run.draw_codes(CODES).round(4)
-    expected = compute(codes[:1].astype(np.float32))[0]
+    means = np.concatenate([compute(code[None].astype(np.float32))[0] for code in codes])
     order = np.argsort(run.summary.get("kl_per_dim") or [], kind="stable")[::-1]
     if len(order) != codes.shape[1]:
         order = np.arange(codes.shape[1])
-    low, high = run.reading.limits or (float(expected.min()), float(expected.max()))
-    kept = [i for i in range(run.reading.raw_shape[0]) if i not in dict(run.reading.dropped)]
-    names = run.reading.columns or [f"x{i}" for i in range(run.reading.raw_shape[0])]
+    fields = [run.reading.fields[i] for i in run.reading.kept] if run.reading.fields else []
     elbo = run.summary.get("elbo")
     bound = (
         ""
         if elbo is None
         else f"; ELBO {elbo:.2f} ± {run.summary.get('elbo_stderr') or 0:.2f} nats on test data".replace("-", "−")
     )
+    shown = f"E[x|z] under {run.experiment.model.likelihood.name}"
+    if any(field.categories for field in fields):
+        shown += ", and of categories the likeliest"
     return {
         "title": f"{run.reading.name}: a decoder of {codes.shape[1]} latents",
-        "lead": f"Shown is E[x|z] under {run.experiment.model.likelihood.name}; codes are draws from the prior{bound}.",
+        "lead": f"Shown is {shown}; codes are draws from the prior{bound}.",
         "codes": codes.tolist(),
-        "expected": expected.ravel().tolist(),
+        "expected": means[0].ravel().tolist(),
         "order": order[:SLIDERS].tolist(),
         "reach": run.reach,
-        "limits": [low, high if high > low else low + 1],
-        "columns": [names[i] for i in kept] if run.reading.layout == "vector" else [],
+        "layout": run.reading.layout,
+        "limits": _limits(run, means),
+        "columns": run.reading.kept_columns if run.reading.layout == "vector" else [],
+        "categories": [field.categories for field in fields],
         **_plain(graph, walk),
     }
+
+
+def _limits(run: Run, means: np.ndarray) -> list[tuple[float, float]]:
+    """Between what numbers pictures are drawn: what x can be, or where that has no end what means (N, *shape) are. Signals'
+    channels may each be of another unit, and have their own."""
+    if run.reading.layout == "signal":
+        ends = [(float(channel.min()), float(channel.max())) for channel in np.moveaxis(means, 1, 0)]
+    else:
+        ends = [run.reading.limits or (float(means.min()), float(means.max()))]
+    return [(low, high if high > low else low + 1) for low, high in ends]
 
 
 def _plain(graph: Any, walk: str) -> dict[str, Any]:
@@ -99,7 +112,7 @@ def _plain(graph: Any, walk: str) -> dict[str, Any]:
         if f"  {node.op_type}:" not in walk and f" {node.op_type}: " not in walk:
             raise InputError("--web", f"the decoder has the operation {node.op_type}, which the page does not know",
                              "export it as onnx, without --web")  # fmt: skip
-        plain = {name: value.decode() if isinstance(value, bytes) else value for name, value in attributes.items()}
+        plain = {name: _attribute(value, onnx.TensorProto, array) for name, value in attributes.items()}
         nodes.append({"op": node.op_type, "inputs": list(node.input), "outputs": list(node.output), "attrs": plain})
     return {
         "nodes": nodes,
@@ -107,6 +120,12 @@ def _plain(graph: Any, walk: str) -> dict[str, Any]:
         "input": graph.input[0].name,
         "output": graph.output[0].name,
     }
+
+
+def _attribute(value: Any, tensor: type, array: Any) -> Any:
+    if isinstance(value, tensor):
+        return array(value).ravel().tolist()
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _weight(value: np.ndarray) -> dict[str, Any]:
