@@ -14,6 +14,7 @@ import torch
 import taut
 from taut.cli import main
 from taut.data import Batch, Data, Reading, Statistics, Support, open_array, open_data, read_like
+from taut.data.conditions import Condition, columns_of, given
 from taut.errors import InputError
 from taut.evaluation import evaluate
 from taut.layers import Layer, fits
@@ -217,3 +218,117 @@ def test_a_standard_prior_stays_one_if_it_is_asked_for():
     assert isinstance(spec.prior, StandardNormal)
     assert isinstance(replace(spec, prior=None).resolved((5,), Support("binary", 2), 2).layers[0].prior, StandardNormal)
     assert isinstance(Model().resolved((5,), Support("binary", 2), 2).prior, ConditionalNormal)
+
+
+def test_a_condition_is_said_as_people_write_it():
+    city = Condition("city", ("Paris, France", "a=b"))
+    age, member = (
+        Condition("age", mean=50.0, std=10.0, dtype="float"),
+        Condition("member", ("False", "True"), dtype="bool"),
+    )
+    every = (city, age, member)
+    rows = given(every, "city=Paris, France,age=40,member=true", 2)
+    assert rows.tolist() == [[1, 0, -1, 0, 1]] * 2
+    assert given((city,), "a=b", 1).tolist() == [[0, 1]], "an equals sign may be part of a value"
+    assert given(every, {"city": "a=b", "age": [40, 60], "member": [True, False]}, 2)[1].tolist() == [0, 1, 1, 1, 0]
+    assert columns_of(every, rows[:1]) == {"city": ["Paris, France"], "age": [40.0], "member": [True]}
+    line(lambda: given(every, "city=a=b,age=1e99,member=true", 1), "age is 1e+99", "about 50")
+    line(lambda: given(every, "city=a=b,age=old,member=true", 1), "'old' is none")
+    line(lambda: given((Condition("kind", ("a", "A")),), "B", 1), "'B'", "never saw")
+    line(lambda: given(every, "colour=red,age=2", 1), "'colour'")
+
+
+def test_whole_numbers_are_kinds_where_they_are_few_or_numbered_through():
+    def of(values: np.ndarray, *kinds: str) -> Condition:
+        spec = Data("array", condition=("c",), kinds=kinds)
+        frame = pl.DataFrame({"c": values, "x": np.random.rand(len(values))})
+        return open_array(frame, spec=spec).reading.conditions[0]
+
+    assert of(np.arange(200) % 10 * 7).width == 10
+    assert of(np.arange(200) % 60).width == 60, "batches"
+    assert of(18 + np.arange(200) % 60).width == 1, "years of age"
+    assert of(18 + np.arange(200) % 60, "c=categories").width == 60
+    assert of(np.arange(200) % 10, "c=real").width == 1
+    line(lambda: of(np.array(list("ab") * 20), "c=real"), "data.kinds", "'a' is no number")
+    line(lambda: of(np.arange(40), "c=counts"), "data.kinds", "categories or real")
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, taut.runs.Run]:
+    """A short run on a table, its conditions in the midst of its columns."""
+    folder, random = tmp_path_factory.mktemp("people"), np.random.RandomState(0)
+    frame = pl.DataFrame({"height": 170 + 10 * random.randn(80), "sex": random.choice(["f", "m"], 80),
+                          "weight": 70 + 9 * random.randn(80), "age": random.randint(20, 200, 80)})  # fmt: skip
+    frame.write_csv(folder / "people.csv")
+    run = taut.train(
+        str(folder / "people.csv"), epochs=1, data={"condition": ["sex", "age"]}, out=folder / "run", seed=0
+    )
+    return folder, run
+
+
+def test_a_sampled_table_has_the_columns_that_it_was_conditioned_on(people, capsys):
+    folder, run = people
+    out = folder / "s.parquet"
+    assert main(["sample", str(folder / "run"), "-n", "3", "-o", str(out), "--condition", "sex=m,age=77"]) == 0
+    drawn = pl.read_parquet(out)
+    assert drawn.columns == ["height", "sex", "weight", "age"]
+    assert drawn["sex"].to_list() == ["m"] * 3
+    assert drawn["age"].to_list() == [77] * 3
+    assert drawn["age"].dtype == pl.Int64
+    assert (
+        main(
+            [
+                "sample",
+                str(folder / "run"),
+                "-n",
+                "20",
+                "-o",
+                str(folder / "s.npz"),
+                "--condition",
+                "data",
+                "--seed",
+                "1",
+            ]
+        )
+        == 0
+    )
+    with np.load(folder / "s.npz") as found:
+        assert set(found) == {"x", "sex", "age"}
+        told = run.sample(20, seed=1, condition={"sex": found["sex"], "age": found["age"]})
+        np.testing.assert_allclose(found["x"], told, rtol=1e-4)
+    assert main(["sample", str(folder / "run"), "-n", "3", "-o", str(folder / "no.csv")]) == 2
+    assert "--condition sex=f,age=" in capsys.readouterr().err
+
+
+def test_data_without_the_condition_are_told_it(people, capsys):
+    folder, run = people
+    plain = pl.read_csv(folder / "people.csv").drop("sex", "age").head(10)
+    plain.write_csv(folder / "plain.csv")
+    for command in ("encode", "score", "reconstruct"):
+        words = [command, str(folder / "run"), str(folder / "plain.csv"), "-o", str(folder / f"{command}.csv")]
+        assert main(words) == 2
+        assert "conditioned on sex, age" in capsys.readouterr().err
+        assert main([*words, "--condition", "sex=f,age=40"]) == 0
+        assert main([*words, "--force", "--condition", "sex=f"]) == 2
+        assert "age is not given" in capsys.readouterr().err
+    whole = plain.with_columns(sex=pl.lit("f"), age=pl.lit(40))
+    said = {"sex": "f", "age": 40}
+    np.testing.assert_allclose(run.encode(plain, condition=said), run.encode(whole), rtol=1e-5)
+    np.testing.assert_allclose(run.score(plain, condition=said).score, run.score(whole).score, rtol=1e-5)
+    np.testing.assert_allclose(run.reconstruct(plain, condition=said), run.reconstruct(whole), rtol=1e-5)
+    other = run.encode(whole, condition={"sex": "m", "age": 90})
+    assert not np.allclose(other, run.encode(whole)), "what is said stands in place of what the data say"
+    gaps = plain.with_columns(height=None)
+    filled = [run.impute(gaps, 20, condition={"sex": "f", "age": age})[0][:, 0].mean() for age in (20, 199)]
+    assert filled[0] != filled[1]
+    found = [run.evaluate(str(folder / "plain.csv"), 2, condition={"sex": sex, "age": 40})["elbo"] for sex in "fm"]
+    assert found[0] != found[1], "the ledger keeps them apart"
+    for command in ("traverse", "interpolate"):
+        assert (
+            main([command, str(folder / "run"), "-o", str(folder / f"{command}.npy"), "--condition", "sex=f,age=40"])
+            == 0
+        )
+    assert main(["traverse", str(folder / "run"), "-o", str(folder / "t.npy"), "--condition", "x"]) == 2
+    np.save(folder / "plain.npy", plain.to_numpy())
+    assert main(["encode", str(folder / "run"), str(folder / "plain.npy"), "-o", str(folder / "c.npy")]) == 2
+    assert "conditioned on sex, age" in capsys.readouterr().err

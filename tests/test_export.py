@@ -100,6 +100,32 @@ def test_a_table_s_missing_cells_are_nan_in_the_graph(table: taut.runs.Run, form
     assert (scale > 0).all()
 
 
+@pytest.mark.parametrize("format", ["onnx", "torch-export"])
+def test_a_condition_is_an_input_of_the_graph(format: str, tmp_path: Path) -> None:
+    random = np.random.RandomState(0)
+    frame = pl.DataFrame({"size": random.randn(90), "sex": random.choice(["f", "m"], 90), "age": random.rand(90) * 60,
+                          "name": random.choice(["a", "b"], 90)})  # fmt: skip
+    run = taut.train(frame, training={"steps": 20}, data={"condition": ["sex", "age"]})
+    record = export(run, tmp_path, format)
+    assert record["encoder"]["condition"] == record["decoder"]["condition"] == ["n", 3]
+    told = run.told({"sex": ["m", "f", "m"], "age": [30, 40, 50]}, 3)
+    mean, std = (record["reading"]["conditions"][1][name] for name in ("mean", "std"))
+    np.testing.assert_allclose(told, [[0, 1, (30 - mean) / std], [1, 0, (40 - mean) / std], [0, 1, (50 - mean) / std]],
+                               rtol=1e-5)  # fmt: skip
+    drawn, z = run.sample(3, seed=0, condition=told), run.draw_codes(3, condition=told)
+    given = {"encoder": run.reading.apply(drawn).float(), "decoder": torch.from_numpy(z)}
+    found = {}
+    for (part, x), name in zip(given.items(), "xz", strict=True):
+        path = str(tmp_path / record[part]["file"])
+        if format == "onnx":
+            found[part] = onnxruntime.InferenceSession(path).run(None, {name: x.numpy(), "condition": told.numpy()})[0]
+        else:
+            answer = torch.export.load(path).module()(x, told)
+            found[part] = (answer[0] if part == "encoder" else answer).detach().numpy()
+    np.testing.assert_allclose(found["encoder"], run.encode(drawn, condition=told), atol=1e-5)
+    np.testing.assert_allclose(found["decoder"], run.decode(z, told), atol=1e-5)
+
+
 def test_numbers_that_are_none_are_no_match(
     table: taut.runs.Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

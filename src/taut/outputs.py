@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import secrets
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from taut.codec import Archive
 from taut.data import Split, read_like
 from taut.data.columns import as_column, fill, table_names
+from taut.data.conditions import columns_of
 from taut.data.counts import OBSM, with_codes
 from taut.data.tables import given_frame
 from taut.errors import InputError
@@ -40,13 +43,15 @@ def write_samples(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     """New data; pictures show means unless draws are asked for, numbers are draws unless means are."""
     path, picture = _target(run, args, "samples")
     means = run.averaged and (not args.draw if picture else args.mean)
-    x = run.sample(args.n, args.temperature, args.seed, means, args.keep, args.condition)
+    seed = secrets.randbits(62) if args.seed is None else args.seed
+    told = run.told(args.condition, max(1, args.n), seed)
+    x = run.sample(args.n, args.temperature, seed, means, args.keep, told)
     what = f"{args.n:,} {'means of p(x|z)' if means else 'draws of x'}{', z from the prior' if run.vae.layers else ''}"
     what += f" at temperature {', '.join(f'{t:g}' for t in args.temperature)}" if args.temperature != [1] else ""
     what += f", the same z in the top {args.keep} of {len(run.vae.layers)} layers" if args.keep else ""
     what += f", given {args.condition}" if args.condition else ""
     if not picture:
-        _write(run, path, x)
+        _write(run, path, x, condition=told)
         return path, what
     from taut.report import figures
 
@@ -70,7 +75,7 @@ def write_reconstructions(run: Run, args: argparse.Namespace) -> tuple[Path, str
         raise InputError("--layers", "is one number, and --progressive shows every number of them", "leave one out")
     if not picture:
         x = run.reconstruct(split, args.layers)
-        _write(run, path, x, _labels(run, split))
+        _write(run, path, x, _labels(run, split), split.condition)
         return path, f"{len(x):,} reconstructions, {run.decodings} at the {run.centre}{told}"
     from taut.report import figures
 
@@ -100,7 +105,7 @@ def write_codes(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
         raise InputError(
             "-o", f"{path} is to hold the data too, and {args.data} is no .h5ad", f"end it in {', '.join(ARRAYS)}"
         )
-    split = _told(read_like(run.reading, args.data, args.data_root), args)
+    split = _split(run, args)
     codes = run.encode(split, sample=args.draw, seed=args.seed)
     if annotated:
         write_annotated(path, with_codes(Path(args.data).expanduser(), codes))
@@ -115,7 +120,7 @@ def write_codes(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
 def write_imputed(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     """A table with its missing cells filled, and beside each column that had some how far its guesses may be off."""
     path = check_target(args.output, TABLES, args.force)
-    split = _told(read_like(run.reading, args.data, args.data_root), args)
+    split = _split(run, args)
     filled, spread = run.impute(split, args.samples, args.seed, args.draw)
     table, names = run.frame(filled), table_names(run.reading)
     missing = np.zeros(spread.shape, bool)
@@ -135,7 +140,7 @@ def write_imputed(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
 def write_scores(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     """How odd each row is, and which columns are to blame."""
     path = check_target(args.output, (*TABLES, ".npz"), args.force)
-    split = _told(read_like(run.reading, args.data, args.data_root), args)
+    split = _split(run, args)
     found = run.score(split, args.samples, args.seed)
     bound = {"elbo": (-found.cost).tolist()} if run.proper else {"distortion": found.cost.tolist()}
     extra: dict[str, Sequence] = {**bound, "rate": found.rate.tolist()}
@@ -157,14 +162,21 @@ def _told(split: Split, args: argparse.Namespace) -> Split:
     return split
 
 
-def _write(run: Run, path: Path, x: np.ndarray, extra: dict[str, Sequence] | None = None) -> None:
-    """Examples in the form that the file's name asks for; a table's rows with its types and names of categories, sounds of the
-    rate and the depth of those that were read."""
+def _write(
+    run: Run,
+    path: Path,
+    x: np.ndarray,
+    extra: dict[str, Sequence] | None = None,
+    condition: torch.Tensor | None = None,
+) -> None:
+    """Examples in the form that the file's name asks for; a table's rows with its types and names of categories, and what
+    they were conditioned on beside them; sounds of the rate and the depth of those that were read."""
     if _sounds(run, path):
         return write_sounds(path, x, run.reading.options["rate"], run.reading.raw_dtype)
-    if run.reading.fields is None or path.suffix.lower() not in TABLES:
-        return write_array(path, x, run.reading.columns, extra)
-    frame = run.frame(x)
+    if path.suffix.lower() not in TABLES or run.reading.origin != "table":
+        told = {} if condition is None else columns_of(run.reading.conditions, condition)
+        return write_array(path, x, run.reading.columns, told | (extra or {}))
+    frame = run.frame(x, condition)
     write_table(path, frame.with_columns(*(as_column(name, values) for name, values in (extra or {}).items())))
 
 
@@ -194,7 +206,7 @@ def write_interpolation(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
         raise InputError("--steps", f"is {args.steps}", "give 2 or more")
     split = run.test_split(args.data_root)
     pairs = _pairs(args.pair, split, args.seed)
-    ends = split.take(torch.tensor([i for pair in pairs for i in pair]))
+    ends = _conditioned(run, split.take(torch.tensor([i for pair in pairs for i in pair])), args)
     codes = run.encode(ends)
     rows = [interpolate(codes[2 * r], codes[2 * r + 1], args.steps, args.path) for r in range(len(pairs))]
     told = None if ends.condition is None else ends.condition[::2].repeat_interleave(args.steps, 0)
@@ -215,11 +227,11 @@ def write_traversal(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     width = sum(int(np.prod(layer.event)) for layer in run.vae.layers)
     center, start = np.zeros(width, dtype=np.float32), "the origin"
     told = None
-    if args.example is not None or not run.real or run.reading.conditions:  # the origin may be no value of z
+    if args.example is not None or not run.real or run.usual:  # the origin may be no value of z
         example = args.example or 0
         split = run.test_split(args.data_root)
         _in_range("--example", example, len(split))
-        some = split.take(torch.tensor([example]))
+        some = _conditioned(run, split.take(torch.tensor([example])), args)
         center, start, told = run.encode(some)[0], f"test example {example}", some.condition
         center = run.seen_from_prior(center[None], told)[0]
     variables = run.variables
@@ -285,9 +297,16 @@ def _sounds(run: Run, path: Path) -> bool:
 
 
 def _split(run: Run, args: argparse.Namespace) -> Split:
+    """The examples that a command is given, or those of the test split; what was decided in reading them is said."""
     if args.data is None:
-        return run.test_split(args.data_root)
-    return read_like(run.reading, args.data, args.data_root)
+        return _conditioned(run, run.test_split(args.data_root), args)
+    return _conditioned(run, _told(read_like(run.reading, args.data, args.data_root), args), args)
+
+
+def _conditioned(run: Run, split: Split, args: argparse.Namespace) -> Split:
+    """The same, given the condition that was said."""
+    told = getattr(args, "condition", None)
+    return split if told is None else replace(split, condition=run.told(told, len(split)))
 
 
 def _labels(run: Run, split: Split) -> dict[str, Sequence] | None:

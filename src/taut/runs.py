@@ -22,7 +22,7 @@ from taut import __version__
 from taut.codec import Archive, compressed, decompressed, require_codable
 from taut.data import Dataset, Feed, Reading, Split, Statistics, read_like
 from taut.data.columns import frame_of, table_names
-from taut.data.conditions import given
+from taut.data.conditions import columns_of, given
 from taut.distributions import central
 from taut.distributions.factorised import scaled
 from taut.errors import InputError
@@ -108,7 +108,7 @@ class Run:
     folder: Path | None = None
     data: Dataset | None = None
 
-    def encode(self, x: ArrayLike | Split, sample: bool = False, seed: int = 0) -> np.ndarray:
+    def encode(self, x: ArrayLike | Split, sample: bool = False, seed: int = 0, condition: Any = None) -> np.ndarray:
         """The posterior means, or a draw from the posterior, of examples as the user stores them.
 
         Where a mean is no value that z can take, the one that stands for it is given: on a sphere, the mean's direction.
@@ -117,12 +117,13 @@ class Run:
             x: (N, *raw shape).
             sample: draw instead of taking the mean.
             seed: of the draw.
+            condition: what the examples are conditioned on where the model is; those of a split or a table if left open.
 
         Returns:
             (N, latents), the layers of a hierarchy side by side, top first. Means are the same at each call.
         """
         self.require_latents()
-        feed = self._feed(x)
+        feed = self._feed(x, condition)
         codes = []
         with torch.no_grad(), seeded(seed, feed.x.device):
             for index in torch.arange(len(feed), device=feed.x.device).split(1024):
@@ -233,26 +234,40 @@ class Run:
         """The condition under which draws are like the data: those of the data, where there are conditions."""
         return "data" if self.reading.conditions else None
 
-    def _condition(self, value: Any, n: int, seed: int = 0) -> Callable[[Tensor], Tensor | None]:
-        """Which condition each of n rows has: an index of rows → (…, C), or none of a model without conditions."""
+    def told(self, value: Any, n: int, seed: int = 0) -> Tensor | None:
+        """What each of n examples is conditioned on, (n, C) numbers, none of a model without conditions.
+
+        Args:
+            value: as :meth:`sample` is told it.
+            n: how many.
+            seed: of which training examples, where that is ``"data"``.
+
+        Raises:
+            InputError: where the model is conditioned on something and is not told what, or what it never saw.
+        """
         conditions = self.reading.conditions
         if not conditions:
             if value is not None:
                 problem = "is given, and the model is conditioned on nothing"
                 raise InputError("condition", problem, "leave it out, or train with --data.condition")
-            return lambda index: None
+            return None
         if value is None:
             names = ", ".join(condition.name for condition in conditions)
-            example = conditions[0].categories[0] if conditions[0].categories else f"{conditions[0].mean:g}"
-            mend = f"say which, as in --condition {example if len(conditions) == 1 else f'{conditions[0].name}={example},…'}"
+            examples = [each.categories[0] if each.categories else f"{each.mean:.4g}" for each in conditions]
+            said = [f"{each.name}={value}" for each, value in zip(conditions, examples, strict=True)]
+            mend = f"say which, as in --condition {examples[0] if len(said) == 1 else ','.join(said)}"
             raise InputError("condition", f"is not given, and the model is conditioned on {names}", mend)
         if isinstance(value, str) and value == "data":
             some = self._known("condition")
             rows = some[torch.randint(len(some), (n,), generator=torch.Generator().manual_seed(seed))]
         else:
             rows = value if isinstance(value, Tensor) else given(conditions, value, n)
-        rows = rows.expand(n, -1).to(self.vae.shift.device)
-        return lambda index: rows[index]
+        return rows.expand(n, -1).to(self.vae.shift.device)
+
+    def _condition(self, value: Any, n: int, seed: int = 0) -> Callable[[Tensor], Tensor | None]:
+        """The same as an index of rows → (…, C)."""
+        rows = self.told(value, n, seed)
+        return lambda index: None if rows is None else rows[index]
 
     def _known(self, what: Literal["condition", "offset"]) -> Tensor:
         """What is known of training examples, (N, …)."""
@@ -345,21 +360,22 @@ class Run:
         parts = zip(codes.split(self.sizes, 1), self.vae.layers, strict=True)
         return [layer.q.place(part.view(-1, *layer.event)) for part, layer in parts]
 
-    def reconstruct(self, x: ArrayLike | Split, layers: int | None = None) -> np.ndarray:
+    def reconstruct(self, x: ArrayLike | Split, layers: int | None = None, condition: Any = None) -> np.ndarray:
         """What :meth:`decode` gives at the posterior mean of z, for examples (N, *raw shape).
 
         Args:
             x: the examples.
             layers: how many, from the top, are told of x; those below are at the centre of what they expect, so that with
                 more of them a picture comes out bit by bit. All of them if left open.
+            condition: as of :meth:`encode`.
         """
         if layers is None:
-            split = self._split(x)
+            split = self._split(x, condition)
             return self.decode(self.encode(split), split.condition, split.offset)
         self.require_latents()
         if not 0 <= layers <= len(self.vae.layers):
             raise InputError("layers", f"is {layers}", f"give 0 to {len(self.vae.layers)}, the layers of the model")
-        feed, images = self._feed(x), []
+        feed, images = self._feed(x, condition), []
         with torch.no_grad():
             for index in torch.arange(len(feed), device=feed.x.device).split(1024):
                 batch = feed.still(index)
@@ -469,20 +485,24 @@ class Run:
         seed: int = 0,
         root: str | None = None,
         progress: Callable[[float, int], None] = lambda done, total: None,
+        condition: Any = None,
     ) -> dict[str, Any]:
         """Lower bounds of log p(x) on the test split, or on other data read the same way; see :mod:`taut.evaluation`.
 
         Where these data have labels or factors that the run's have, ``quality`` says what the codes tell of them.
         """
-        subject = self.subject(data, seed, root)
+        subject = self.subject(data, seed, root, condition)
         result = evaluate(subject, samples, limit, iw_limit, progress)
         found = self._quality(subject.split.take(slice(limit)), root)
         return result | {"quality": found} if found else result
 
-    def subject(self, data: Dataset | str | None = None, seed: int = 0, root: str | None = None) -> Subject:
+    def subject(
+        self, data: Dataset | str | None = None, seed: int = 0, root: str | None = None, condition: Any = None
+    ) -> Subject:
         """This model and the examples on which it is measured: the test split, or other data read the same way.
 
-        Results are kept in the folder ``evaluations`` of the run.
+        Results are kept in the folder ``evaluations`` of the run. A ``condition`` stands for that of the data, as in
+        :meth:`encode`.
         """
         if data is None:
             split, name = self.test_split(root), "test"
@@ -490,6 +510,7 @@ class Run:
             split, name = self._comparable(data), "test"
         else:
             split, name = read_like(self.reading, data, root), str(data)
+        split = self._split(split, condition)
         kept = Ledger(None if self.folder is None else self.folder / "evaluations")
         return Subject(self.vae, split, self.reading, name, seed, kept, {"taut": __version__})
 
@@ -580,12 +601,16 @@ class Run:
         write_tensors(self.folder / WEIGHTS, self.vae.state_dict(), {"format": 1})
         write_json(self.folder / SUMMARY, self.summary)
 
-    def frame(self, x: ArrayLike) -> Any:
+    def frame(self, x: ArrayLike, condition: Any = None) -> Any:
         """Examples (N, *raw shape), such as :meth:`sample` gives, as a table of polars: of a run on a table, with its columns,
-        types and names of categories."""
-        return as_frame(self.reading, np.asarray(x))
+        types and names of categories; and with those that the examples were conditioned on, if that is said, as in
+        :meth:`sample`."""
+        x = np.asarray(x)
+        return as_frame(self.reading, x, None if condition is None else self.told(condition, len(x)))
 
-    def impute(self, x: ArrayLike | Split, samples: int = 100, seed: int = 0, draw: bool = False) -> tuple[Any, Any]:
+    def impute(
+        self, x: ArrayLike | Split, samples: int = 100, seed: int = 0, draw: bool = False, condition: Any = None
+    ) -> tuple[Any, Any]:
         """Examples with their missing cells filled, and how sure that is; see :func:`taut.evaluation.cells.impute`.
 
         Args:
@@ -593,6 +618,7 @@ class Run:
             samples: K, draws of z for each row.
             seed: of all draws.
             draw: fill with one draw given what is known instead of its mean: so that many fillings vary as the truth may.
+            condition: as of :meth:`encode`.
 
         Returns:
             What is filled and its spread, (N, D) each: means with standard deviations; of categories, zeros and ones the
@@ -600,33 +626,38 @@ class Run:
         """
         self._require_rows("impute")
         require_positive("samples", samples)
-        split = self._split(x)
+        split = self._split(x, condition)
         filled, spread = impute(self.vae, self._feed(split), samples, seed, draw)
         wide = np.zeros((len(filled), *self.reading.raw_shape))
         wide[:, self.reading.kept] = spread
         return self.reading.restore(filled), wide
 
-    def score(self, x: ArrayLike | Split, samples: int = 32, seed: int = 0) -> Scores:
-        """How unlikely each example is under the model, and because of which columns; see
+    def score(self, x: ArrayLike | Split, samples: int = 32, seed: int = 0, condition: Any = None) -> Scores:
+        """How unlikely each example is under the model, given its condition, and because of which columns; see
         :func:`taut.evaluation.cells.score`."""
         require_positive("samples", samples)
-        return score(self.vae, self._feed(x), samples, seed)
+        return score(self.vae, self._feed(x, condition), samples, seed)
 
     def _require_rows(self, what: str) -> None:
         if self.reading.fields is None:
             why = "and the run's data have no missing cells, nor columns of their own kinds"
             raise InputError(what, f"fills the cells of tables, {why}", "train with --data.support columns")
 
-    def _split(self, x: ArrayLike | Split) -> Split:
+    def _split(self, x: ArrayLike | Split, condition: Any = None) -> Split:
+        """Examples with what is known of them; a condition that is given stands for that of the data."""
         if isinstance(x, Split):
-            return x
-        if hasattr(x, "columns"):
-            return read_like(self.reading, x)
-        raw = np.asarray(x)
-        return Split(self.reading.apply(raw), offset=self.reading.offsets(raw))
+            split = x
+        elif hasattr(x, "columns"):
+            split = read_like(self.reading, x)
+        else:
+            raw = np.asarray(x)
+            split = Split(self.reading.apply(raw), offset=self.reading.offsets(raw))
+        if condition is None and (split.condition is not None or not self.reading.conditions):
+            return split
+        return replace(split, condition=self.told(condition, len(split)))
 
-    def _feed(self, x: ArrayLike | Split) -> Feed:
-        return Feed(self._split(x), self.reading, self.vae.dequantise, self.vae.shift.device)
+    def _feed(self, x: ArrayLike | Split, condition: Any = None) -> Feed:
+        return Feed(self._split(x, condition), self.reading, self.vae.dequantise, self.vae.shift.device)
 
     def _centre_of(self, likelihood: torch.distributions.Distribution) -> Tensor:
         # a dequantised value lies between a whole number and the next: its mean is half a step too high
@@ -671,12 +702,21 @@ def load(folder: str | Path, trust: Iterable[str] = ()) -> Run:
     return Run(vae.eval().requires_grad_(False), experiment, reading, facts, summary, folder)
 
 
-def as_frame(reading: Reading, x: np.ndarray) -> Any:
-    """Examples (N, *raw shape) as a table of polars, with the names and types that their columns had."""
+def as_frame(reading: Reading, x: np.ndarray, condition: Tensor | None = None) -> Any:
+    """Examples (N, *raw shape) as a table of polars, with the names and types that their columns had; and in their places
+    the columns that they were conditioned on (N, C)."""
     import polars
 
     flat = x.reshape(len(x), -1)
     names = table_names(reading)
     if reading.fields is None:
-        return polars.DataFrame(dict(zip(names, flat.T, strict=True)))
-    return frame_of(flat, names, reading.fields)
+        frame = polars.DataFrame(dict(zip(names, flat.T, strict=True)))
+    else:
+        frame = frame_of(flat, names, reading.fields)
+    if condition is None:
+        return frame
+    given = columns_of(reading.conditions, condition)
+    told = {(reading.options.get("labels") or name) if name == "labels" else name: v for name, v in given.items()}
+    frame = frame.with_columns(**{name: polars.Series(values) for name, values in told.items()})
+    order = reading.options.get("order") or ()
+    return frame.select(sorted(frame.columns, key=lambda name: order.index(name) if name in order else len(order)))

@@ -78,6 +78,25 @@ def test_a_signal_is_a_line_for_each_channel(browser, tmp_path: Path) -> None:
     page.close()
 
 
+def test_a_condition_is_asked_for(browser, tmp_path: Path) -> None:
+    random = np.random.RandomState(0)
+    frame = pl.DataFrame(
+        {"size": random.randn(200), "sex": random.choice(["f", "m"], 200), "age": random.rand(200) * 60}
+    )
+    frame = frame.with_columns(size=pl.col("size") + 5 * (pl.col("sex") == "m") + pl.col("age"))
+    run = taut.train(frame, training={"steps": 100}, data={"condition": ["sex", "age"]})
+    export_page(run, tmp_path / "page")
+    page = opened(browser, tmp_path / "page")
+    size = "Number(document.querySelector('#shown td:last-child').textContent.replace('−', '-'))"
+    page.click("#zero")
+    for sex, age in (("f", 20.0), ("m", 20.0), ("m", 50.0)):
+        page.select_option(".told select", label=sex)
+        page.fill(".told input", str(age))
+        wanted = run.decode(np.zeros((1, sum(run.sizes))), {"sex": sex, "age": age})[0, 0]
+        assert page.evaluate(size) == pytest.approx(wanted, rel=2e-3)
+    page.close()
+
+
 PARTS = {
     "codes": {"posterior": {"part": "Categorical", "categories": 3}},
     "bits": {"posterior": "Bernoulli"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from taut.commands.shared import Parser, output, run_arguments, say
+from taut.commands.shared import Parser, condition, output, run_arguments, say
 
 __all__ = ["arguments", "run"]
 
@@ -17,6 +17,7 @@ def arguments(parser: Parser) -> None:
     run_arguments(parser)
     parser.add_argument("data", metavar="DATA", help="data, read as the run's were")
     parser.add_argument("--draw", action="store_true", help="draw from the posterior instead of taking its mean")
+    condition(parser, "what the model is conditioned on, in place of what the data say")
     output(parser, ".npy, .npz, .csv or .parquet; of .h5ad data also .h5ad, with the codes in obsm", required=True)
 
 

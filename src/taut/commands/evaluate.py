@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from taut.commands.shared import Parser, run_arguments, stop
+from taut.commands.shared import Parser, condition, run_arguments, stop
 from taut.errors import InputError
 
 __all__ = ["arguments", "run"]
@@ -32,6 +32,7 @@ def arguments(parser: Parser) -> None:
                         help="simpler densities of the same data, and q without an encoder, beside this model")  # fmt: skip
     parser.add_argument("--gaps-limit", type=int, default=100, metavar="N",
                         help="seek a q of their own for N random examples, in both of these [100]")  # fmt: skip
+    condition(parser, "what the model is conditioned on, in place of what the data say")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     _evidence_arguments(parser)
 
@@ -86,7 +87,8 @@ def _measured(run: Any, args: argparse.Namespace) -> dict[str, Any]:
     from taut.console import Progress
 
     progress = Progress("evaluating", args.quiet)
-    result = run.evaluate(args.data, args.samples, args.limit, args.iw_limit, args.seed, args.data_root, progress)
+    told = args.condition
+    result = run.evaluate(args.data, args.samples, args.limit, args.iw_limit, args.seed, args.data_root, progress, told)
     result |= _evidence(run, args, result)
     if args.draws is not None:
         result["draws"] = run.judge(args.draws, args.seed, args.data_root)
@@ -98,7 +100,7 @@ def _beside(run: Any, args: argparse.Namespace) -> dict[str, Any]:
     from taut.console import Progress
     from taut.evaluation import annealed_bounds, baselines, gaps
 
-    subject, found = run.subject(args.data, args.seed, args.data_root), {}
+    subject, found = run.subject(args.data, args.seed, args.data_root, args.condition), {}
     if args.gaps:
         others, among = {}, subject.first(args.limit)
         if args.ais:
@@ -121,7 +123,7 @@ def _evidence(run: Any, args: argparse.Namespace, result: dict[str, Any]) -> dic
     from taut.console import Progress
     from taut.evaluation import annealed, bracketed, integrated
 
-    subject, limit = run.subject(args.data, args.seed, args.data_root), args.ais_limit
+    subject, limit = run.subject(args.data, args.seed, args.data_root, args.condition), args.ais_limit
     found: dict[str, Any] = {}
     if args.exact:
         from taut.report.figures import save

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from taut.commands.shared import Parser, output, run_arguments, say
+from taut.commands.shared import Parser, condition, output, run_arguments, say
 
 __all__ = ["arguments", "run"]
 
@@ -21,6 +21,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument(
         "--draw", action="store_true", help="fill with one draw instead of the mean: for multiple imputation"
     )
+    condition(parser, "what the model is conditioned on, in place of what the data say")
     output(parser, ".csv or .parquet", required=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from taut.commands.shared import Parser, output, run_arguments, say
+from taut.commands.shared import Parser, condition, output, run_arguments, say
 
 __all__ = ["arguments", "run"]
 
@@ -19,6 +19,7 @@ def arguments(parser: Parser) -> None:
                         help="tell only the K top layers of x; those below are at the centre of what they expect")  # fmt: skip
     parser.add_argument("--progressive", action="store_true",
                         help="a picture of images as each layer in turn is told of them")  # fmt: skip
+    condition(parser, "what the model is conditioned on, in place of what the data say")
     output(
         parser,
         "a picture (.png) or numbers (.npy, .npz, .csv, .parquet), of sounds a folder or .wav; a picture in RUN otherwise",

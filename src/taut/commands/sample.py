@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from taut.commands.shared import Parser, numbers, output, run_arguments, say
+from taut.commands.shared import Parser, condition, numbers, output, run_arguments, say
 
 __all__ = ["arguments", "run"]
 
@@ -26,8 +26,7 @@ def arguments(parser: Parser) -> None:
     )
     parser.add_argument("--keep", type=int, default=0, metavar="K",
                         help="draw the K top layers once, for all, and what is below anew [0]")  # fmt: skip
-    parser.add_argument("--condition", metavar="VALUE",
-                        help="what the model is conditioned on: VALUE, or NAME=VALUE,…, or data, as the data are")  # fmt: skip
+    condition(parser, "what the model is conditioned on, or data, as the data are")
     parser.add_argument("--mean", action="store_true", help="write E[x|z] into files of numbers too")
     parser.add_argument("--draw", action="store_true", help="show draws of x in pictures too")
     output(

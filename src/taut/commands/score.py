@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from taut.commands.shared import Parser, output, run_arguments, say
+from taut.commands.shared import Parser, condition, output, run_arguments, say
 
 __all__ = ["arguments", "run"]
 
@@ -18,6 +18,7 @@ def arguments(parser: Parser) -> None:
     run_arguments(parser)
     parser.add_argument("data", metavar="DATA", help="data, read as the run's were")
     parser.add_argument("--samples", type=int, default=32, metavar="K", help="draws of z for each row [32]")
+    condition(parser, "what the model is conditioned on, in place of what the data say")
     output(parser, ".csv, .parquet or .npz", required=True)
 
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from taut.errors import InputError, nearest
 
-__all__ = ["SECTIONS", "Parser", "common", "elsewhere", "experiment_of", "fail", "output", "resumed",
+__all__ = ["SECTIONS", "Parser", "common", "condition", "elsewhere", "experiment_of", "fail", "output", "resumed",
            "run_arguments", "say", "seed", "settings_of", "stop", "training_arguments", "what"]  # fmt: skip
 
 
@@ -160,6 +160,11 @@ def numbers(text: str) -> list[float]:
 def output(parser: Parser, what: str, required: bool = False) -> None:
     """Where to write."""
     parser.add_argument("-o", "--output", metavar="FILE", required=required, help=what)
+
+
+def condition(parser: Parser, what: str) -> None:
+    """What a model with a condition is told; ``what`` says of which examples."""
+    parser.add_argument("--condition", metavar="VALUE", help=f"{what}: VALUE, or NAME=VALUE,NAME=VALUE")
 
 
 def training_arguments(parser: Parser) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from taut.commands.shared import Parser, output, run_arguments, say
+from taut.commands.shared import Parser, condition, output, run_arguments, say
 
 __all__ = ["arguments", "run"]
 
@@ -19,6 +19,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument("--example", type=int, metavar="I", help=where)
     parser.add_argument("--dimensions", type=int, default=10, metavar="N", help="how many latents [10]")
     parser.add_argument("--steps", type=int, default=11, help="values of each [11]")
+    condition(parser, "what the model is conditioned on, in place of the example's")
     output(parser, "a picture (.png) or numbers (.npy, .npz, .csv, .parquet); a picture in RUN otherwise")
 
 

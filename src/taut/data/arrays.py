@@ -59,8 +59,7 @@ def by_columns(parts: dict[str, np.ndarray], spec: Data) -> tuple[Field, ...] | 
                 "data.support", f"is columns, and the data are {x.dtype} of shape {x.shape}", "give rows (N, D)"
             )
         parts[part] = x.astype(np.float64)
-    kinds = dict(item.rpartition("=")[::2] for item in spec.kinds)
-    return fields_of_array(np.concatenate(list(parts.values())), kinds)
+    return fields_of_array(np.concatenate(list(parts.values())), spec.by_column)
 
 
 def _columns(table: Any) -> tuple[str, ...] | None:

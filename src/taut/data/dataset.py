@@ -186,6 +186,9 @@ class Dataset:
             notes.append(
                 f"each row's total is a known scale ({np.exp(reading.library):,.0f} in the middle): log p(x) is given it"
             )
+        if given := [f"{each.name} ({f'{len(each.categories)} kinds' if each.categories else 'a quantity'})"
+                     for each in reading.conditions]:  # fmt: skip
+            notes.append(f"conditioned on {', '.join(given)}: log p(x) is given {'it' if len(given) == 1 else 'them'}")
         columns = self.reading.columns
         if empty := [columns[i] if columns else str(i) for i, value in reading.dropped if value != value]:
             notes.append(f"left out, without a known cell or by its kind: {', '.join(empty)}")
@@ -404,6 +407,7 @@ def _dataset(source: Source, spec: Data) -> Dataset:
         "options": {
             **kept,
             "seed": spec.seed,
+            "order": None if source.order is None else list(source.order),
             "label_names": list(names) if names else None,
             "factor_names": list(factor_names) if factor_names else None,
             **({"rate": source.rate} if source.rate else {}),
@@ -415,7 +419,7 @@ def _dataset(source: Source, spec: Data) -> Dataset:
     else:
         reading = Reading.of(arrays_of, shape=spec.shape, support=_support(source, spec), binarize=spec.binarize,
                              signal=spec.layout == "signal" or source.origin == "sounds", **said)  # fmt: skip
-    reading = replace(reading, conditions=conditions.conditions_of(source))
+    reading = replace(reading, conditions=conditions.conditions_of(source, spec.by_column))
     if spec.offset == "library" or (spec.offset == "auto" and source.counts and reading.support.kind == "counts"):
         if reading.support.kind != "counts":
             raise InputError(

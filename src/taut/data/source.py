@@ -26,6 +26,7 @@ class Source:
         parts: raw arrays (N, ...), under ``all``, or under some of ``train``, ``valid``, ``test``.
         labels: arrays (N,) of any type, under the same names; may be empty.
         columns: the names of a table's columns.
+        order: the same with those that are labels or conditions, as they stand in the table.
         names: the names of labels that are 0, 1, 2 ...; None if the labels are their own names.
         factors: what the examples were made of, arrays (N, F) of numbers, under the names of the parts; may be empty.
         factor_names: of the F factors; None if they have none.
@@ -42,6 +43,7 @@ class Source:
     parts: dict[str, np.ndarray]
     labels: dict[str, np.ndarray] = field(default_factory=dict)
     columns: tuple[str, ...] | None = None
+    order: tuple[str, ...] | None = None
     names: tuple[str, ...] | None = None
     factors: dict[str, np.ndarray] = field(default_factory=dict)
     factor_names: tuple[str, ...] | None = None

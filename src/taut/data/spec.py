@@ -41,7 +41,7 @@ class Data:
             are whole numbers from 0 of which the largest seen is not the largest possible; ``columns``: each column of a
             table by its own values, as is done where these are of more than one kind or cells are missing.
         kinds: of columns that are not to be taken for what their values look like, as in ``zip=categories,id=none``: real,
-            positive, whole, counts, ordinal, binary, categories; none leaves a column out.
+            positive, whole, counts, ordinal, binary, categories; none leaves a column out. Of a condition, real or categories.
         offset: ``library``: each example's total is a known scale, and what is bounded is log p(x) given it; ``auto`` does
             so for matrices of counts, .h5ad and sparse .npz; ``none``.
         binarize: ``threshold`` at half grey; ``static``: drawn once, with the grey as probability; ``dynamic``: anew
@@ -112,6 +112,11 @@ class Data:
             raise InputError("data.buffer", f"is {self.buffer}", "give 1 or more")
         if self.limit is not None and self.limit < 2:
             raise InputError("data.limit", f"{self.limit} is too few examples to train on", "give 2 or more")
+
+    @property
+    def by_column(self) -> dict[str, str]:
+        """The kinds that are asked for, by the names of columns."""
+        return dict(item.rpartition("=")[::2] for item in self.kinds)
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -65,6 +65,7 @@ def frame_source(
     if not frame.height:
         raise InputError("data", f"{where} has no rows", "give one with some: one or more to measure, four to train on")
     labels: dict[str, np.ndarray] = {}
+    order = tuple(frame.columns)
     known = like.columns if like else None
     if spec.labels is not None and (known is None or spec.labels in frame.columns):
         labels["all"] = _taken(frame, spec.labels, "data.labels", where)
@@ -76,7 +77,7 @@ def frame_source(
     fields = like.fields if like else None
     if not frame.width:
         raise InputError("data", f"{where} has no columns of numbers", "give at least one")
-    kinds = dict(item.rpartition("=")[::2] for item in spec.kinds)
+    kinds = {column: kind for column, kind in spec.by_column.items() if column not in given}
     if lacking := [column for column in kinds if column not in frame.columns]:
         raise InputError("data.kinds", f"{where} has no column {lacking[0]!r}", nearest(lacking[0], frame.columns))
     mixed = spec.support == "columns" or kinds or (spec.support == "auto" and not spec.shape and not _alike(frame))
@@ -88,7 +89,7 @@ def frame_source(
             x, labels, given = _known_rows(x, labels, given, notes)
         elif count := int(np.isnan(x).all(1).sum()):
             notes.append(f"{count:,} row{'s'[: count != 1]} without a known cell: of these only the prior speaks")
-        return Source(name, origin, {"all": x}, labels, tuple(frame.columns), notes=notes, fields=fields,
+        return Source(name, origin, {"all": x}, labels, tuple(frame.columns), order, notes=notes, fields=fields,
                       given={"all": given} if given else {})  # fmt: skip
     _check(frame, where)
     x = _numbers(frame)
@@ -96,7 +97,7 @@ def frame_source(
         notes += [
             note for column, values in zip(frame.columns, x.T, strict=True) for note in named_rows(column, values)
         ]
-    return Source(name, origin, {"all": x}, labels, tuple(frame.columns), notes=notes,
+    return Source(name, origin, {"all": x}, labels, tuple(frame.columns), order, notes=notes,
                   given={"all": given} if given else {})  # fmt: skip
 
 

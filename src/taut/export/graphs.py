@@ -4,7 +4,9 @@
     decoder   z (N, latents) →  x (N, *shape)                E[x|z]
 
 x is in the model's layout, images (C, H, W), in the data's own units: standardising is in the graph. Where a cell of a table
-may be missing, NaN is one that is. ``export.json`` says how raw data become x.
+may be missing, NaN is one that is. What a model is conditioned on is a second input, ``condition`` (N, C): of each kind a one
+among zeros in the order of its categories, of each quantity (value − mean)/std. ``export.json`` says how raw data become x,
+and what the conditions are.
 """
 
 from __future__ import annotations
@@ -30,13 +32,14 @@ from taut.model import Site, Step
 from taut.runs import Run, write_json
 from taut.training.checkpoint import write_atomically
 
-__all__ = ["FORMATS", "PARTS", "export", "needed", "require_free", "traced"]
+__all__ = ["FORMATS", "PARTS", "conditions", "export", "needed", "require_free", "traced"]
 
 RECORD = "export.json"
 
 FORMATS = {"onnx": "onnx", "torch-export": "pt2"}
 PARTS = ("encoder", "decoder")
 SIZES = (1, 5)  # of the batches on which a graph is held against the model
+Compute = Callable[..., list[np.ndarray]]  # arrays → arrays
 TOLERANCE = 1e-3  # of the largest number compared; float32 in another order is a thousand times nearer
 
 
@@ -48,12 +51,13 @@ class _Encoder(nn.Module):
         self.grey = run.reading.grey if run.reading.binarize == "dynamic" else 1.0
         self.gaps = _gaps(run)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = x / self.grey + self.shift
         known = ~x.isnan() if self.gaps else None
         x = x if known is None else torch.where(known, x, 0.0)
-        evidence = self.vae.evidence(Batch(x, known))
-        steps, _ = self.vae.walk(x.flatten(1)[:, :0], evidence, _means)
+        evidence = self.vae.evidence(Batch(x, known, condition))
+        root = x.flatten(1)[:, :0] if condition is None else condition
+        steps, _ = self.vae.walk(root, evidence, _means)
         means = torch.cat([step.z.flatten(1) for step in steps], 1)
         return means, torch.cat([step.q.stddev.expand_as(step.z).flatten(1) for step in steps], 1)
 
@@ -74,8 +78,8 @@ class _Decoder(nn.Module):
         self.vae, self.sizes = run.vae, run.sizes
         self.shift = 0.5 if run.vae.dequantise else 0.0
 
-    def forward(self, z: Tensor) -> Tensor:
-        vae, h = self.vae, z[:, :0]
+    def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        vae, h = self.vae, z[:, :0] if condition is None else condition
         for layer, part in zip(vae.layers, z.split(self.sizes, 1), strict=True):
             h = layer.merge(layer.enter(h), layer.q.place(part.view(-1, *layer.event)))
         return central(vae.decoder(h)) - self.shift
@@ -129,11 +133,9 @@ def require_free(folder: Path, names: Sequence[str], force: bool) -> None:
         raise InputError("-o", f"{there[0]} exists", "name another folder, or say --force")
 
 
-def traced(
-    run: Run, part: str, format: str = "onnx", many: bool = True
-) -> tuple[bytes, Callable[[np.ndarray], list[np.ndarray]], nn.Module]:
-    """A part as the content of a file, what computes it from there, and the module that it was made of; for any number
-    of examples, or for one.
+def traced(run: Run, part: str, format: str = "onnx", many: bool = True) -> tuple[bytes, Compute, nn.Module]:
+    """A part as the content of a file, what computes it from there, and the module that it was made of, each of x or z and
+    of the condition where there is one; for any number of examples, or for one.
 
     Raises:
         InputError: where the model has no such part, or the part has operations that the format has not.
@@ -141,10 +143,12 @@ def traced(
     _require(run, part)
     module = (_Encoder if part == "encoder" else _Decoder)(run).eval()
     example = _examples(run, part, 3 if many else 1)
-    names = {"encoder": ("x", ["mean", "scale"]), "decoder": ("z", ["x"])}[part]
+    given, gives = {"encoder": ("x", ["mean", "scale"]), "decoder": ("z", ["x"])}[part]
+    names = [given, "condition"][: len(example)]
+    free = tuple({0: torch.export.Dim("n")} for _ in example) if many else None
     try:
         with _quiet():
-            content, run_it = WRITERS[format](module, example, ({0: torch.export.Dim("n")},) if many else None, *names)
+            content, run_it = WRITERS[format](module, example, free, names, gives)
     except InputError:
         raise
     except Exception as error:  # whatever a tracer meets that it cannot follow
@@ -163,8 +167,9 @@ def _checked(run: Run, part: str, format: str) -> tuple[bytes, dict[str, Any]]:
     for size in SIZES:
         given = _examples(run, part, size)
         with torch.no_grad():
-            told = module(given)
-        for ours, theirs in zip(told if isinstance(told, tuple) else (told,), run_it(given.numpy()), strict=True):
+            told = module(*given)
+        found = run_it(*(each.numpy() for each in given))
+        for ours, theirs in zip(told if isinstance(told, tuple) else (told,), found, strict=True):
             difference = np.maximum(difference, np.abs(ours.numpy() - theirs).max())  # of NaN it is NaN, and refused
             largest = max(largest, float(ours.abs().max()))
     if not difference <= TOLERANCE * max(1.0, largest):
@@ -175,6 +180,7 @@ def _checked(run: Run, part: str, format: str) -> tuple[bytes, dict[str, Any]]:
     if part == "encoder":
         ends = {"input": ["n", *shape], "outputs": {"mean": ["n", latents], "scale": ["n", latents]}}
         ends |= {"missing": "NaN" if _gaps(run) else None}
+    ends |= {"condition": ["n", run.reading.conditioned]} if run.reading.conditions else {}
     return content, {**ends, "difference": float(difference), "largest": largest, "bytes": len(content)}
 
 
@@ -189,44 +195,58 @@ def _require(run: Run, part: str) -> None:
                          "say --only encoder")  # fmt: skip
 
 
-def _examples(run: Run, part: str, n: int) -> Tensor:
+def conditions(run: Run, n: int) -> Tensor | None:
+    """A condition for each of n examples, (n, C): the categories of each kind in turn, quantities about their means."""
+    if not run.reading.conditions:
+        return None
+    places = torch.arange(n)
+    return torch.cat([
+        torch.nn.functional.one_hot(places % each.width, each.width).float() if each.categories
+        else (places % 3 - 1.0)[:, None]
+        for each in run.reading.conditions
+    ], 1)  # fmt: skip
+
+
+def _examples(run: Run, part: str, n: int) -> tuple[Tensor, ...]:
     """What a part is tried on: draws of the model's own, of which some cells are missing where they may be."""
+    told = conditions(run, n)
     if part == "decoder":
-        return torch.from_numpy(run.draw_codes(n))
-    raw, limits = np.asarray(run.sample(n, seed=0)), run.reading.limits  # a density may draw what no datum is
-    x = run.reading.convert(raw if limits is None else raw.clip(*limits)).float()
-    if _gaps(run):
-        x[(torch.arange(n)[:, None] + torch.arange(x.shape[1])) % 3 == 0] = torch.nan
-    return x
+        given = torch.from_numpy(run.draw_codes(n, condition=told))
+    else:
+        raw, limits = run.sample(n, seed=0, condition=told), run.reading.limits  # a density may draw what no datum is
+        given = run.reading.convert(raw if limits is None else raw.clip(*limits)).float()
+        if _gaps(run):
+            given[(torch.arange(n)[:, None] + torch.arange(given.shape[1])) % 3 == 0] = torch.nan
+    return (given,) if told is None else (given, told)
 
 
 def _onnx(
-    module: nn.Module, example: Tensor, free: Any, given: str, gives: list[str]
-) -> tuple[bytes, Callable[[np.ndarray], list[np.ndarray]]]:
+    module: nn.Module, example: tuple[Tensor, ...], free: Any, given: list[str], gives: list[str]
+) -> tuple[bytes, Compute]:
     onnxruntime = needed("onnxruntime")
     needed("onnxscript")
     program = torch.onnx.export(
-        module, (example,), input_names=[given], output_names=gives, dynamo=True, external_data=False, verbose=False,
+        module, example, input_names=given, output_names=gives, dynamo=True, external_data=False, verbose=False,
         dynamic_shapes=free,
     )  # fmt: skip
     content = program.model_proto.SerializeToString()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return content, lambda x: session.run(None, {given: x})
+    return content, lambda *x: session.run(None, dict(zip(given, x, strict=True)))
 
 
 def _program(
-    module: nn.Module, example: Tensor, free: Any, given: str, gives: list[str]
-) -> tuple[bytes, Callable[[np.ndarray], list[np.ndarray]]]:
-    program = torch.export.export(module, (example,), dynamic_shapes=free)
+    module: nn.Module, example: tuple[Tensor, ...], free: Any, given: list[str], gives: list[str]
+) -> tuple[bytes, Compute]:
+    program = torch.export.export(module, example, dynamic_shapes=free)
     file = io.BytesIO()
     torch.export.save(program, file)
     again = torch.export.load(io.BytesIO(file.getvalue())).module()
 
-    def run_it(x: np.ndarray) -> list[np.ndarray]:
+    def run_it(*x: np.ndarray) -> list[np.ndarray]:
         with torch.no_grad():
-            found = again(torch.from_numpy(x))
+            found = again(*map(torch.from_numpy, x))
         return [each.numpy() for each in (found if isinstance(found, tuple) else (found,))]
 
     return file.getvalue(), run_it

@@ -296,8 +296,9 @@ function load(model) {
   return weights;
 }
 
-function decode(model, weights, z) {
-  const known = { ...weights, [model.input]: tensor([1, z.length], Float32Array.from(z)) };
+function decode(model, weights, ...given) { // z, and the condition where there is one
+  const known = { ...weights };
+  model.inputs.forEach((name, i) => { known[name] = tensor([1, given[i].length], Float32Array.from(given[i])); });
   for (const node of model.nodes) {
     const out = OPS[node.op](node, node.inputs.map((name) => known[name]));
     (Array.isArray(out) ? out : [out]).forEach((each, i) => { known[node.outputs[i]] = each; });

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from taut.errors import InputError
-from taut.export.graphs import needed, require_free, traced
+from taut.export.graphs import conditions, needed, require_free, traced
 from taut.runs import Run
 from taut.training.checkpoint import write_atomically
 
@@ -58,8 +58,10 @@ def _model(run: Run, walk: str) -> dict[str, Any]:
     """All that the page is told."""
     content, compute, _ = traced(run, "decoder", many=False)
     graph = needed("onnx").load_from_string(content).graph
-    codes = run.draw_codes(CODES).round(4)
-    means = np.concatenate([compute(code[None].astype(np.float32))[0] for code in codes])
+    told = conditions(run, CODES)
+    codes = run.draw_codes(CODES, condition=told).round(4)
+    given = [codes.astype(np.float32)] + ([] if told is None else [told.numpy()])
+    means = np.concatenate([compute(*(each[i : i + 1] for each in given))[0] for i in range(CODES)])
     order = np.argsort(run.summary.get("kl_per_dim") or [], kind="stable")[::-1]
     if len(order) != codes.shape[1]:
         order = np.arange(codes.shape[1])
@@ -70,13 +72,19 @@ def _model(run: Run, walk: str) -> dict[str, Any]:
         if elbo is None
         else f"; ELBO {elbo:.2f} ± {run.summary.get('elbo_stderr') or 0:.2f} nats on test data".replace("-", "−")
     )
-    shown = f"E[x|z] under {run.experiment.model.likelihood.name}"
+    names = ", ".join(each.name for each in run.reading.conditions)
+    shown = f"E[x|z{f', {names}' * bool(names)}] under {run.experiment.model.likelihood.name}"
     if any(field.categories for field in fields):
         shown += ", and of categories the likeliest"
     return {
         "title": f"{run.reading.name}: a decoder of {codes.shape[1]} latents",
         "lead": f"Shown is {shown}; codes are draws from the prior{bound}.",
         "codes": codes.tolist(),
+        "told": [] if told is None else told.tolist(),
+        "conditions": [
+            {"name": each.name, "categories": each.categories, "mean": each.mean, "std": each.std}
+            for each in run.reading.conditions
+        ],
         "expected": means[0].ravel().tolist(),
         "order": order[:SLIDERS].tolist(),
         "reach": run.reach,
@@ -117,7 +125,7 @@ def _plain(graph: Any, walk: str) -> dict[str, Any]:
     return {
         "nodes": nodes,
         "weights": {name: _weight(value) for name, value in weights.items()},
-        "input": graph.input[0].name,
+        "inputs": [each.name for each in graph.input],
         "output": graph.output[0].name,
     }
 
