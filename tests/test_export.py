@@ -16,7 +16,7 @@ from taut.config import parse
 from taut.data import Data, open_data
 from taut.errors import InputError
 from taut.experiment import Experiment, build, resolve
-from taut.export import export, graphs
+from taut.export import export, export_page, graphs
 from taut.export.graphs import _onnx
 from taut.runs import Run, facts_of
 
@@ -165,4 +165,8 @@ def test_what_cannot_be_exported_is_said(run: Path, tmp_path: Path, capsys: pyte
         assert main(["export", str(run), *arguments]) == 2
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert word in line
+    for write in (export, export_page):
+        for place in (full / "encoder.onnx" / "below", tmp_path / ("long" * 100)):
+            with pytest.raises(InputError, match="cannot be made"):
+                write(taut.load(run), place)
     assert (full / "encoder.onnx").read_text() == "mine"

@@ -15,6 +15,7 @@ import contextlib
 import importlib
 import io
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from taut.data import Batch
 from taut.distributions import central
 from taut.errors import InputError
 from taut.model import Site, Step
+from taut.runfiles import made
 from taut.runs import Run, write_json
 from taut.training.checkpoint import write_atomically
 
@@ -114,7 +116,7 @@ def export(
         **{part: {"file": f"{part}.{FORMATS[format]}", **said} for part, (_, said) in found.items()},
         "reading": run.reading.to_dict(),
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    made(folder)
     for part, (content, _) in found.items():
         write_atomically(folder / record[part]["file"], content)
     write_json(folder / RECORD, record)
@@ -127,9 +129,9 @@ def require_free(folder: Path, names: Sequence[str], force: bool) -> None:
     Raises:
         InputError: naming the first.
     """
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise InputError("-o", f"{folder} is no folder", "name another")
-    if not force and (there := [folder / name for name in names if (folder / name).exists()]):
+    if not force and (there := [folder / name for name in names if os.path.exists(folder / name)]):
         raise InputError("-o", f"{there[0]} exists", "name another folder, or say --force")
 
 

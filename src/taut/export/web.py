@@ -17,6 +17,7 @@ import numpy as np
 
 from taut.errors import InputError
 from taut.export.graphs import conditions, needed, require_free, traced
+from taut.runfiles import made
 from taut.runs import Run
 from taut.training.checkpoint import write_atomically
 
@@ -48,7 +49,7 @@ def export_page(run: Run, folder: Path, force: bool = False) -> dict[str, Any]:
     walk = files("taut.export").joinpath("walk.js").read_text(encoding="utf-8")
     page = files("taut.export").joinpath("page.html").read_text(encoding="utf-8")
     model = f"const MODEL = {json.dumps(_model(run, walk), ensure_ascii=False)};\n"
-    folder.mkdir(parents=True, exist_ok=True)
+    made(folder)
     for name, text in zip(names, (page, walk, model), strict=True):
         write_atomically(folder / name, text.encode())
     return {"file": folder / names[0], "bytes": sum((folder / name).stat().st_size for name in names)}
