@@ -247,16 +247,91 @@ def test_the_commands(tmp_path: Path, capsys):
     assert main(["evaluate", str(folder), "--samples", "5"]) == 0
 
 
-def test_unseen_categories_are_as_good_as_missing_and_said(run):
-    rows = people(20, seed=1).with_columns(pl.lit("midnight").alias("time"))
-    split = read_like(run.reading, rows)
-    assert "20 cells" in split.notes[0] and "midnight" in split.notes[0]
-    assert split.x[:, run.reading.kept_columns.index("time")].isnan().all()
-    assert np.isfinite(run.score(rows).score).all()
+IMPOSSIBLE = {"income": -3.0, "year": 1990.5, "visits": -1, "grade": 7, "member": 2, "time": "midnight", "always": "no"}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_what_the_model_holds_impossible_is_the_first_cause_of_a_score(run, name):
+    """The cell has no probability: it is not told to the encoder, its row stands above all others, and no bound is given."""
+    rows = people(30, seed=1)
+    odd = rows.with_columns(pl.when(pl.int_range(30) == 4).then(pl.lit(IMPOSSIBLE[name])).otherwise(
+        pl.col(name).cast(pl.Float64 if isinstance(IMPOSSIBLE[name], float) else pl.Int64)
+        if name not in ("time", "always") else name).alias(name))  # fmt: skip
+    split = read_like(run.reading, odd)
+    (note,) = split.notes
+    for word in (f"'{name}'", "1 cell ", "impossible", str(IMPOSSIBLE[name]).removesuffix(".0"), "row 4"):
+        assert word in note
+    hidden = rows.with_columns(pl.when(pl.int_range(30) != 4).then(name).alias(name)).with_columns(
+        pl.col("always").fill_null("yes")
+    )
+    assert torch.equal(split.x, read_like(run.reading, hidden).x) or torch.equal(
+        split.x.nan_to_num(99), read_like(run.reading, hidden).x.nan_to_num(99)
+    )
+    plain, found = run.score(hidden), run.score(odd)
+    assert found.score.argmax() == 4 and np.isfinite(found.score).all()
+    assert found.score[4] == pytest.approx(plain.score[4] + 149 * math.log(2), rel=1e-5)
+    np.testing.assert_array_equal(np.delete(found.score, 4), np.delete(plain.score, 4))
+    assert np.isinf(found.cost[4]) and np.isfinite(np.delete(found.cost, 4)).all()
+    assert found.because(run.reading.columns)[4].startswith(f"{name} 103.3")
+    np.testing.assert_array_equal(run.encode(odd), run.encode(hidden))
+    assert found.impossible.tolist() == [int(i == 4) for i in range(30)]
+    line(
+        lambda: run.evaluate(odd, samples=1),
+        "1 of 30 rows",
+        "log p(x) = −∞",
+        f"'{name}'",
+        "row 4",
+        "take such rows out",
+    )
+
+
+def test_rows_of_which_nothing_is_known_have_no_score(run):
+    rows = people(20, seed=1)
     nothing = rows[:2].with_columns(pl.lit(None).alias(name) for name in rows.columns)
     assert "2 rows without a known cell" in read_like(run.reading, nothing).notes[0]
-    assert np.isfinite(run.score(nothing).score).all()
+    assert np.isnan(run.score(nothing).score).all()
     assert set(run.frame(run.impute(nothing)[0])["time"]) <= {"early", "noon", "late"}
+
+
+def test_columns_that_were_left_out_need_not_be_there(tmp_path: Path, capsys) -> None:
+    table = people(200).with_columns(
+        pl.Series("id", [f"person {i}" for i in range(200)]), pl.lit(None, pl.Int64).alias("empty")
+    )
+    table.write_csv(tmp_path / "people.csv")
+    folder = str(tmp_path / "run")
+    assert main(["train", str(tmp_path / "people.csv"), "--epochs", "1", "--out", folder]) == 0
+    capsys.readouterr()
+    bare = table.drop("id", "empty", "always").with_columns(pl.lit("x").alias("remark"))
+    bare.write_csv(tmp_path / "bare.csv")
+    for command in ("score", "encode", "impute"):
+        words = [command, folder, str(tmp_path / "bare.csv"), "-o", str(tmp_path / f"{command}.csv")]
+        assert main(words) == 0
+        assert "column 'remark' is unknown to the model, and ignored" in capsys.readouterr().err
+    filled = pl.read_csv(tmp_path / "impute.csv")
+    assert "id" not in filled.columns and set(filled["always"]) == {"yes"} and set(filled["remark"]) == {"x"}
+    odd = bare.with_columns(pl.lit(9).alias("grade")).with_columns(pl.when(pl.int_range(200) == 0).then(name).alias(name)
+                                                                  for name in bare.columns if name != "grade")  # fmt: skip
+    odd[:2].with_columns(pl.when(pl.int_range(2) == 0).then("grade").alias("grade")).write_csv(tmp_path / "odd.csv")
+    assert main(["score", folder, str(tmp_path / "odd.csv"), "-o", str(tmp_path / "s.csv")]) == 0
+    said = capsys.readouterr()
+    assert (
+        "1 of them with cells that the model holds impossible" in said.out and "1 of which nothing is known" in said.out
+    )
+    scores = pl.read_csv(tmp_path / "s.csv")
+    assert scores.columns[:2] == ["score", "elbo"] and scores["score"].is_null().to_list() == [False, True]
+    assert scores["score"][0] > 103 and scores["elbo"][0] == -math.inf
+    words = ["impute", folder, str(tmp_path / "odd.csv"), "-o", str(tmp_path / "i.csv")]
+    assert main(words) == 0
+    filled = pl.read_csv(tmp_path / "i.csv")
+    assert filled["grade"][0] == 9 and filled["grade.spread"][0] == 0, "what stands in the table stays there"
+    assert main(["evaluate", folder, "--data", str(tmp_path / "odd.csv"), "--samples", "2"]) == 2
+    assert "'grade'" in capsys.readouterr().err
+
+
+def test_a_refused_cell_is_named_by_its_row(run) -> None:
+    rows = run.reading.restore(read_like(run.reading, people(30)).x)
+    rows[:9, 4], rows[9, 4] = np.nan, 7
+    line(lambda: run.reading.apply(rows), "'grade'", "value 7", "index (9)")
 
 
 def test_bad_tables(run):
@@ -285,8 +360,6 @@ def test_bad_tables(run):
     line(lambda: open_array(good.with_columns(pl.lit([1, 2]).alias("pair"))), "'pair'", "no numbers and no text")
     line(lambda: open_array(good.with_columns(pl.lit(0).cast(pl.Date).alias("day"))), "'day'", "Date", "day=none")
     line(lambda: run.score(good.drop("income")), "no column 'income'")
-    line(lambda: run.score(good.with_columns(more=1)), "'more'", "does not know")
-    line(lambda: run.score(good.with_columns(pl.lit(-3.0).alias("income"))), "'income'", "above 0")
     assert "'always'" in read_like(run.reading, good.with_columns(pl.lit("no").alias("always"))).notes[0]
     line(lambda: run.score(good.with_columns(pl.lit("tall").alias("height"))), "'height'", "no numbers", "tall")
     line(lambda: run.score(good.with_columns(pl.lit(math.inf).alias("height"))), "'height'", "infinite")

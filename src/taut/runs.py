@@ -445,7 +445,9 @@ class Run:
         """
         require_codable(self.experiment.model, self.reading.support, torch.Size(self.reading.shape).numel(),
                         self.reading.conditioned)  # fmt: skip
-        return compressed(self.vae, self.reading, self._split(x), seed, progress)
+        split = self._split(x)
+        require_possible(split)
+        return compressed(self.vae, self.reading, split, seed, progress)
 
     def decompress(
         self, content: bytes, name: str = "FILE", progress: Callable[[int, int], None] = lambda done, total: None
@@ -489,6 +491,7 @@ class Run:
             split, name = self._comparable(data), "test"
         else:
             split, name = read_like(self.reading, data, root), str(data)
+        require_possible(split)
         kept = Ledger(None if self.folder is None else self.folder / "evaluations")
         return Subject(self.vae, split, self.reading, name, seed, kept, {"taut": __version__})
 
@@ -584,14 +587,24 @@ class Run:
         types and names of categories."""
         return as_frame(self.reading, np.asarray(x))
 
-    def impute(self, x: ArrayLike | Split, samples: int = 100, seed: int = 0, draw: bool = False) -> tuple[Any, Any]:
+    def impute(
+        self,
+        x: ArrayLike | Split,
+        samples: int = 100,
+        seed: int = 0,
+        draw: bool = False,
+        progress: Callable[[float, int], None] = lambda done, total: None,
+    ) -> tuple[Any, Any]:
         """Examples with their missing cells filled, and how sure that is; see :func:`taut.evaluation.cells.impute`.
+
+        Cells that the model holds impossible count as missing.
 
         Args:
             x: a table, an array (N, D), NaN where a cell is missing, or a split.
             samples: K, draws of z for each row.
             seed: of all draws.
             draw: fill with one draw given what is known instead of its mean: so that many fillings vary as the truth may.
+            progress: told how many rows are done, of how many.
 
         Returns:
             What is filled and its spread, (N, D) each: means with standard deviations; of categories, zeros and ones the
@@ -600,16 +613,23 @@ class Run:
         self._require_rows("impute")
         require_positive("samples", samples)
         split = self._split(x)
-        filled, spread = impute(self.vae, self._feed(split), samples, seed, draw)
+        filled, spread = impute(self.vae, self._feed(split), samples, seed, draw, progress)
         wide = np.zeros((len(filled), *self.reading.raw_shape))
         wide[:, self.reading.kept] = spread
         return self.reading.restore(filled), wide
 
-    def score(self, x: ArrayLike | Split, samples: int = 32, seed: int = 0) -> Scores:
+    def score(
+        self,
+        x: ArrayLike | Split,
+        samples: int = 32,
+        seed: int = 0,
+        progress: Callable[[float, int], None] = lambda done, total: None,
+    ) -> Scores:
         """How unlikely each example is under the model, and because of which columns; see
         :func:`taut.evaluation.cells.score`."""
         require_positive("samples", samples)
-        return score(self.vae, self._feed(x), samples, seed)
+        split = self._split(x)
+        return score(self.vae, self._feed(split), samples, seed, split.impossible, progress)
 
     def _require_rows(self, what: str) -> None:
         if self.reading.fields is None:
@@ -621,8 +641,9 @@ class Run:
             return x
         if hasattr(x, "columns"):
             return read_like(self.reading, x)
-        raw = np.asarray(x)
-        return Split(self.reading.apply(raw), offset=self.reading.offsets(raw))
+        raw, impossible, notes = self.reading.possible(np.asarray(x))
+        odd = None if impossible is None else torch.from_numpy(impossible)
+        return Split(self.reading.apply(raw), offset=self.reading.offsets(raw), impossible=odd, notes=tuple(notes))
 
     def _feed(self, x: ArrayLike | Split) -> Feed:
         return Feed(self._split(x), self.reading, self.vae.dequantise, self.vae.shift.device)
@@ -668,6 +689,20 @@ def load(folder: str | Path, trust: Iterable[str] = ()) -> Run:
             str(folder / WEIGHTS), "does not fit the model in config.yaml", "restore both from a copy"
         ) from None
     return Run(vae.eval().requires_grad_(False), experiment, reading, facts, summary, folder)
+
+
+def require_possible(split: Split) -> None:
+    """Refuse examples of which the model holds a cell impossible, where what is not said would be false.
+
+    Raises:
+        InputError: with where the first of them is.
+    """
+    if split.impossible is None:
+        return
+    rows = int(split.impossible.any(1).sum())
+    told = next(note.partition(": taken")[0] for note in split.notes if "impossible" in note)
+    problem = f"{rows:,} of {len(split):,} rows have log p(x) = −∞, as {told}"
+    raise InputError("data", problem, "take such rows out, or leave such cells empty")
 
 
 def as_frame(reading: Reading, x: np.ndarray) -> Any:
