@@ -473,10 +473,12 @@ class Run:
     ) -> dict[str, Any]:
         """Lower bounds of log p(x) on the test split, or on other data read the same way; see :mod:`taut.evaluation`.
 
-        Where these data have labels or factors that the run's have, ``quality`` says what the codes tell of them.
+        Where these data have labels or factors that the run's have, ``quality`` says what the codes tell of them; ``notes``
+        say what was decided in reading them.
         """
         subject = self.subject(data, seed, root)
         result = evaluate(subject, samples, limit, iw_limit, progress)
+        result |= {"notes": list(subject.split.notes)} if subject.split.notes else {}
         found = self._quality(subject.split.take(slice(limit)), root)
         return result | {"quality": found} if found else result
 

@@ -164,9 +164,13 @@ def fields_of(frame: pl.DataFrame, kinds: dict[str, str], notes: list[str]) -> t
         elif column.dtype == pl.String:
             fields.append(_of_texts(column, kind, notes))
         elif column.dtype in (pl.Categorical, pl.Enum):
-            field = _of_texts(column.cast(pl.String), "categories", notes)
-            names = column.cat.get_categories().to_list() if column.dtype == pl.Enum else ()
-            fields.append(replace(field, dtype=column.dtype.base_type().__name__, enum=tuple(names)))
+            texts = column.cast(pl.String)
+            known = "categories" if not _like_names(texts.drop_nulls()) else None
+            field = _of_texts(texts, kind or known, notes)
+            if field.kind in ("categories", "none"):
+                names = column.dtype.categories if column.dtype == pl.Enum else ()
+                field = replace(field, dtype=column.dtype.base_type().__name__, enum=tuple(names))
+            fields.append(field)
         elif column.dtype.is_numeric() or column.dtype == pl.Boolean:
             values = _numbers(column)
             fields.append(field_of(column.name, values, kind, str(column.dtype)))
@@ -188,6 +192,12 @@ def named_rows(name: str, values: np.ndarray) -> list[str]:
     ]
 
 
+def _like_names(seen: pl.Series) -> bool:
+    """Whether texts are too many different ones to be categories."""
+    count = seen.n_unique()
+    return count > NAMES or (count > FEW and count > UNLIKE * len(seen))
+
+
 def _of_texts(column: pl.Series, kind: str | None, notes: list[str]) -> Field:
     import polars as pl
 
@@ -200,7 +210,9 @@ def _of_texts(column: pl.Series, kind: str | None, notes: list[str]) -> Field:
             f"column {name!r} is numbers but for {odd:,} cells {words[0]!r}: these are taken as missing (data.kinds "
             f"{name}=categories keeps them)"
         )
-        return replace(field_of(name, numbers.drop_nulls().to_numpy(), kind, "Float64"), missing=words[0])
+        numbers = numbers.drop_nulls()
+        whole = (numbers == numbers.floor()).all() and numbers.abs().max() < 2**53
+        return replace(field_of(name, numbers.to_numpy(), kind, "Int64" if whole else "Float64"), missing=words[0])
     if kind not in (None, "categories") or (kind is None and len(seen) >= 10 and odd <= 0.1 * len(seen)):
         if odd:
             strange = seen.filter(numbers.is_null())[0]
@@ -208,7 +220,7 @@ def _of_texts(column: pl.Series, kind: str | None, notes: list[str]) -> Field:
             raise InputError("data", problem, f"leave those cells empty, or say data.kinds {name}=categories")
         return field_of(name, numbers.to_numpy(), kind, "Float64")
     names = seen.unique().sort()
-    if kind is None and (len(names) > NAMES or (len(names) > FEW and len(names) > UNLIKE * len(seen))):
+    if kind is None and _like_names(seen):
         notes.append(
             f"column {name!r} has {len(names):,} different texts in {len(seen):,} rows, so it looks like names of rows and is "
             f"left out (keep it with data.kinds {name}=categories)"

@@ -248,7 +248,7 @@ def _decoded(content: bytes, encoding: str, path: Path) -> str:
 def _commas(frame: pl.DataFrame, separator: str, texts: Collection[str], notes: list[str]) -> pl.DataFrame:
     """Numbers with commas, ``3,14`` and ``1.234,5``, as such; where commas part the cells, too, ``1,234`` is a thousand."""
     pl = _polars()
-    columns = []
+    columns, commas_begin = [], False
     for column in frame:
         seen = column.drop_nulls() if column.dtype == pl.String and column.name not in texts else column.head(0)
         commas = seen.filter(seen.str.contains(",", literal=True)) if len(seen) else seen
@@ -262,7 +262,11 @@ def _commas(frame: pl.DataFrame, separator: str, texts: Collection[str], notes: 
                 column = plain.cast(pl.Float64)
                 whole = column.cast(pl.Int64, strict=False)
                 column = whole if (whole == column).all() else column
+                commas_begin |= not english
         columns.append(column)
+    if commas_begin and (dotted := [c.name for c in frame if c.dtype.is_float()]):
+        notes.append(f"column{'s'[: len(dotted) > 1]} {', '.join(map(repr, dotted[:5]))} of the same file have dots in their "
+                     f"numbers: 1.234 is read as 1.234, not as 1234")  # fmt: skip
     return pl.DataFrame(columns)
 
 
