@@ -602,3 +602,15 @@ def test_progress_is_told() -> None:
     told.clear()
     run.impute(people(3000), samples=10, progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (3000, 3000) and len(told) > 2
+
+
+def test_labels_that_are_not_known_of_every_row_are_no_hindrance_later() -> None:
+    random = np.random.RandomState(0)
+    t = random.randn(60)
+    for labels in (np.where(t > 0, "a", "b"), t > 0, (t > 0) + 3, (t > 0) + 1.0):
+        frame = pl.DataFrame({"x": t, "y": random.rand(60), "label": pl.Series(labels)})
+        data = open_array(frame, spec=Data("array", labels="label"))
+        known = read_like(data.reading, frame).labels
+        some = frame.with_columns(pl.when(pl.int_range(60) > 0).then("label").alias("label"))
+        assert read_like(data.reading, some).labels.tolist() == [-1, *known[1:].tolist()]
+        line(lambda some=some: open_array(some, spec=Data("array", labels="label")), "1 missing cell")

@@ -237,7 +237,8 @@ class Reading:
         be given to the model, so it is taken as missing, and what is constant is put back; the row's log p(x) is −∞.
         Of columns that share one kind, such as genes, only constant ones are looked at here.
         """
-        if self.layout != "vector" or raw.shape[1:] != self.raw_shape or raw.dtype.kind not in "fiub":
+        fits = self.layout == "vector" and raw.shape[1:] == self.raw_shape and raw.dtype.kind in "fiub"
+        if not fits or not (self.fields or self.dropped):
             return raw, None, []  # what does not fit is refused where it is read
         odd, words = np.zeros(raw.shape, bool), {}
         for i, value in self.dropped:
@@ -245,7 +246,7 @@ class Reading:
             words[i] = f"it was always {value:g} in training"
         for i, column in zip(self.kept, self.support.columns, strict=False):
             odd[:, i] = column.outside(raw[:, i]) & ~np.isnan(raw[:, i])
-            words[i] = f"its values are {column}"
+            words[i] = f"it holds {column}"
         if not odd.any():
             return raw, None, []
         clean = raw.astype(np.float64) if self.fields else raw.copy()
@@ -262,7 +263,7 @@ class Reading:
             name = repr(self.columns[i]) if self.columns else i
             what = f"{count:,} cell{'s'[: count != 1]} that the model holds impossible, such as {raw[row, i]:g} in row {row}"
             if self.fields and self.fields[i].categories:
-                words[i] = f"it has {len(self.fields[i].categories)} categories"
+                words[i] = f"it holds {len(self.fields[i].categories)} categories"
             notes.append(f"column {name} has {what} ({words[i]}): taken as {'missing' if self.fields else 'that'}")
         if more := told[MOST_NOTES:]:
             notes.append(f"{len(more):,} more columns have such cells, {int(odd[:, more].sum()):,} in all")

@@ -84,7 +84,7 @@ def frame_source(
     labels: dict[str, np.ndarray] = {}
     known = like.columns if like else None
     if spec.labels is not None and (known is None or spec.labels in frame.columns):
-        labels["all"] = _taken(frame, spec.labels, "data.labels", where)
+        labels["all"] = _taken(frame, spec.labels, "data.labels", where, needed=like is None)
         frame = frame.drop(spec.labels)
     given = {name: _taken(frame, name, "data.condition", where) for name in _conditions(spec, frame, like)}
     frame = frame.drop(given)
@@ -117,12 +117,16 @@ def frame_source(
                   given={"all": given} if given else {})  # fmt: skip
 
 
-def _taken(frame: pl.DataFrame, column: str, field: str, where: str) -> np.ndarray:
-    """A column that is no part of x."""
+def _taken(frame: pl.DataFrame, column: str, field: str, where: str, needed: bool = True) -> np.ndarray:
+    """A column that is no part of x; the empty text where a cell is missing that is not ``needed``."""
     if column not in frame.columns:
         raise InputError(field, f"{where} has no column {column!r}", nearest(column, frame.columns))
-    if missing := frame[column].null_count():
-        problem = f"column {column!r} of {where} has {missing:,} missing cells"
+    missing = frame[column].null_count()
+    if missing and not needed:
+        values = (int(v) if isinstance(v, float) and v.is_integer() else v for v in frame[column].to_list())
+        return np.array(["" if v is None else str(v) for v in values], dtype=object)
+    if missing:
+        problem = f"column {column!r} of {where} has {missing:,} missing cell{'s'[: missing != 1]}"
         raise InputError(field, problem, "fill them, or take out the rows")
     return frame[column].to_numpy()
 

@@ -122,7 +122,7 @@ def score(
     if impossible is not None:
         cells = impossible.cpu().numpy()
         count = cells.sum(1)
-        marks, cost = marks + IMPOSSIBLE * count, np.where(count, np.inf, cost)
+        marks, cost = (marks + IMPOSSIBLE * count).astype(marks.dtype), np.where(count, np.inf, cost)
         if blame is not None:
             blame[cells] = IMPOSSIBLE
     if feed.gaps and (nothing := feed.x.isnan().flatten(1).all(1).cpu().numpy() & (count == 0)).any():
