@@ -87,6 +87,45 @@ def test_sparse_files_are_read_as_their_dense_matrix(tmp_path: Path):
     line(lambda: open_data(Data(str(tmp_path / "bad.npz"))), "no sparse matrix")
 
 
+def test_counts_in_columns_that_were_constant_are_left_aside(tmp_path: Path):
+    x = matrix()
+    x[0] += 1
+    x[:, [3, 5]] = [0, 2]
+    names = np.array([f"g{i}" for i in range(30)])
+    run = taut.train(str(sparse_file(tmp_path / "x.npz", x, genes=names)), epochs=1)
+    assert [i for i, _ in run.reading.dropped] == [3, 5]
+    plain = read_like(run.reading, tmp_path / "x.npz")
+    bare = sparse_file(tmp_path / "bare.npz", np.delete(x, [3, 5], 1), genes=np.delete(names, [3, 5]))
+    assert torch.equal(read_like(run.reading, bare).x, plain.x)
+    assert torch.equal(read_like(run.reading, bare).offset, plain.offset)
+    odd = x.copy()
+    odd[7, 3] = 400
+    found = read_like(run.reading, sparse_file(tmp_path / "odd.npz", odd, genes=names))
+    assert torch.equal(found.x, plain.x) and torch.equal(found.offset, plain.offset)
+    assert (
+        "'g3' has 1 cell" in found.notes[0]
+        and "400 in row 7 (it was always 0 in training): taken as that" in found.notes[0]
+    )
+    np.testing.assert_array_equal(run.encode(odd), run.encode(x))
+    assert run.score(odd).score.argmax() == 7 and run.score(odd).because(names)[7].startswith("g3 103.3")
+    line(lambda: run.evaluate(str(tmp_path / "odd.npz"), samples=1), "1 of 200 rows", "'g3'")
+
+
+def test_sparse_matrices_of_other_forms(tmp_path: Path):
+    x = matrix()
+    for form in (sparse.coo_matrix, sparse.coo_array, sparse.csc_array):
+        sparse.save_npz(tmp_path / "x.npz", form(x))
+        data = open_data(Data(str(tmp_path / "x.npz")))
+        np.testing.assert_array_equal(data.reading.restore(read_like(data.reading, tmp_path / "x.npz").x), x)
+    for form in (sparse.dia_matrix, sparse.bsr_matrix):
+        sparse.save_npz(tmp_path / "x.npz", form(np.eye(30)))
+        line(lambda: open_data(Data(str(tmp_path / "x.npz"))), "of the form", "tocsr")
+    for value, word in ((np.nan, "NaN"), (np.inf, "infinite")):
+        bad = x.astype(np.float64)
+        bad[4, 2] = value
+        line(lambda bad=bad: open_data(Data(str(sparse_file(tmp_path / "bad.npz", bad)))), word, "row 4", "1 value is")
+
+
 def test_a_run_on_counts(tmp_path: Path):
     path = sparse_file(tmp_path / "x.npz", matrix(400))
     run = taut.train(str(path), epochs=20, out=tmp_path / "run", seed=0)
@@ -140,6 +179,13 @@ def test_annotated_matrices(tmp_path: Path, capsys):
     table[:, ::-1].copy().write_h5ad(tmp_path / "turned.h5ad")
     turned = read_like(run.reading, tmp_path / "turned.h5ad")
     assert torch.equal(turned.x, read_like(run.reading, path).x), "genes are known by their names"
+    one = table[:, :1].copy()
+    one.var_names = ["new"]
+    more = anndata.concat([table, one], axis=1, merge="same")
+    more.write_h5ad(tmp_path / "more.h5ad")
+    found = read_like(run.reading, tmp_path / "more.h5ad")
+    assert torch.equal(found.x, read_like(run.reading, path).x) and torch.equal(found.offset, turned.offset)
+    assert found.notes == ("column 'new' is unknown to the model, and ignored",)
     table[:, 1:].copy().write_h5ad(tmp_path / "fewer.h5ad")
     line(lambda: read_like(run.reading, tmp_path / "fewer.h5ad"), "has no column '0'")
     capsys.readouterr()

@@ -14,11 +14,12 @@ import torch
 
 from taut.codec import Archive
 from taut.data import Split, read_like
-from taut.data.columns import as_column, fill, table_names
+from taut.data.columns import as_column, fill, table_names, widened
 from taut.data.conditions import columns_of
 from taut.data.counts import OBSM, with_codes
 from taut.data.tables import given_frame
 from taut.errors import InputError
+from taut.evaluation.cells import IMPOSSIBLE
 from taut.explore import as_images, interpolate, shown, traverse
 from taut.files import (
     ARRAYS,
@@ -117,15 +118,18 @@ def write_codes(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
     )
 
 
-def write_imputed(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
+def write_imputed(run: Run, args: argparse.Namespace, progress: Callable[[float, int], None]) -> tuple[Path, str]:
     """A table with its missing cells filled, and beside each column that had some how far its guesses may be off."""
     path = check_target(args.output, TABLES, args.force)
     split = _split(run, args)
-    filled, spread = run.impute(split, args.samples, args.seed, args.draw)
+    filled, spread = run.impute(split, args.samples, args.seed, args.draw, progress)
     table, names = run.frame(filled), table_names(run.reading)
     missing = np.zeros(spread.shape, bool)
     missing[:, run.reading.kept] = split.x.isnan().numpy()
-    frame = given_frame(args.data)
+    frame, kept = given_frame(args.data, run.reading), np.zeros(spread.shape, bool)
+    if frame is not None and split.impossible is not None:
+        kept = split.impossible.numpy()  # what stands in the table stays there
+        missing, spread = missing & ~kept, np.where(kept, 0, spread)
     frame = table if frame is None else fill(frame, table)
     told = [f"{names[i]}.spread" for i in np.flatnonzero(missing.any(0))]
     if taken := [name for name in told if name in frame.columns]:
@@ -134,24 +138,34 @@ def write_imputed(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
         frame = frame.with_columns(as_column(f"{names[i]}.spread", spread[:, i]))
     write_table(path, frame)
     way = "one draw each of what they may be" if args.draw else "means, and of categories the likeliest"
-    return path, f"{missing.sum():,} missing cells of {len(table):,} rows filled: {way}; NAME.spread says how sure"
+    what = f"{missing.sum():,} missing cells of {len(table):,} rows filled: {way}; NAME.spread says how sure"
+    return path, what + f"; {kept.sum():,} that the model holds impossible stay as they are" * bool(kept.any())
 
 
-def write_scores(run: Run, args: argparse.Namespace) -> tuple[Path, str]:
+def write_scores(run: Run, args: argparse.Namespace, progress: Callable[[float, int], None]) -> tuple[Path, str]:
     """How odd each row is, and which columns are to blame."""
     path = check_target(args.output, (*TABLES, ".npz"), args.force)
     split = _split(run, args)
-    found = run.score(split, args.samples, args.seed)
+    found = run.score(split, args.samples, args.seed, progress)
     bound = {"elbo": (-found.cost).tolist()} if run.proper else {"distortion": found.cost.tolist()}
     extra: dict[str, Sequence] = {**bound, "rate": found.rate.tolist()}
     if found.blame is not None and run.reading.layout == "vector":
-        extra["because"] = found.because(run.reading.kept_columns)
-    write_array(path, found.score[:, None], ["score"], extra | (_labels(run, split) or {}))
+        extra["because"] = found.because(table_names(run.reading))
+    known, marks = np.isfinite(found.score), found.score[:, None]
+    if path.suffix.lower() in TABLES and not known.all():
+        extra = {"score": [float(v) if v == v else None for v in found.score], **extra}
+        marks = marks[:, :0]  # no number stands where there is none
+    write_array(path, marks, ["score"][: marks.shape[1]], extra | (_labels(run, split) or {}))
     what = "−ELBO" if run.proper else "distortion"
-    what = what if found.score is found.cost else "distance from what the model draws,"
-    worst = np.argsort(-found.score)[:3].tolist()
-    rows = ", ".join(f"row {i} ({found.score[i]:.1f})" for i in worst)
-    return path, f"{what} of {len(split):,} rows, nats, the higher the odder: first {rows}"
+    what = "distance from what the model draws," if found.drawn else what
+    worst = [i for i in np.argsort(-found.score)[:3].tolist() if known[i]]
+    told = f"{what} of {len(split):,} rows, nats, the higher the odder"
+    told += ": first " + ", ".join(f"row {i} ({found.score[i]:.1f})" for i in worst) if worst else ""
+    if odd := int((found.impossible > 0).sum()):
+        told += f"; {odd:,} of them with cells that the model holds impossible, each {IMPOSSIBLE:.0f} nats"
+    if nothing := int((~known).sum()):
+        told += f"; {nothing:,} of which nothing is known have no score"
+    return path, told
 
 
 def _told(split: Split, args: argparse.Namespace) -> Split:
@@ -173,10 +187,12 @@ def _write(
     they were conditioned on beside them; sounds of the rate and the depth of those that were read."""
     if _sounds(run, path):
         return write_sounds(path, x, run.reading.options["rate"], run.reading.raw_dtype)
-    if path.suffix.lower() not in TABLES or run.reading.origin != "table":
+    if path.suffix.lower() not in TABLES or not (run.reading.fields or run.reading.options.get("order")):
         told = {} if condition is None else columns_of(run.reading.conditions, condition)
         return write_array(path, x, run.reading.columns, told | (extra or {}))
     frame = run.frame(x, condition)
+    for note in widened(frame.select(table_names(run.reading)), run.reading.fields or ()):
+        print(f"note: {note}", file=sys.stderr)
     write_table(path, frame.with_columns(*(as_column(name, values) for name, values in (extra or {}).items())))
 
 

@@ -462,7 +462,9 @@ class Run:
         """
         require_codable(self.experiment.model, self.reading.support, torch.Size(self.reading.shape).numel(),
                         self.reading.conditioned)  # fmt: skip
-        return compressed(self.vae, self.reading, self._split(x), seed, progress)
+        split = self._split(x)
+        require_possible(split)
+        return compressed(self.vae, self.reading, split, seed, progress)
 
     def decompress(
         self, content: bytes, name: str = "FILE", progress: Callable[[int, int], None] = lambda done, total: None
@@ -489,10 +491,12 @@ class Run:
     ) -> dict[str, Any]:
         """Lower bounds of log p(x) on the test split, or on other data read the same way; see :mod:`taut.evaluation`.
 
-        Where these data have labels or factors that the run's have, ``quality`` says what the codes tell of them.
+        Where these data have labels or factors that the run's have, ``quality`` says what the codes tell of them; ``notes``
+        say what was decided in reading them.
         """
         subject = self.subject(data, seed, root, condition)
         result = evaluate(subject, samples, limit, iw_limit, progress)
+        result |= {"notes": list(subject.split.notes)} if subject.split.notes else {}
         found = self._quality(subject.split.take(slice(limit)), root)
         return result | {"quality": found} if found else result
 
@@ -511,6 +515,7 @@ class Run:
         else:
             split, name = read_like(self.reading, data, root), str(data)
         split = self._split(split, condition)
+        require_possible(split)
         kept = Ledger(None if self.folder is None else self.folder / "evaluations")
         return Subject(self.vae, split, self.reading, name, seed, kept, {"taut": __version__})
 
@@ -609,15 +614,24 @@ class Run:
         return as_frame(self.reading, x, None if condition is None else self.told(condition, len(x)))
 
     def impute(
-        self, x: ArrayLike | Split, samples: int = 100, seed: int = 0, draw: bool = False, condition: Any = None
+        self,
+        x: ArrayLike | Split,
+        samples: int = 100,
+        seed: int = 0,
+        draw: bool = False,
+        progress: Callable[[float, int], None] = lambda done, total: None,
+        condition: Any = None,
     ) -> tuple[Any, Any]:
         """Examples with their missing cells filled, and how sure that is; see :func:`taut.evaluation.cells.impute`.
+
+        Cells that the model holds impossible count as missing.
 
         Args:
             x: a table, an array (N, D), NaN where a cell is missing, or a split.
             samples: K, draws of z for each row.
             seed: of all draws.
             draw: fill with one draw given what is known instead of its mean: so that many fillings vary as the truth may.
+            progress: told how many rows are done, of how many.
             condition: as of :meth:`encode`.
 
         Returns:
@@ -627,16 +641,24 @@ class Run:
         self._require_rows("impute")
         require_positive("samples", samples)
         split = self._split(x, condition)
-        filled, spread = impute(self.vae, self._feed(split), samples, seed, draw)
+        filled, spread = impute(self.vae, self._feed(split), samples, seed, draw, progress)
         wide = np.zeros((len(filled), *self.reading.raw_shape))
         wide[:, self.reading.kept] = spread
         return self.reading.restore(filled), wide
 
-    def score(self, x: ArrayLike | Split, samples: int = 32, seed: int = 0, condition: Any = None) -> Scores:
+    def score(
+        self,
+        x: ArrayLike | Split,
+        samples: int = 32,
+        seed: int = 0,
+        progress: Callable[[float, int], None] = lambda done, total: None,
+        condition: Any = None,
+    ) -> Scores:
         """How unlikely each example is under the model, given its condition, and because of which columns; see
         :func:`taut.evaluation.cells.score`."""
         require_positive("samples", samples)
-        return score(self.vae, self._feed(x, condition), samples, seed)
+        split = self._split(x, condition)
+        return score(self.vae, self._feed(split), samples, seed, split.impossible, progress)
 
     def _require_rows(self, what: str) -> None:
         if self.reading.fields is None:
@@ -650,8 +672,9 @@ class Run:
         elif hasattr(x, "columns"):
             split = read_like(self.reading, x)
         else:
-            raw = np.asarray(x)
-            split = Split(self.reading.apply(raw), offset=self.reading.offsets(raw))
+            raw, impossible, notes = self.reading.possible(np.asarray(x))
+            odd = None if impossible is None else torch.from_numpy(impossible)
+            split = Split(self.reading.apply(raw), offset=self.reading.offsets(raw), impossible=odd, notes=tuple(notes))
         if condition is None and (split.condition is not None or not self.reading.conditions):
             return split
         return replace(split, condition=self.told(condition, len(split)))
@@ -700,6 +723,20 @@ def load(folder: str | Path, trust: Iterable[str] = ()) -> Run:
             str(folder / WEIGHTS), "does not fit the model in config.yaml", "restore both from a copy"
         ) from None
     return Run(vae.eval().requires_grad_(False), experiment, reading, facts, summary, folder)
+
+
+def require_possible(split: Split) -> None:
+    """Refuse examples of which the model holds a cell impossible, where what is not said would be false.
+
+    Raises:
+        InputError: with where the first of them is.
+    """
+    if split.impossible is None:
+        return
+    rows = int(split.impossible.any(1).sum())
+    told = next(note.partition(": taken")[0] for note in split.notes if "impossible" in note)
+    problem = f"{rows:,} of {len(split):,} rows have log p(x) = −∞, as {told}"
+    raise InputError("data", problem, "take such rows out, or leave such cells empty")
 
 
 def as_frame(reading: Reading, x: np.ndarray, condition: Tensor | None = None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from taut.commands.shared import Parser, condition, run_arguments, stop
@@ -72,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(finite(_without(result, *PER_LATENT)), ensure_ascii=False))
         return 0
+    for note in result.get("notes", ()):
+        print(f"note: {note}", file=sys.stderr)
     out = console()
     out.print(f"{result['data']}, {result['split']} split, {result['n']:,} examples, {result['support']}, "
               f"{result['likelihood']}", style="dim")  # fmt: skip

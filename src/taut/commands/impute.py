@@ -26,7 +26,8 @@ def arguments(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from taut.console import Progress
     from taut.outputs import write_imputed
     from taut.runs import load
 
-    return say(write_imputed(load(args.run, args.trust), args), args)
+    return say(write_imputed(load(args.run, args.trust), args, Progress("filling", args.quiet)), args)

@@ -17,7 +17,8 @@ log-densities are −log σ and −log τ − mean log x but for a common consta
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
+    "UNSEEN",
     "Field",
     "Title",
     "as_column",
@@ -42,12 +44,17 @@ __all__ = [
     "named_rows",
     "table_names",
     "to_frame",
+    "unfilled",
+    "widened",
 ]
 
 ORDINAL = 20  # the largest of whole numbers that are each a level of their own
 NAMES = 1000  # categories of one column, at most
 UNLIKE = 0.5  # the share of different texts from which on a column of many is no category
 FEW = 50
+UNSEEN = -1.0  # the number of a category that was never seen
+NULLABLE = {f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)} | {"Float32", "Float64"}  # of pandas
+WORDLESS = 0.5  # the share of numbers from which on a text that stands for all others says that a cell is missing
 WORTH = 0.05  # nats a cell by which a log-normal density must fit better: no number below 0 is possible under it
 
 
@@ -75,12 +82,16 @@ class Field:
         dtype: polars' name of the type that it has in the user's table.
         categories: their names, in order, of ``categories`` alone.
         levels: how many there are, of ``ordinal`` alone.
+        enum: all names that its type has, of an enumeration alone.
+        missing: a text that says that a number is missing, such as ``unknown``.
     """
 
     kind: str
     dtype: str = "Float64"
     categories: tuple[str, ...] = ()
     levels: int | None = None
+    enum: tuple[str, ...] = ()
+    missing: str | None = None
 
     @property
     def support(self) -> Support:
@@ -93,7 +104,7 @@ def field_of(name: str, values: np.ndarray, kind: str | None, dtype: str = "Floa
     """The field of a column of numbers (N,), NaN where missing: of the kind that is asked for, or that the values look like.
 
     >>> field_of("age", np.array([17.0, 90.0, np.nan]), None)
-    Field(kind='whole', dtype='Float64', categories=(), levels=None)
+    Field(kind='whole', dtype='Float64', categories=(), levels=None, enum=(), missing=None)
     """
     seen = values[~np.isnan(values)]
     kind = kind or _kind(seen)
@@ -123,6 +134,8 @@ def _kind(seen: np.ndarray) -> str:
     if low <= 0:
         return "real"
     logs = np.log(seen)
+    if not (seen.std() and logs.std()):
+        return "real"  # constant, or as good as that
     gain = np.log(seen.std()) - np.log(logs.std()) - logs.mean()  # nats a cell
     return "positive" if gain > WORTH else "real"
 
@@ -150,6 +163,14 @@ def fields_of(frame: pl.DataFrame, kinds: dict[str, str], notes: list[str]) -> t
             fields.append(Field("none", str(column.dtype)))
         elif column.dtype == pl.String:
             fields.append(_of_texts(column, kind, notes))
+        elif column.dtype in (pl.Categorical, pl.Enum):
+            texts = column.cast(pl.String)
+            known = "categories" if not _like_names(texts.drop_nulls()) else None
+            field = _of_texts(texts, kind or known, notes)
+            if field.kind in ("categories", "none"):
+                names = column.dtype.categories if column.dtype == pl.Enum else ()
+                field = replace(field, dtype=column.dtype.base_type().__name__, enum=tuple(names))
+            fields.append(field)
         elif column.dtype.is_numeric() or column.dtype == pl.Boolean:
             values = _numbers(column)
             fields.append(field_of(column.name, values, kind, str(column.dtype)))
@@ -171,12 +192,27 @@ def named_rows(name: str, values: np.ndarray) -> list[str]:
     ]
 
 
+def _like_names(seen: pl.Series) -> bool:
+    """Whether texts are too many different ones to be categories."""
+    count = seen.n_unique()
+    return count > NAMES or (count > FEW and count > UNLIKE * len(seen))
+
+
 def _of_texts(column: pl.Series, kind: str | None, notes: list[str]) -> Field:
     import polars as pl
 
     name, seen = column.name, column.drop_nulls()
     numbers = seen.cast(pl.Float64, strict=False)
     odd = numbers.null_count()
+    words = seen.filter(numbers.is_null()).unique()
+    if kind != "categories" and len(words) == 1 and 1 < odd <= WORDLESS * len(seen) and numbers.n_unique() > ORDINAL:
+        notes.append(
+            f"column {name!r} is numbers but for {odd:,} cells {words[0]!r}: these are taken as missing (data.kinds "
+            f"{name}=categories keeps them)"
+        )
+        numbers = numbers.drop_nulls()
+        whole = (numbers == numbers.floor()).all() and numbers.abs().max() < 2**53
+        return replace(field_of(name, numbers.to_numpy(), kind, "Int64" if whole else "Float64"), missing=words[0])
     if kind not in (None, "categories") or (kind is None and len(seen) >= 10 and odd <= 0.1 * len(seen)):
         if odd:
             strange = seen.filter(numbers.is_null())[0]
@@ -184,19 +220,24 @@ def _of_texts(column: pl.Series, kind: str | None, notes: list[str]) -> Field:
             raise InputError("data", problem, f"leave those cells empty, or say data.kinds {name}=categories")
         return field_of(name, numbers.to_numpy(), kind, "Float64")
     names = seen.unique().sort()
-    if kind is None and (len(names) > NAMES or (len(names) > FEW and len(names) > UNLIKE * len(seen))):
+    if kind is None and _like_names(seen):
         notes.append(
             f"column {name!r} has {len(names):,} different texts in {len(seen):,} rows, so it looks like names of rows and is "
             f"left out (keep it with data.kinds {name}=categories)"
         )
         return Field("none", "String")
+    if kind is None and odd and odd < len(seen) / 2:
+        notes.append(
+            f"column {name!r} is taken for {len(names):,} categories: most of its cells are numbers, and {odd:,} are none, "
+            f"such as {words[0][:30]!r} (leave these empty to have numbers)"
+        )
     return Field("categories", "String", tuple(names.to_list()))
 
 
 def codes(frame: pl.DataFrame, fields: Sequence[Field], notes: list[str]) -> np.ndarray:
     """A table as numbers (N, D) float64, NaN where a cell is missing: of categories, the place of each in its names.
 
-    A category that the fields do not have is as good as missing, and the notes say so.
+    A category that the fields do not have is ``UNSEEN``, which is none of the column's numbers, and the notes say so.
     """
     columns = [_codes(column, field, notes) for column, field in zip(frame, fields, strict=True)]
     return np.column_stack(columns) if columns else np.empty((frame.height, 0))
@@ -208,6 +249,7 @@ def _codes(column: pl.Series, field: Field, notes: list[str]) -> np.ndarray:
     if field.kind == "none":
         return np.full(len(column), np.nan)
     if field.kind != "categories":
+        column = unfilled(column, field)
         numbers = column if column.dtype != pl.String else column.cast(pl.Float64, strict=False)
         if (odd := numbers.null_count() - column.null_count()) > 0:
             strange = column.filter(numbers.is_null() & column.is_not_null())[0]
@@ -225,14 +267,27 @@ def _codes(column: pl.Series, field: Field, notes: list[str]) -> np.ndarray:
         column = column.cast(pl.Int64)
     texts = column.cast(pl.String)
     places = {name: float(i) for i, name in enumerate(field.categories)}
-    found = texts.replace_strict(list(places), list(places.values()), default=None, return_dtype=pl.Float64)
-    if unseen := found.null_count() - texts.null_count():
-        strange = texts.filter(found.is_null() & texts.is_not_null())[0]
+    found = texts.replace_strict(list(places), list(places.values()), default=UNSEEN, return_dtype=pl.Float64)
+    found = found.to_numpy().astype(np.float64)
+    found[texts.is_null().to_numpy()] = np.nan
+    if unseen := int((found == UNSEEN).sum()):
+        row = int((found == UNSEEN).argmax())
         notes.append(
-            f"column {column.name!r} has {unseen:,} cell{'s'[: unseen != 1]} of categories that the model never saw, such as "
-            f"{strange[:30]!r}: taken as missing"
+            f"column {column.name!r} has {unseen:,} cell{'s'[: unseen != 1]} that the model holds impossible, such as "
+            f"{texts[row][:30]!r} in row {row} (no category of its): taken as missing"
         )
-    return found.to_numpy().astype(np.float64)
+    return found
+
+
+def unfilled(column: pl.Series, field: Field) -> pl.Series:
+    """A column without the texts that say that a cell is missing."""
+    import polars as pl
+
+    if field.missing is None or column.dtype != pl.String:
+        return column
+    column = column.set(column == field.missing, None)
+    numbers = column.cast(pl.Float64, strict=False)
+    return numbers if numbers.null_count() == column.null_count() else column
 
 
 def _numbers(column: pl.Series) -> np.ndarray:
@@ -242,7 +297,10 @@ def _numbers(column: pl.Series) -> np.ndarray:
 
 
 def frame_of(raw: np.ndarray, names: Sequence[str], fields: Sequence[Field]) -> pl.DataFrame:
-    """The inverse of :func:`codes`: numbers (N, D) as a table of the user's types; of a mean of whole numbers the nearest."""
+    """The inverse of :func:`codes`: numbers (N, D) as a table of the user's types; of a mean of whole numbers the nearest.
+
+    A type of whole numbers too narrow for one of them, as a draw may be larger than any that was read, becomes Int64.
+    """
     import polars as pl
 
     return pl.DataFrame([pl.Series(name, *cells(raw[:, i], fields[i])) for i, name in enumerate(names)])
@@ -253,7 +311,7 @@ def cells(values: np.ndarray, field: Field) -> tuple[list[Any], Any]:
     import polars as pl
 
     kind = getattr(pl, field.dtype.split("(")[0], pl.String)
-    kind = pl.String if field.dtype.startswith(("Categorical", "Enum")) else kind
+    kind = pl.Enum(field.enum) if field.enum else kind
     if field.kind in ("real", "positive"):
         kind = kind if kind.is_float() else pl.Float64
         # the model's numbers are of 24 bits: the shortest that is one of them, so that 40.3 comes back as 40.3
@@ -267,8 +325,18 @@ def cells(values: np.ndarray, field: Field) -> tuple[list[Any], Any]:
         return series.cast(kind).to_list(), kind
     if kind == pl.Boolean:
         return [None if i is None else bool(i) for i in places], kind
-    wide = pl.Int64 if kind.is_integer() else kind  # a draw may be larger than any that was read
-    return [i if wide.is_integer() or i is None else float(i) for i in places], wide
+    if kind.is_integer() and pl.Series(places, dtype=kind, strict=False).null_count() > places.count(None):
+        kind = pl.Int64
+    return [i if kind.is_integer() or i is None else float(i) for i in places], kind
+
+
+def widened(frame: pl.DataFrame, fields: Sequence[Field]) -> list[str]:
+    """A note for each column that is of a wider type than the user's, since a draw is beyond that."""
+    return [
+        f"column {column.name!r} is {column.dtype}: a draw is beyond {field.dtype}"
+        for column, field in zip(frame, fields, strict=bool(fields))
+        if column.dtype.is_integer() and str(column.dtype) != field.dtype
+    ]
 
 
 def to_frame(table: Any) -> pl.DataFrame:
@@ -296,18 +364,25 @@ def _plain(frame: pl.DataFrame) -> pl.DataFrame:
     for column in frame:
         if column.dtype == pl.Object:
             _series(column.name, np.array(column.to_list(), dtype=object))
-    enums = [column.name for column in frame if column.dtype in (pl.Categorical, pl.Enum)]
-    return frame.with_columns(pl.col(enums).cast(pl.String)) if enums else frame
+    return frame
 
 
 def _series(name: str, column: Any) -> pl.Series:
     import polars as pl
 
-    values = np.asarray(column)
+    kind = str(getattr(column, "dtype", ""))
+    if kind == "category" and column.cat.categories.dtype.kind not in "fiub":
+        texts = [str(text) if isinstance(text, str) else None for text in column.tolist()]
+        return pl.Series(name, texts, dtype=pl.Enum(list(map(str, column.cat.categories))))
+    if kind in NULLABLE:  # as an array of numpy's they would be floats
+        return pl.Series(
+            name, [v if v == v else None for v in column.to_numpy(object, na_value=None)], getattr(pl, kind)
+        )
+    values = np.asarray(column, "datetime64[us]") if kind.startswith("datetime64") else np.asarray(column)
     if values.dtype.kind in "fiub":
         return pl.Series(name, values)
-    if values.dtype.kind == "M":
-        return pl.Series(name, values.astype("datetime64[us]"))
+    if values.dtype.kind in "Mm":
+        return pl.Series(name, values.astype("datetime64[us]" if values.dtype.kind == "M" else "timedelta64[us]"))
     # what pandas has for nothing cannot be asked whether it equals itself
     empty = ("NAType", "NaTType")
     cells = [None if v is None or type(v).__name__ in empty or v != v else v for v in values.tolist()]
@@ -321,7 +396,7 @@ def _series(name: str, column: Any) -> pl.Series:
         raise InputError(
             "data", f"column {name!r} mixes types, such as {examples}", "make them all numbers or all texts"
         )
-    if kinds == {float} or kinds == {bool} or not kinds:
+    if kinds == {float} or kinds == {bool} or kinds <= {date, datetime}:
         return pl.Series(name, cells, strict=False)
     return pl.Series(name, [None if v is None else str(v) for v in cells], dtype=pl.String)
 
@@ -340,7 +415,7 @@ def as_column(name: str, values: Any) -> pl.Series:
 
 def fill(frame: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
     """A table whose missing cells are those of another; what is known stays to the last digit, columns that are of the first
-    alone too."""
+    alone too. Columns that are of the other alone, and known there, are put behind."""
     import polars as pl
 
     columns = []
@@ -348,10 +423,12 @@ def fill(frame: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
         if column.name in other.columns:
             given = column.fill_nan(None) if column.dtype.is_float() else column
             guess = other[column.name]
-            kind = pl.Float64 if guess.dtype.is_float() and given.dtype != pl.String else given.dtype
-            kind = guess.dtype if given.dtype == pl.Null else kind
-            if kind.is_integer() and guess.cast(kind, strict=False).null_count() > guess.null_count():
-                kind = guess.dtype  # a draw may be larger than any that was given
+            guess = guess.cast(pl.String) if guess.dtype in (pl.Enum, pl.Categorical) else guess
+            kind = pl.Float64 if guess.dtype.is_float() and given.dtype.is_integer() else given.dtype
+            kind = other[column.name].dtype if given.dtype == pl.Null else kind
+            if guess.cast(kind, strict=False).null_count() > guess.null_count():
+                kind = guess.dtype  # a draw may be larger than any that was given, or a name that its type lacks
             column = given.cast(kind).fill_null(guess.cast(kind)).rename(column.name)
         columns.append(column)
+    columns += [column for column in other if column.name not in frame.columns and column.null_count() < len(column)]
     return pl.DataFrame(columns)

@@ -18,27 +18,30 @@ __all__ = ["OBSM", "h5ad_source", "is_sparse", "sparse_source", "with_codes"]
 
 MOST = 2**31  # numbers that a dense matrix may have
 OBSM = "X_taut"
-SPARSE = {"data", "indices", "indptr", "shape"}
+FORMS = {"csr": ("indices", "indptr"), "csc": ("indices", "indptr"), "coo": ("row", "col")}
 
 
 def is_sparse(arrays: dict[str, np.ndarray]) -> bool:
-    """Whether the arrays of a .npz are a compressed sparse matrix."""
-    return set(arrays) >= SPARSE
+    """Whether the arrays of a .npz are a sparse matrix."""
+    return set(arrays) >= {"data", "shape"} and ("format" in arrays or set(arrays) >= {"indices", "indptr"})
 
 
 def sparse_source(path: Path, arrays: dict[str, np.ndarray]) -> Source:
-    """A matrix of compressed sparse rows, as scipy's ``save_npz`` writes it, or the same without its word for the format."""
-    from scipy.sparse import csc_matrix, csr_matrix
+    """A sparse matrix, as scipy's ``save_npz`` writes it; or compressed sparse rows without the word for the format."""
+    from scipy import sparse
 
     form = arrays.get("format", np.array("csr")).item()
-    form = form.decode() if isinstance(form, bytes) else form
-    if form not in ("csr", "csc"):
-        raise InputError("data", f"{path} is a sparse matrix of the form {form}", "save it as csr")
-    shape = tuple(int(size) for size in arrays["shape"])
+    form = form.decode("utf-8", "replace") if isinstance(form, bytes) else str(form)
+    if form not in FORMS or not set(arrays) >= set(FORMS[form]):
+        mend = f"save it as {', '.join(FORMS)}, such as by matrix.tocsr()"
+        raise InputError("data", f"{path} is a sparse matrix of the form {form[:20]}, which is not read", mend)
     try:
-        matrix = {"csr": csr_matrix, "csc": csc_matrix}[form](
-            (arrays["data"], arrays["indices"], arrays["indptr"]), shape
-        )
+        shape = tuple(int(size) for size in arrays["shape"])
+        places = tuple(arrays[key] for key in FORMS[form])
+        if form == "coo":
+            matrix = sparse.coo_matrix((arrays["data"], places), shape).tocsr()
+        else:
+            matrix = {"csr": sparse.csr_matrix, "csc": sparse.csc_matrix}[form]((arrays["data"], *places), shape)
         matrix.check_format()
     except (ValueError, IndexError, TypeError) as error:
         raise InputError("data", f"{path} is no sparse matrix ({str(error)[:120]})", "save it again") from None

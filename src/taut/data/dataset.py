@@ -40,6 +40,7 @@ class Split:
         factors: (N, F), float32, what each example was made of; or None.
         condition: (N, C), float32, what each is conditioned on; or None.
         offset: (N, 1), float32, known log-scales; or None.
+        impossible: (N, *raw shape), which cells the model holds impossible (:meth:`Reading.possible`); None where none are.
         notes: what was decided in reading them.
     """
 
@@ -48,6 +49,7 @@ class Split:
     factors: torch.Tensor | None = None
     condition: torch.Tensor | None = None
     offset: torch.Tensor | None = None
+    impossible: torch.Tensor | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -60,7 +62,7 @@ class Split:
     @property
     def parts(self) -> tuple[torch.Tensor | None, ...]:
         """All that has a row for each example."""
-        return self.x, self.labels, self.factors, self.condition, self.offset
+        return self.x, self.labels, self.factors, self.condition, self.offset, self.impossible
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,7 +288,8 @@ def read_like(reading: Reading, source: Any, root: str | None = None) -> Split:
     """Other data, read exactly as ``reading`` read its own: a whole file or array as one split.
 
     Any source with a test split of its own gives that; digits and shapes come whole. Labels that the first data did not
-    have are −1; labels and factors are not needed.
+    have are −1; labels and factors are not needed, nor columns that were left out. Columns of other names are left aside, and
+    cells that the model holds impossible are taken as missing: the notes say so.
 
     >>> data = open_data(Data("digits"))
     >>> other = read_like(data.reading, np.full((2, 8, 8), 3.0))
@@ -308,28 +311,40 @@ def read_like(reading: Reading, source: Any, root: str | None = None) -> Split:
             like=reading,
         )
     if found.counts and found.columns and reading.columns and found.columns != reading.columns:
-        found.parts = {part: x[:, _places(reading.columns, found)] for part, x in found.parts.items()}
+        _arrange(reading, found)
     if reading.conditions and found.labels and "labels" in reading.options["condition"]:
         _condition(found, Data("array", condition=("labels",)))
     part = "test" if "test" in found.parts else "all" if "all" in found.parts else "train"
+    raw, impossible, notes = reading.possible(found.parts[part])
     return Split(
-        reading.apply(found.parts[part]),
+        reading.apply(raw),
         known.labels_by(reading.options.get("label_names"), found, part),
         known.factors_by(reading.options.get("factor_names"), found, part),
         conditions.numbers_of(reading.conditions, found.given.get(part)),
-        reading.offsets(found.parts[part]),
-        notes=tuple(found.notes),
+        reading.offsets(raw),
+        None if impossible is None else torch.from_numpy(impossible),
+        notes=(*found.notes, *notes),
     )
 
 
-def _places(names: tuple[str, ...], found: Source) -> list[int]:
-    """Where the columns of a matrix of counts stand in another, by their names."""
+def _arrange(reading: Reading, found: Source) -> None:
+    """Bring the columns of a matrix of counts into a model's order, by their names; those it does not know are left aside,
+    those that were constant need not be there."""
     there = {name: i for i, name in enumerate(found.columns or ())}
-    if lacking := [name for name in names if name not in there]:
+    constant = {reading.columns[i]: value for i, value in reading.dropped}
+    if lacking := [name for name in reading.columns if name not in there and name not in constant]:
         more = f", and {len(lacking) - 1:,} more" if len(lacking) > 1 else ""
         problem = f"{found.name} has no column {lacking[0]!r}{more}, which the model needs"
         raise InputError("data", problem, "give the same genes, in any order")
-    return [there[name] for name in names]
+    if ignored := tables.ignored([name for name in there if name not in reading.columns]):
+        found.notes.append(ignored)
+    places = [there.get(name, -1) for name in reading.columns]
+    for part, x in found.parts.items():
+        found.parts[part] = x[:, places]
+        for i, place in enumerate(places):
+            if place < 0:
+                found.parts[part][:, i] = constant[reading.columns[i]]
+    found.columns = reading.columns
 
 
 def _find(spec: Data, like: Reading | None = None) -> Source:
@@ -505,12 +520,12 @@ def _support(source: Source, spec: Data) -> str:
     if not source.counts or spec.support != "auto":
         return spec.support
     for x in source.parts.values():
-        if x.dtype.kind == "f" and not (whole := x == np.floor(x)).all():
+        if x.dtype.kind == "f" and not (whole := (x == np.floor(x)) | ~np.isfinite(x)).all():
             problem = f"{source.name} is no matrix of counts: {int((~whole).sum()):,} values are not whole, as {x[~whole][0]:g}"
             raise InputError("data", problem, "name the layer of raw counts by data.array, or say data.support real")
-        if x.min() < 0:
+        if (low := np.min(x, where=np.isfinite(x), initial=0)) < 0:
             raise InputError(
-                "data", f"{source.name} is no matrix of counts: {x.min():g} is below 0", "say data.support real"
+                "data", f"{source.name} is no matrix of counts: {low:g} is below 0", "say data.support real"
             )
     return "counts"
 

@@ -11,12 +11,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from taut.data.columns import Field, Title
+from taut.data.columns import UNSEEN, Field, Title
 from taut.data.conditions import Condition
 from taut.data.support import Support, check_finite, chunks, infer_support
 from taut.errors import InputError
 
 __all__ = ["Reading"]
+
+MOST_NOTES = 5  # of columns that have cells which the model holds impossible
 
 Origin = Literal["named", "npy", "npz", "h5ad", "images", "sounds", "shards", "table", "array"]
 
@@ -226,6 +228,47 @@ class Reading:
         self._check_support(without(x, self.dropped), field)
         return self.convert(raw)
 
+    def possible(self, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+        """Raw examples (N, *raw_shape) without what the model holds impossible; where that was, of the same shape, or None if
+        nothing was; and notes.
+
+        A cell of a table is impossible where its column's likelihood gives it no probability at all: a category or a level
+        that was never seen, a fraction among whole numbers, another value in a column that was constant in training. It cannot
+        be given to the model, so it is taken as missing, and what is constant is put back; the row's log p(x) is −∞.
+        Of columns that share one kind, such as genes, only constant ones are looked at here.
+        """
+        fits = self.layout == "vector" and raw.shape[1:] == self.raw_shape and raw.dtype.kind in "fiub"
+        if not fits or not (self.fields or self.dropped):
+            return raw, None, []  # what does not fit is refused where it is read
+        odd, words = np.zeros(raw.shape, bool), {}
+        for i, value in self.dropped:
+            odd[:, i] = (raw[:, i].astype(np.float32) != np.float32(value)) & ~np.isnan(raw[:, i] + value)
+            words[i] = f"it was always {value:g} in training"
+        for i, column in zip(self.kept, self.support.columns, strict=False):
+            odd[:, i] = column.outside(raw[:, i]) & ~np.isnan(raw[:, i])
+            words[i] = f"it holds {column}"
+        if not odd.any():
+            return raw, None, []
+        clean = raw.astype(np.float64) if self.fields else raw.copy()
+        for i in np.flatnonzero(odd.any(0)):
+            clean[odd[:, i], i] = math.nan if self.fields else dict(self.dropped)[i]
+        return clean, odd, self._odd_cells(raw, odd, words)
+
+    def _odd_cells(self, raw: np.ndarray, odd: np.ndarray, words: dict[int, str]) -> list[str]:
+        named = [field.kind == "categories" for field in self.fields or ()] or [False] * raw.shape[1]
+        told = [i for i in np.flatnonzero(odd.any(0)) if not (named[i] and (raw[odd[:, i], i] == UNSEEN).all())]
+        notes = []
+        for i in told[:MOST_NOTES]:
+            count, row = int(odd[:, i].sum()), int(odd[:, i].argmax())
+            name = repr(self.columns[i]) if self.columns else i
+            what = f"{count:,} cell{'s'[: count != 1]} that the model holds impossible, such as {raw[row, i]:g} in row {row}"
+            if self.fields and self.fields[i].categories:
+                words[i] = f"it holds {len(self.fields[i].categories)} categories"
+            notes.append(f"column {name} has {what} ({words[i]}): taken as {'missing' if self.fields else 'that'}")
+        if more := told[MOST_NOTES:]:
+            notes.append(f"{len(more):,} more columns have such cells, {int(odd[:, more].sum()):,} in all")
+        return notes
+
     @property
     def dtype(self) -> torch.dtype:
         """Of the model's x before it is in a batch: uint8 where every value fits, else float32."""
@@ -291,7 +334,8 @@ class Reading:
         d["columns"] = tuple(d["columns"]) if d["columns"] is not None else None
         d["dropped"] = tuple((int(i), math.nan if value is None else float(value)) for i, value in d["dropped"])
         if d.get("fields") is not None:
-            d["fields"] = tuple(Field(**{**each, "categories": tuple(each["categories"])}) for each in d["fields"])
+            d["fields"] = tuple(Field(**{**each, "categories": tuple(each["categories"]), "enum": tuple(each.get("enum", ()))})
+                                for each in d["fields"])  # fmt: skip
         d["conditions"] = tuple(
             Condition(**{**each, "categories": tuple(each["categories"])}) for each in d.get("conditions", ())
         )
@@ -324,8 +368,9 @@ class Reading:
         if self.fields is None:
             return self.raw_support.check(x, field)
         for i, column in enumerate(self.support.columns):
-            seen = x[~np.isnan(x[:, i]), i]
-            column.check(seen, f"{field}: column {self.kept_columns[i]!r}")
+            known = ~np.isnan(x[:, i])
+            # what is missing stands as a value that there is, so that the row which is named is the table's
+            column.check(np.where(known, x[:, i], 1.0), f"{field}: column {self.kept_columns[i]!r}")
 
     def _check_constants(self, x: np.ndarray, field: str) -> None:
         for i, value in self.dropped:

@@ -109,6 +109,21 @@ give data of this support, or name another with data.support
         """What a column of such values is called."""
         return {"integers": "ordinal", "real": "whole" if self.whole else "real"}.get(self.kind, self.kind)
 
+    def outside(self, x: np.ndarray) -> np.ndarray:
+        """Which numbers x, of any shape, are none of these values; NaN is none of those that have bounds.
+
+        >>> Support("integers", 5).outside(np.array([4.0, 7.0, 0.5]))
+        array([False,  True,  True])
+        """
+        bad = np.zeros(x.shape, bool)
+        if self.kind != "real":
+            bad = ~(x > 0) if self.kind == "positive" else ~(x >= 0)
+        if self.kind not in ("counts", "positive", "real"):
+            bad |= ~(x <= 1) if self.kind == "unit" else ~(x < self.levels)
+        if self.discrete and x.dtype.kind == "f":
+            bad |= x != np.floor(x)
+        return bad
+
     def check(self, x: torch.Tensor | np.ndarray, field: str) -> None:
         """Refuses x, of any shape, if a value is outside; the first such value is named."""
         x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x
@@ -120,11 +135,7 @@ give data of this support, or name another with data.support
                 column.check(x[seen, i], f"{field}, column {i}")
             return
         for start, part in chunks(x):
-            bad = ~(part > 0) if self.kind == "positive" else ~(part >= 0)
-            if self.kind not in ("counts", "positive"):
-                bad |= ~(part <= 1) if self.kind == "unit" else ~(part < self.levels)
-            if self.discrete and x.dtype.kind == "f":
-                bad |= part != np.floor(part)
+            bad = self.outside(part)
             if bad.any():
                 index = np.unravel_index(int(bad.argmax()), bad.shape)
                 place = ", ".join(str(int(i)) for i in (index[0] + start, *index[1:]))

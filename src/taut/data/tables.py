@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from taut.data.columns import codes, fields_of, named_rows, to_frame
+from taut.data.columns import codes, fields_of, named_rows, to_frame, unfilled
 from taut.data.source import MOST_BYTES, Source
 from taut.data.spec import Data
 from taut.errors import InputError, nearest
@@ -23,31 +26,45 @@ if TYPE_CHECKING:
 
     from taut.data.reading import Reading
 
-__all__ = ["SUFFIXES", "frame_source", "given_frame", "read_frame", "table_source"]
+__all__ = ["SUFFIXES", "frame_source", "given_frame", "ignored", "read_frame", "table_source"]
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 MISSING = ["", "NA", "N/A", "na", "n/a", "null", "NULL", "None", "?"]
+COMMAS = r"^[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?$"  # numbers as they are written where a comma begins the fraction
+THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})*(\.\d+)?$"  # and where it parts thousands
 MANY = 32  # columns from which a table of numbers of one kind is read as examples of one kind of element, as pixels are
 
 
 def table_source(path: Path, spec: Data, like: Reading | None = None) -> Source:
     """A table in a file; ``like`` says how another table of the same kind was read."""
     notes: list[str] = []
-    frame = read_frame(path, notes)
+    frame = read_frame(path, _texts(spec, like), notes)
     stem = Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
     return frame_source(frame, spec, like, stem, "table", str(path), notes)
 
 
-def read_frame(path: Path, notes: list[str] | None = None) -> pl.DataFrame:
-    """The table in a file, as it stands there."""
-    frame = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path, [] if notes is None else notes)
+def read_frame(path: Path, texts: Collection[str] = (), notes: list[str] | None = None) -> pl.DataFrame:
+    """The table in a file, as it stands there; columns that are ``texts`` are so even if they look like numbers."""
+    frame = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path, texts, [] if notes is None else notes)
     return to_frame(frame)
 
 
-def given_frame(source: str) -> pl.DataFrame | None:
-    """The table of a source that is one in a file."""
+def given_frame(source: str, like: Reading) -> pl.DataFrame | None:
+    """The table of a source that is one in a file; words that say that a cell is missing are taken out."""
     path = Path(source).expanduser()
-    return read_frame(path) if path.name.lower().endswith(SUFFIXES) else None
+    if not path.name.lower().endswith(SUFFIXES):
+        return None
+    frame = read_frame(path, _texts(Data(source), like))
+    known = [pair for pair in zip(like.columns or (), like.fields or (), strict=False) if pair[0] in frame.columns]
+    return frame.with_columns(unfilled(frame[name], field) for name, field in known)
+
+
+def _texts(spec: Data, like: Reading | None) -> set[str]:
+    """The columns of names: what stands there are texts, so that 01234 is not 1234."""
+    if like is None:
+        return {item.rpartition("=")[0] for item in spec.kinds if item.endswith("=categories")}
+    named = zip(like.columns or (), like.fields or (), strict=False)
+    return {name for name, field in named if field.kind == "categories" and field.dtype == "String"}
 
 
 def frame_source(
@@ -68,12 +85,12 @@ def frame_source(
     order = tuple(frame.columns)
     known = like.columns if like else None
     if spec.labels is not None and (known is None or spec.labels in frame.columns):
-        labels["all"] = _taken(frame, spec.labels, "data.labels", where)
+        labels["all"] = _taken(frame, spec.labels, "data.labels", where, needed=like is None)
         frame = frame.drop(spec.labels)
     given = {name: _taken(frame, name, "data.condition", where) for name in _conditions(spec, frame, like)}
     frame = frame.drop(given)
     if known is not None:
-        frame = _like(frame, known, where)
+        frame = _like(frame, like, where, notes)
     fields = like.fields if like else None
     if not frame.width:
         raise InputError("data", f"{where} has no columns of numbers", "give at least one")
@@ -101,12 +118,16 @@ def frame_source(
                   given={"all": given} if given else {})  # fmt: skip
 
 
-def _taken(frame: pl.DataFrame, column: str, field: str, where: str) -> np.ndarray:
-    """A column that is no part of x."""
+def _taken(frame: pl.DataFrame, column: str, field: str, where: str, needed: bool = True) -> np.ndarray:
+    """A column that is no part of x; the empty text where a cell is missing that is not ``needed``."""
     if column not in frame.columns:
         raise InputError(field, f"{where} has no column {column!r}", nearest(column, frame.columns))
-    if missing := frame[column].null_count():
-        problem = f"column {column!r} of {where} has {missing:,} missing cells"
+    missing = frame[column].null_count()
+    if missing and not needed:
+        values = (int(v) if isinstance(v, float) and v.is_integer() else v for v in frame[column].to_list())
+        return np.array(["" if v is None else str(v) for v in values], dtype=object)
+    if missing:
+        problem = f"column {column!r} of {where} has {missing:,} missing cell{'s'[: missing != 1]}"
         raise InputError(field, problem, "fill them, or take out the rows")
     return frame[column].to_numpy()
 
@@ -167,16 +188,19 @@ def _parquet(path: Path) -> pl.DataFrame:
         raise _unreadable(path, error, "save it again as Parquet") from None
 
 
-def _csv(path: Path, notes: list[str]) -> pl.DataFrame:
+def _csv(path: Path, texts: Collection[str], notes: list[str]) -> pl.DataFrame:
     pl = _polars()
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
             raise InputError("data", f"{path} holds more than {MOST_BYTES:,} bytes", "save it as Parquet, or in parts")
+        content = _utf8(content, path, notes)
         first = next(line for line in io.StringIO(content[:10_000_000].decode("utf-8-sig", "replace")) if line.strip())
-        separator = max(",;\t", key=first.count)
-        head = [name.strip() for name in next(csv.reader([first.strip("\r\n")], delimiter=separator))]
+        separator = next((mark for mark in ";\t" if mark in first and all(map(_is_number, first.split(mark)))), "")
+        separator = separator or max(",;\t", key=first.count)
+        cells = next(csv.reader([first.strip("\r\n")], delimiter=separator))
+        head = [name.strip() for name in cells]
     except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise _unreadable(path, error, "save it again") from None
     except StopIteration:
@@ -192,15 +216,66 @@ def _csv(path: Path, notes: list[str]) -> pl.DataFrame:
         raise InputError("data", problem, "take it out or name it")
     try:
         options = {"separator": separator, "has_header": named, "null_values": MISSING, "infer_schema_length": None}
-        frame = pl.read_csv(io.BytesIO(content), **options)
+        texts = set(texts)
+        kept = (
+            {cell: pl.String for cell in cells if cell.strip() in texts} if named else dict.fromkeys(texts, pl.String)
+        )
+        frame = pl.read_csv(io.BytesIO(content), schema_overrides=kept, **options)
         if not named:
             frame.columns = [f"column_{i + 1}" for i in range(frame.width)]
-        return _strip(frame)
+        return _commas(_strip(frame, texts), separator, texts, notes)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
         raise _unreadable(path, error, "give every line as many cells as the first, in UTF-8") from None
 
 
-def _strip(frame: pl.DataFrame) -> pl.DataFrame:
+def _utf8(content: bytes, path: Path, notes: list[str]) -> bytes:
+    """The same text in UTF-8: of UTF-16 with its mark, as spreadsheets write it, and of the usual 8-bit letters of Windows."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return _decoded(content, "utf-16", path).encode()
+    if b"\0" in content[:1000]:
+        raise InputError("data", f"{path} is no text, or UTF-16 without its mark", "save it as UTF-8")
+    try:
+        content.decode("utf-8")
+        return content
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        notes.append(f"{path.name} is not UTF-8 (line {line:,}): read as Windows-1252, the letters of Western Europe")
+        return _decoded(content, "cp1252", path).encode()
+
+
+def _decoded(content: bytes, encoding: str, path: Path) -> str:
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, error, "save it as UTF-8") from None
+
+
+def _commas(frame: pl.DataFrame, separator: str, texts: Collection[str], notes: list[str]) -> pl.DataFrame:
+    """Numbers with commas, ``3,14`` and ``1.234,5``, as such; where commas part the cells, too, ``1,234`` is a thousand."""
+    pl = _polars()
+    columns, commas_begin = [], False
+    for column in frame:
+        seen = column.drop_nulls() if column.dtype == pl.String and column.name not in texts else column.head(0)
+        commas = seen.filter(seen.str.contains(",", literal=True)) if len(seen) else seen
+        if len(commas):
+            english = separator == "," and seen.str.contains(THOUSANDS).all()
+            if english or seen.str.contains(COMMAS).all():
+                ends, point = (",", ".") if english else (".", ",")
+                plain = column.str.replace_all(ends, "", literal=True).str.replace(point, ".", literal=True)
+                notes.append(f"column {column.name!r} has commas in its numbers: {commas[0]!r} is read as "
+                             f"{plain.filter(column == commas[0])[0]}")  # fmt: skip
+                column = plain.cast(pl.Float64)
+                whole = column.cast(pl.Int64, strict=False)
+                column = whole if (whole == column).all() else column
+                commas_begin |= not english
+        columns.append(column)
+    if commas_begin and (dotted := [c.name for c in frame if c.dtype.is_float()]):
+        notes.append(f"column{'s'[: len(dotted) > 1]} {', '.join(map(repr, dotted[:5]))} of the same file have dots in their "
+                     f"numbers: 1.234 is read as 1.234, not as 1234")  # fmt: skip
+    return pl.DataFrame(columns)
+
+
+def _strip(frame: pl.DataFrame, texts: Collection[str]) -> pl.DataFrame:
     """Spaces around cells and names do not count: `` 3`` is a number, `` ?`` a missing cell."""
     pl = _polars()
     columns = []
@@ -208,7 +283,7 @@ def _strip(frame: pl.DataFrame) -> pl.DataFrame:
         if column.dtype == pl.String:
             column = column.str.strip_chars()
             column = column.set(column.is_in(MISSING), None)
-            for kind in (pl.Int64, pl.Float64):
+            for kind in () if column.name in texts else (pl.Int64, pl.Float64):
                 numbers = column.cast(kind, strict=False)
                 if numbers.null_count() == column.null_count() < len(column):
                     column = numbers
@@ -221,17 +296,31 @@ def _is_number(cell: str) -> bool:
     try:
         float(cell)
     except ValueError:
-        return False
+        return re.match(COMMAS, cell.strip().strip('"')) is not None
     return True
 
 
-def _like(frame: pl.DataFrame, columns: tuple[str, ...], path: str) -> pl.DataFrame:
-    if lacking := [c for c in columns if c not in frame.columns]:
+def _like(frame: pl.DataFrame, like: Reading, path: str, notes: list[str]) -> pl.DataFrame:
+    """The columns of a model, in its order: others are left aside, and those that were left out in training may be absent."""
+    pl = _polars()
+    left_out = {like.columns[i]: None if like.fields else value for i, value in like.dropped}
+    if lacking := [c for c in like.columns if c not in frame.columns and c not in left_out]:
         problem = f"{path} has no column {lacking[0]!r}, which the model needs"
         raise InputError("data", problem, nearest(lacking[0], frame.columns))
-    if extra := [c for c in frame.columns if c not in columns]:
-        raise InputError("data", f"{path} has a column {extra[0]!r}, which the model does not know", "take it out")
-    return frame.select(columns)
+    if note := ignored([c for c in frame.columns if c not in like.columns]):
+        notes.append(note)
+    absent = [pl.lit(value).alias(c) for c, value in left_out.items() if c not in frame.columns]
+    return frame.with_columns(absent).select(like.columns)
+
+
+def ignored(names: list[str]) -> str | None:
+    """A note of columns that the model does not know; none of none."""
+    if not names:
+        return None
+    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+    verb = "are" if len(names) > 1 else "is"
+    shown = ", ".join(map(repr, names[:5])) + more
+    return f"column{'s'[: len(names) > 1]} {shown} {verb} unknown to the model, and ignored"
 
 
 def _check(frame: pl.DataFrame, path: str) -> None:

@@ -47,7 +47,9 @@ def comparable(vae: VAE, feed: Feed) -> bool:
 
 
 @torch.no_grad()
-def blurred(vae: VAE, feed: Feed) -> tuple[Tensor, Tensor]:
+def blurred(
+    vae: VAE, feed: Feed, progress: Callable[[float, int], None] = lambda done, total: None
+) -> tuple[Tensor, Tensor]:
     """The scores (N,) of rows, nats, 0 of a row that all draws equal; by torch's generator. What is not known costs nothing.
 
     Beside them the blame (N, D) of each cell: what it costs as seen from the draws near its row, E_w[ −log k_d ] with
@@ -74,6 +76,7 @@ def blurred(vae: VAE, feed: Feed) -> tuple[Tensor, Tensor]:
         score, cost = judged(batch.x.to(drawn.dtype), batch.mask)
         scores.append(score)
         blames.append(cost - usual if batch.mask is None else (cost - usual) * batch.mask)
+        progress(int(index[-1]) + 1, len(feed))
     return torch.cat(scores), torch.cat(blames)
 
 

@@ -10,11 +10,17 @@ each cell adds to it. Of all else the score is the cost: under a z that the row 
 x_d a draw from p(x_d|z), it would cost the entropy of that. A cell is to blame for the difference.
 
     blame_d = E_w[ −log p(x_d|z) ] − E_w[ H(x_d|z) ]                                                           nats
+
+What the model holds impossible, such as a category or a level that it never saw, has probability 0: log p(x) is −∞ and no
+number to rank rows by. Such a cell adds to the score what the least number above 0 of 32 bits would cost, 149 log 2 = 103 nats,
+the same for each, and all of it is to blame; it is told neither to q nor to the rest of the score. So such rows stand at the
+top, or near it, those with more of such cells above those with fewer. A row of which nothing is known has no score: NaN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,8 +33,9 @@ from taut.evaluation.blur import blurred, comparable
 from taut.model import VAE, Trace
 from taut.training import seeded
 
-__all__ = ["Scores", "impute", "score"]
+__all__ = ["IMPOSSIBLE", "Scores", "impute", "score"]
 
+IMPOSSIBLE = 149 * math.log(2)  # nats that a cell without any probability costs
 ROWS = 8192  # of samples at once
 
 
@@ -38,17 +45,22 @@ class Scores:
 
     Attributes:
         score: (N,) of rows of columns how far they lie from what the model draws (:mod:`taut.evaluation.blur`), nats; of all
-            else, and where each row has a distribution of its own, the cost.
-        cost: (N,) −ELBO, nats, an upper bound of −log p(x); where there is no such bound, the distortion.
+            else, and where each row has a distribution of its own, the cost. NaN of a row of which nothing is known.
+        cost: (N,) −ELBO, nats, an upper bound of −log p(x); where there is no such bound, the distortion. Infinite of a row
+            that the model holds impossible.
         rate: (N,) what of the cost is the rate.
-        blame: (N, D) nats that each element costs, towards the score, more than it would in a draw; none where the likelihood
-            is one of all elements together.
+        blame: (N, D) nats that each element costs, towards the score, more than it would in a draw, in the columns of the user;
+            0 of those that are not modelled. None where the likelihood is one of all elements together.
+        drawn: whether the score is a distance from draws, and not the cost.
+        impossible: (N,) how many cells of each the model holds impossible.
     """
 
     score: np.ndarray
     cost: np.ndarray
     rate: np.ndarray
     blame: np.ndarray | None
+    drawn: bool
+    impossible: np.ndarray
 
     def because(self, names: Sequence[str], most: int = 3, least: float = 0.5) -> list[str]:
         """For each row the columns (D,) that are most to blame, such as ``age 4.1, sex 1.2``; those of half a nat or more."""
@@ -60,7 +72,14 @@ class Scores:
 
 
 @torch.no_grad()
-def score(vae: VAE, feed: Feed, samples: int, seed: int) -> Scores:
+def score(
+    vae: VAE,
+    feed: Feed,
+    samples: int,
+    seed: int,
+    impossible: Tensor | None = None,
+    progress: Callable[[float, int], None] = lambda done, total: None,
+) -> Scores:
     """How odd examples are: costs and blame by K draws of z each.
 
     Args:
@@ -68,6 +87,8 @@ def score(vae: VAE, feed: Feed, samples: int, seed: int) -> Scores:
         feed: the examples, x (N, *shape).
         samples: K.
         seed: of all draws.
+        impossible: (N, D), which cells, in the columns of the user, the model holds impossible: in x they are missing.
+        progress: told how many examples are done, of how many.
     """
     found: list[tuple[Tensor, Tensor, Tensor | None]] = []
     by_draws = comparable(vae, feed)
@@ -85,12 +106,28 @@ def score(vae: VAE, feed: Feed, samples: int, seed: int) -> Scores:
                 typical = density.elements(drawn, mask)
                 blame = trace.unfold(typical - known).mean(0).flatten(1)
             found.append((((distortion + rate) if trace.proper else distortion).mean(0), rate.mean(0), blame))
-        odd = blurred(vae, feed) if by_draws else None
+            progress((int(index[-1]) + 1) / (1 + by_draws), len(feed))
+        half = len(feed) / 2
+        odd = blurred(vae, feed, lambda done, total: progress(half + done / 2, total)) if by_draws else None
     costs, rates, blames = zip(*found, strict=True)
     cost, rate = torch.cat(costs).cpu().numpy(), torch.cat(rates).cpu().numpy()
+    marks, blame = cost, None if blames[0] is None else torch.cat(blames).cpu().numpy()
     if odd is not None:
-        return Scores(odd[0].cpu().numpy(), cost, rate, odd[1].cpu().numpy())
-    return Scores(cost, cost, rate, None if blames[0] is None else torch.cat(blames).cpu().numpy())
+        marks, blame = odd[0].cpu().numpy(), odd[1].cpu().numpy()
+    reading = feed.reading
+    if blame is not None and reading.dropped:
+        blame, part = np.zeros((len(blame), *reading.raw_shape), blame.dtype), blame
+        blame[:, reading.kept] = part
+    count = np.zeros(len(cost), int)
+    if impossible is not None:
+        cells = impossible.cpu().numpy()
+        count = cells.sum(1)
+        marks, cost = (marks + IMPOSSIBLE * count).astype(marks.dtype), np.where(count, np.inf, cost)
+        if blame is not None:
+            blame[cells] = IMPOSSIBLE
+    if feed.gaps and (nothing := feed.x.isnan().flatten(1).all(1).cpu().numpy() & (count == 0)).any():
+        marks = np.where(nothing, np.nan, marks)
+    return Scores(marks, cost, rate, blame, odd is not None, count)
 
 
 def _weights(trace: Trace, batch: Batch) -> Tensor:
@@ -102,7 +139,14 @@ def _weights(trace: Trace, batch: Batch) -> Tensor:
 
 
 @torch.no_grad()
-def impute(vae: VAE, feed: Feed, samples: int, seed: int, draw: bool) -> tuple[Tensor, Tensor]:
+def impute(
+    vae: VAE,
+    feed: Feed,
+    samples: int,
+    seed: int,
+    draw: bool,
+    progress: Callable[[float, int], None] = lambda done, total: None,
+) -> tuple[Tensor, Tensor]:
     """Missing cells filled, and their spread, (N, D) each in the data's units; see :meth:`taut.runs.Run.impute`.
 
     Args:
@@ -111,6 +155,7 @@ def impute(vae: VAE, feed: Feed, samples: int, seed: int, draw: bool) -> tuple[T
         samples: K, draws of z for each row, weighed by p(x, z)/q(z|x) of the cells that are known.
         seed: of all draws.
         draw: fill with one draw given what is known, instead of its mean.
+        progress: told how many rows are done, of how many.
     """
     filled, spreads = [], []
     with seeded(seed, feed.x.device):
@@ -130,6 +175,7 @@ def impute(vae: VAE, feed: Feed, samples: int, seed: int, draw: bool) -> tuple[T
             spread = torch.where(named.to(mode.device), doubt, draws.std(0, correction=0))
             filled.append(torch.where(known, batch.x, guess))
             spreads.append(torch.where(known, 0.0, spread))
+            progress(int(index[-1]) + 1, len(feed))
     return torch.cat(filled), torch.cat(spreads).cpu().numpy()
 
 
