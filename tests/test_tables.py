@@ -530,6 +530,13 @@ def test_numbers_with_commas_are_told_apart(tmp_path: Path) -> None:
     assert data.reading.fields[0].kind == "real" and open_data(Data(str(path))).reading.fields[0].kind == "whole"
     path.write_text("a;b\n" + "".join(f"{v:.2f};{v:.3f}\n".replace(".", ",", 1) for v in random.randn(60)))
     assert any("'b'" in note and "1.234" in note for note in open_data(Data(str(path))).notes())
+    path.write_text("a;b\n" + "".join(f"{v:.2f};{i % 5}\n".replace(".", ",") if i % 6 else "unknown;1\n"
+                                     for i, v in enumerate(random.randn(60))))  # fmt: skip
+    data = open_data(Data(str(path)))
+    assert data.reading.fields[0].kind == "real" and data.reading.fields[0].missing == "unknown" and data.missing == 10
+    assert read_like(data.reading, path).x.isnan().sum() == 10
+    path.write_text(path.read_text().replace("unknown", "about 1,5", 1).replace("unknown", ""))
+    line(lambda: open_data(Data(str(path))), "'a'", "1 cell ", "about 1,5")
     path.write_text("a;b\n" + "".join(f"{i % 3},{i % 2},1;{i % 5}\n" for i in range(60)))
     assert open_data(Data(str(path))).reading.fields[0].kind == "categories"
 

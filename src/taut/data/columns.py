@@ -274,7 +274,7 @@ def _codes(column: pl.Series, field: Field, notes: list[str]) -> np.ndarray:
         row = int((found == UNSEEN).argmax())
         notes.append(
             f"column {column.name!r} has {unseen:,} cell{'s'[: unseen != 1]} that the model holds impossible, such as "
-            f"{texts[row][:30]!r} in row {row} (no category of its): taken as missing"
+            f"{texts[row][:30]!r} in row {row} (it holds {len(places):,} other categories): taken as missing"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Sparse matrices of counts: .h5ad files of single cells by way of anndata, and .npz files of a compressed sparse matrix.
+"""Sparse matrices of counts: .h5ad files of single cells by way of anndata, and .npz files of a sparse matrix.
 
 Rows become dense, as every model reads them. Each row's total is a known scale: see ``data.offset``.
 """

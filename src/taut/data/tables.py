@@ -251,7 +251,10 @@ def _decoded(content: bytes, encoding: str, path: Path) -> str:
 
 
 def _commas(frame: pl.DataFrame, separator: str, texts: Collection[str], notes: list[str]) -> pl.DataFrame:
-    """Numbers with commas, ``3,14`` and ``1.234,5``, as such; where commas part the cells, too, ``1,234`` is a thousand."""
+    """Numbers with commas, ``3,14`` and ``1.234,5``, as such; where commas part the cells, too, ``1,234`` is a thousand.
+
+    A column of few cells that are none, or of one word for all of these, stays one of texts, its numbers with points.
+    """
     pl = _polars()
     columns, commas_begin = [], False
     for column in frame:
@@ -259,15 +262,20 @@ def _commas(frame: pl.DataFrame, separator: str, texts: Collection[str], notes: 
         commas = seen.filter(seen.str.contains(",", literal=True)) if len(seen) else seen
         if len(commas):
             english = separator == "," and seen.str.contains(THOUSANDS).all()
-            if english or seen.str.contains(COMMAS).all():
+            numbers = seen.str.contains(COMMAS)
+            odd = seen.filter(~numbers)
+            few = len(odd) <= 0.1 * len(seen) or (odd.n_unique() == 1 and 2 * len(odd) <= len(seen))
+            if english or (few and (commas := commas.filter(commas.str.contains(COMMAS))).len()):
                 ends, point = (",", ".") if english else (".", ",")
                 plain = column.str.replace_all(ends, "", literal=True).str.replace(point, ".", literal=True)
                 notes.append(f"column {column.name!r} has commas in its numbers: {commas[0]!r} is read as "
                              f"{plain.filter(column == commas[0])[0]}")  # fmt: skip
-                column = plain.cast(pl.Float64)
-                whole = column.cast(pl.Int64, strict=False)
-                column = whole if (whole == column).all() else column
+                column = plain.zip_with(column.str.contains(COMMAS).fill_null(True) | english, column)
                 commas_begin |= not english
+                for kind in (pl.Int64, pl.Float64):
+                    if (cast := column.cast(kind, strict=False)).null_count() == column.null_count():
+                        column = cast
+                        break
         columns.append(column)
     if commas_begin and (dotted := [c.name for c in frame if c.dtype.is_float()]):
         notes.append(f"column{'s'[: len(dotted) > 1]} {', '.join(map(repr, dotted[:5]))} of the same file have dots in their "
