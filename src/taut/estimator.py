@@ -40,7 +40,9 @@ __all__ = ["VAEEstimator"]
 
 ROWS = 4096  # samples in one pass
 
-_validated: Callable[..., Any] = validate_data  # scikit-learn has no types, and what is guessed of this one is wrong
+# scikit-learn has no types, and what is guessed of these is wrong
+_validated: Callable[..., Any] = validate_data
+_array: Callable[..., Any] = check_array
 
 
 class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):
@@ -73,7 +75,7 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
         options: whatever else a configuration has, as a tree: ``{"objective": {"part": "IWAE"}}``; of data, what says how X is
             to be read. What would take rows away or add to them, such as ``data.limit`` and ``data.condition``, is refused.
         random_state: of the weights, the split, the order of the rows and all draws: on one machine a model is the same by the
-            same number of threads. By another, sums are taken in another order, and training makes much of the last digit.
+            same number of threads. By another, sums may be taken in another order, and training makes much of a last digit.
 
     Attributes:
         run_: the :class:`taut.Run`, of which ``run_.save("folder")`` makes a folder for the command line.
@@ -166,7 +168,7 @@ class VAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMix
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
         """E[x|z], (N, D), of codes (N, latents), which are numbers without a gap."""
         check_is_fitted(self)
-        codes = np.asarray(check_array(Z, dtype=[np.float64, np.float32], input_name="Z"))
+        codes = np.asarray(_array(Z, dtype=[np.float64, np.float32], input_name="Z"))
         return self.run_.decode(codes).reshape(len(codes), -1).astype(codes.dtype)
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
