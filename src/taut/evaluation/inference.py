@@ -48,12 +48,23 @@ from taut.networks.base import Modules
 from taut.objectives import ELBO, RLOO, STL, Estimator, Learner
 from taut.training import seeded
 
-__all__ = ["Bending", "Climb", "Local", "Weighed", "climb", "estimators", "examples_at_once", "require_local", "weigh"]
+__all__ = [
+    "Bending",
+    "Climb",
+    "Local",
+    "Weighed",
+    "climb",
+    "estimators",
+    "examples_at_once",
+    "has_local",
+    "require_local",
+    "weigh",
+]
 
 EXAMPLES = 64  # that climb at once, at most
 ELEMENTS = 2**23  # of decoder output for one draw of each of them, at most
 NUMBERS = 2**24  # of a flow for all of them, at most
-JUDGED = 100  # draws an example by which a round is judged
+JUDGED = 100  # draws an example by which a round is judged, where no other number is given
 
 
 class Local(nn.Module):
@@ -72,7 +83,7 @@ class Local(nn.Module):
 
     def __init__(self, vae: VAE, evidence: Sequence[Tensor], condition: Tensor | None = None) -> None:
         super().__init__()
-        self.condition = condition
+        self.condition, self._make = condition, lambda *told: Local(vae, *told)
         self.evidence = nn.ParameterList(e.detach().clone() for e in evidence)
         self.layers, self._descend, self._root = list(vae.layers), vae.descend, vae.root  # its weights are not ours
 
@@ -89,6 +100,10 @@ class Local(nn.Module):
         return self._descend(
             self._root(samples * len(self), self.condition), nothing, lambda site: pick(self.at(site, samples)), samples
         )
+
+    def some(self, rows: Tensor) -> Local:
+        """The q's of some of the examples, by their index (M,)."""
+        return self._make([e[rows] for e in self.evidence], None if self.condition is None else self.condition[rows])
 
     def numbers(self) -> list[Tensor]:
         """All parameters as they are now."""
@@ -171,6 +186,7 @@ def climb(
     steps: int = 100,
     rounds: int = 4,
     enough: float = 0.01,
+    judged: int = JUDGED,
     tick: Tick = lambda share: None,
 ) -> Climb:
     """Raise the bounds of a batch by gradient ascent, in place, while the model stands still.
@@ -184,12 +200,13 @@ def climb(
         steps: in a round.
         rounds: at most.
         enough: nats; a round after the first that raises the mean over the batch by no more is the last.
+        judged: draws an example by which a round is judged.
         tick: told the share of the most that may be done.
     """
     learner = Learner(local, ELBO(samples=samples, estimator=tuple(gradient)))
     for done in range(rounds):
         before, seed = local.numbers(), int(torch.randint(2**62, ()))
-        level = _judged(local, batch, samples, seed)
+        level = _judged(local, batch, judged, samples, seed)
         optimiser = torch.optim.Adam(local.parameters(), betas=(0.9, 0.99))
         for i in range(steps):
             falling = 0.5 * (1 + math.cos(math.pi * i / steps))
@@ -198,7 +215,7 @@ def climb(
             learner(batch, 1.0).loss.backward()
             optimiser.step()
             tick((done * steps + i + 1) / (rounds * steps))
-        rise = _judged(local, batch, samples, seed) - level
+        rise = _judged(local, batch, judged, samples, seed) - level
         local.put(before, ~(rise > 0))  # what is no number is no rise
         rise = rise.nan_to_num().clamp_min(0)
         if done and rise.mean() <= enough:  # the first may have failed by too long a step alone
@@ -207,10 +224,10 @@ def climb(
 
 
 @torch.no_grad()
-def _judged(local: Local, batch: Batch, at_once: int, seed: int) -> Tensor:
+def _judged(local: Local, batch: Batch, draws: int, at_once: int, seed: int) -> Tensor:
     """L of each example, (B,) nats, by draws of a seed: the same noise for whatever is compared."""
     with seeded(seed, batch.x.device):
-        pieces = [local(batch, k).log_weight(batch).double() for k in _parts(JUDGED, at_once)]
+        pieces = [local(batch, k).log_weight(batch).double() for k in _parts(draws, at_once)]
     return torch.cat(pieces).mean(0)
 
 
@@ -284,6 +301,15 @@ def examples_at_once(vae: VAE) -> int:
 def estimators(vae: VAE, batch: Batch) -> tuple[Estimator, ...]:
     """The gradient that each layer's q can be found by."""
     return tuple(STL() if step.q.has_rsample else RLOO() for step in vae(batch).steps)
+
+
+def has_local(vae: VAE) -> bool:
+    """Whether a q can be found for an example."""
+    try:
+        require_local(vae, "")
+    except InputError:
+        return False
+    return True
 
 
 def require_local(vae: VAE, what: str) -> None:
