@@ -195,6 +195,31 @@ def test_a_table_comes_back_with_its_types_and_names(run):
     assert same.equals(given)
 
 
+def test_a_row_s_own_q_is_worth_many_draws_of_an_encoder_that_is_off(monkeypatch):
+    from taut.data import Feed, Split
+    from taut.evaluation import cells, impute
+
+    vae = linear(6).requires_grad_(False)  # whose encoder says something at random
+    reading = Reading("t", "vector", (6,), (6,), "float64", Support("columns", columns=(Support("real"),) * 6))
+    mean, cov = covariance(vae, list(range(6)))
+    torch.manual_seed(0)
+    x = torch.distributions.MultivariateNormal(mean, cov).sample((40,))
+    x[:, 4:], x[:5, 0] = math.nan, math.nan
+    seen = [1, 2, 3]
+    gain = cov[4:][:, [0, *seen]] @ torch.linalg.inv(cov[[0, *seen]][:, [0, *seen]])
+    expected = mean[4:] + (x[5:, [0, *seen]] - mean[[0, *seen]]) @ gain.T
+    before = x.clone()
+
+    def error() -> float:
+        filled, _ = impute(vae, Feed(Split(x), reading), 20, 0, False)
+        return float((filled[5:, 4:] - expected).square().mean())
+
+    near = error()
+    torch.testing.assert_close(x, before, equal_nan=True)
+    monkeypatch.setattr(cells, "has_local", lambda vae: False)
+    assert near < error() / 3
+
+
 def test_what_is_filled_is_nearer_than_the_mean_and_knows_how_near(run):
     truth, n = people(600, seed=7), 600
     hidden = truth.with_columns(pl.lit(None, truth["height"].dtype).alias("height"))

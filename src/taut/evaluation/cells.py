@@ -171,7 +171,7 @@ def impute(
     named = torch.tensor(
         [c.kind in ("categories", "binary") for c in feed.reading.support.columns], device=feed.x.device
     )
-    filled, gaps = feed.x.float(), feed.x.isnan()
+    filled, gaps = feed.x.float().clone(), feed.x.isnan()
     spreads, rows = torch.zeros_like(filled), gaps.any(1).nonzero()[:, 0]
     progress(len(feed) - len(rows), len(feed))
     done = len(feed) - len(rows)
@@ -191,8 +191,8 @@ def impute(
                 guess = draws[0] if draw else torch.where(named, mode, means)
                 spread = torch.where(named, doubt, draws.std(0, correction=0))
                 at = some[part]
-                filled[at] = torch.where(gaps[at], guess, filled[at])
-                spreads[at] = torch.where(gaps[at], spread, 0.0)
+                filled[at] = torch.where(gaps[at], guess.to(filled.dtype), filled[at])
+                spreads[at] = torch.where(gaps[at], spread.to(spreads.dtype), 0.0)
                 done += len(part)
                 progress(done, len(feed))
     return filled, spreads.cpu().numpy()
