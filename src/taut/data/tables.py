@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-import gzip
-import io
-import re
-import zlib
-from collections import Counter
-from collections.abc import Collection
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from taut.data.columns import codes, fields_of, named_rows, to_frame, unfilled
-from taut.data.source import MOST_BYTES, Source
+from taut.data.source import Source
 from taut.data.spec import Data
+from taut.data.spreadsheets import polars, read_table
 from taut.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -26,27 +18,18 @@ if TYPE_CHECKING:
 
     from taut.data.reading import Reading
 
-__all__ = ["SUFFIXES", "frame_source", "given_frame", "ignored", "read_frame", "table_source"]
+__all__ = ["SUFFIXES", "frame_source", "given_frame", "ignored", "table_source"]
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
-MISSING = ["", "NA", "N/A", "na", "n/a", "null", "NULL", "None", "?"]
-COMMAS = r"^[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?$"  # numbers as they are written where a comma begins the fraction
-THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})*(\.\d+)?$"  # and where it parts thousands
 MANY = 32  # columns from which a table of numbers of one kind is read as examples of one kind of element, as pixels are
 
 
 def table_source(path: Path, spec: Data, like: Reading | None = None) -> Source:
     """A table in a file; ``like`` says how another table of the same kind was read."""
     notes: list[str] = []
-    frame = read_frame(path, _texts(spec, like), notes)
+    frame = to_frame(read_table(path, _texts(spec, like), notes))
     stem = Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
     return frame_source(frame, spec, like, stem, "table", str(path), notes)
-
-
-def read_frame(path: Path, texts: Collection[str] = (), notes: list[str] | None = None) -> pl.DataFrame:
-    """The table in a file, as it stands there; columns that are ``texts`` are so even if they look like numbers."""
-    frame = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path, texts, [] if notes is None else notes)
-    return to_frame(frame)
 
 
 def given_frame(source: str, like: Reading) -> pl.DataFrame | None:
@@ -54,7 +37,7 @@ def given_frame(source: str, like: Reading) -> pl.DataFrame | None:
     path = Path(source).expanduser()
     if not path.name.lower().endswith(SUFFIXES):
         return None
-    frame = read_frame(path, _texts(Data(source), like))
+    frame = to_frame(read_table(path, _texts(Data(source), like), []))
     known = [pair for pair in zip(like.columns or (), like.fields or (), strict=False) if pair[0] in frame.columns]
     return frame.with_columns(unfilled(frame[name], field) for name, field in known)
 
@@ -156,7 +139,7 @@ def _known_rows(
 def _alike(frame: pl.DataFrame) -> bool:
     """Whether there are many columns, all numbers of one kind, none of them missing, so that one likelihood serves them all,
     as it does pixels."""
-    pl = _polars()
+    pl = polars()
     if frame.width < MANY:
         return False
     if not all(column.dtype.is_numeric() or column.dtype == pl.Boolean for column in frame):
@@ -171,146 +154,9 @@ def _alike(frame: pl.DataFrame) -> bool:
     return all(whole) and low >= 0 and (high <= 255 or low == 0)
 
 
-def _polars() -> ModuleType:
-    try:
-        import polars
-    except ImportError:
-        mend = "pip install 'taut[tables]'"
-        raise InputError("data", "tables are read by polars, which is not installed", mend) from None
-    return polars
-
-
-def _parquet(path: Path) -> pl.DataFrame:
-    pl = _polars()
-    try:
-        return pl.read_parquet(path, glob=False)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
-        raise _unreadable(path, error, "save it again as Parquet") from None
-
-
-def _csv(path: Path, texts: Collection[str], notes: list[str]) -> pl.DataFrame:
-    pl = _polars()
-    try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise InputError("data", f"{path} holds more than {MOST_BYTES:,} bytes", "save it as Parquet, or in parts")
-        content = _utf8(content, path, notes)
-        first = next(line for line in io.StringIO(content[:10_000_000].decode("utf-8-sig", "replace")) if line.strip())
-        separator = next((mark for mark in ";\t" if mark in first and all(map(_is_number, first.split(mark)))), "")
-        separator = separator or max(",;\t", key=first.count)
-        cells = next(csv.reader([first.strip("\r\n")], delimiter=separator))
-        head = [name.strip() for name in cells]
-    except (OSError, EOFError, zlib.error, csv.Error) as error:
-        raise _unreadable(path, error, "save it again") from None
-    except StopIteration:
-        raise InputError("data", f"{path} is empty", "give a table with a line of names and rows of numbers") from None
-    named = not all(map(_is_number, head)) or head == [str(i) for i in range(len(head))]
-    if not named:
-        notes.append("no line of names: columns are called column_1, column_2 ...")
-    elif twice := [name for name, n in Counter(head).items() if n > 1]:
-        problem = f"{path} has {head.count(twice[0])} columns named {twice[0]!r}"
-        raise InputError("data", problem, "give each its own name")
-    elif "" in head:
-        problem = f"column {head.index('') + 1} of {path} has no name (a row number?)"
-        raise InputError("data", problem, "take it out or name it")
-    try:
-        options = {"separator": separator, "has_header": named, "null_values": MISSING, "infer_schema_length": None}
-        texts = set(texts)
-        kept = (
-            {cell: pl.String for cell in cells if cell.strip() in texts} if named else dict.fromkeys(texts, pl.String)
-        )
-        frame = pl.read_csv(io.BytesIO(content), schema_overrides=kept, **options)
-        if not named:
-            frame.columns = [f"column_{i + 1}" for i in range(frame.width)]
-        return _commas(_strip(frame, texts), separator, texts, notes)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
-        raise _unreadable(path, error, "give every line as many cells as the first, in UTF-8") from None
-
-
-def _utf8(content: bytes, path: Path, notes: list[str]) -> bytes:
-    """The same text in UTF-8: of UTF-16 with its mark, as spreadsheets write it, and of the usual 8-bit letters of Windows."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return _decoded(content, "utf-16", path).encode()
-    if b"\0" in content[:1000]:
-        raise InputError("data", f"{path} is no text, or UTF-16 without its mark", "save it as UTF-8")
-    try:
-        content.decode("utf-8")
-        return content
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        notes.append(f"{path.name} is not UTF-8 (line {line:,}): read as Windows-1252, the letters of Western Europe")
-        return _decoded(content, "cp1252", path).encode()
-
-
-def _decoded(content: bytes, encoding: str, path: Path) -> str:
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise _unreadable(path, error, "save it as UTF-8") from None
-
-
-def _commas(frame: pl.DataFrame, separator: str, texts: Collection[str], notes: list[str]) -> pl.DataFrame:
-    """Numbers with commas, ``3,14`` and ``1.234,5``, as such; where commas part the cells, too, ``1,234`` is a thousand.
-
-    A column of few cells that are none, or of one word for all of these, stays one of texts, its numbers with points.
-    """
-    pl = _polars()
-    columns, commas_begin = [], False
-    for column in frame:
-        seen = column.drop_nulls() if column.dtype == pl.String and column.name not in texts else column.head(0)
-        commas = seen.filter(seen.str.contains(",", literal=True)) if len(seen) else seen
-        if len(commas):
-            english = separator == "," and seen.str.contains(THOUSANDS).all()
-            numbers = seen.str.contains(COMMAS)
-            odd = seen.filter(~numbers)
-            few = len(odd) <= 0.1 * len(seen) or (odd.n_unique() == 1 and 2 * len(odd) <= len(seen))
-            if english or (few and (commas := commas.filter(commas.str.contains(COMMAS))).len()):
-                ends, point = (",", ".") if english else (".", ",")
-                plain = column.str.replace_all(ends, "", literal=True).str.replace(point, ".", literal=True)
-                notes.append(f"column {column.name!r} has commas in its numbers: {commas[0]!r} is read as "
-                             f"{plain.filter(column == commas[0])[0]}")  # fmt: skip
-                column = plain.zip_with(column.str.contains(COMMAS).fill_null(True) | english, column)
-                commas_begin |= not english
-                for kind in (pl.Int64, pl.Float64):
-                    if (cast := column.cast(kind, strict=False)).null_count() == column.null_count():
-                        column = cast
-                        break
-        columns.append(column)
-    if commas_begin and (dotted := [c.name for c in frame if c.dtype.is_float()]):
-        notes.append(f"column{'s'[: len(dotted) > 1]} {', '.join(map(repr, dotted[:5]))} of the same file have dots in their "
-                     f"numbers: 1.234 is read as 1.234, not as 1234")  # fmt: skip
-    return pl.DataFrame(columns)
-
-
-def _strip(frame: pl.DataFrame, texts: Collection[str]) -> pl.DataFrame:
-    """Spaces around cells and names do not count: `` 3`` is a number, `` ?`` a missing cell."""
-    pl = _polars()
-    columns = []
-    for column in frame.rename(lambda name: name.strip()):
-        if column.dtype == pl.String:
-            column = column.str.strip_chars()
-            column = column.set(column.is_in(MISSING), None)
-            for kind in () if column.name in texts else (pl.Int64, pl.Float64):
-                numbers = column.cast(kind, strict=False)
-                if numbers.null_count() == column.null_count() < len(column):
-                    column = numbers
-                    break
-        columns.append(column)
-    return pl.DataFrame(columns)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return re.match(COMMAS, cell.strip().strip('"')) is not None
-    return True
-
-
 def _like(frame: pl.DataFrame, like: Reading, path: str, notes: list[str]) -> pl.DataFrame:
     """The columns of a model, in its order: others are left aside, and those that were left out in training may be absent."""
-    pl = _polars()
+    pl = polars()
     left_out = {like.columns[i]: None if like.fields else value for i, value in like.dropped}
     if lacking := [c for c in like.columns if c not in frame.columns and c not in left_out]:
         problem = f"{path} has no column {lacking[0]!r}, which the model needs"
@@ -332,7 +178,7 @@ def ignored(names: list[str]) -> str | None:
 
 
 def _check(frame: pl.DataFrame, path: str) -> None:
-    pl = _polars()
+    pl = polars()
     for column in frame:
         if column.null_count() == len(column):
             raise InputError("data", f"column {column.name!r} of {path} is empty", "take it out")
@@ -349,11 +195,6 @@ def _check(frame: pl.DataFrame, path: str) -> None:
 
 def _numbers(frame: pl.DataFrame) -> np.ndarray:
     """(rows, columns): integers if every column is, else floats."""
-    pl = _polars()
+    pl = polars()
     whole = all(c.dtype == pl.Boolean or (c.dtype.is_integer() and c.dtype != pl.UInt64) for c in frame)
     return np.column_stack([c.cast(pl.Int64 if whole else pl.Float64).to_numpy() for c in frame])
-
-
-def _unreadable(path: Path, error: BaseException, mend: str) -> InputError:
-    reason = next(iter(str(error).splitlines()), type(error).__name__)[:160]
-    return InputError("data", f"{path} cannot be read as a table ({reason})", mend)
