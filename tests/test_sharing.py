@@ -47,6 +47,18 @@ def test_the_card_says_the_numbers_of_the_run(run: Path, tmp_path: Path) -> None
         assert str(run.parent).encode() not in path.read_bytes(), f"{path.name} tells where the data lay"
 
 
+def test_the_card_of_a_conditioned_model_says_what_is_bounded_and_how_it_is_told(tmp_path: Path) -> None:
+    run = taut.train("digits", training={"steps": 3}, data={"condition": ["labels"]}, model={"latents": 2})
+    assert run.summary["density"] == "p(x | labels)"
+    folder = taut.save_pretrained(run, tmp_path / "model")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "a lower bound of log p(x &#124; labels)" in card and "| conditioned on | labels |" in card
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code.replace("FOLDER or OWNER/NAME", str(folder)), names)
+    assert names["back"].shape == (16, 8, 8)
+
+
 def test_it_loads_as_the_same_model(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained = taut.load(run)
     folder = taut.save_pretrained(trained, tmp_path / "model")

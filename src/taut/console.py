@@ -284,16 +284,15 @@ def result_lines(summary: dict[str, Any]) -> list[str]:
         rows.append(("ELBO", "–", "", "", summary.get("why", "")))
     else:
         iw = summary["iw"]
-        name, what = (
-            ("ELBO", "≤ log p(x)") if latent or kind != "exact" else ("log p(x)", "exact: there are no latents")
-        )
+        log_p = f"log {summary.get('density', 'p(x)')}"
+        name, what = ("ELBO", f"≤ {log_p}") if latent or kind != "exact" else (log_p, "exact: there are no latents")
         if kind == "noisy":
             what += f", {iw['k']:,} draw{'s'[: iw['k'] != 1]} an example; ± holds their noise; no IW-k: weights must be exact"
         rows.append((name, number(summary["elbo"]), f"± {number(summary['elbo_stderr'])}", "nats", what))
         if iw["value"] is not None and iw["k"] > 1:
             on = "" if iw["n"] == summary["n"] else f", gain on {iw['n']:,}"
             how = "tighter" if iw["value"] > summary["elbo"] + VISIBLE else "no tighter: all draws weigh nearly alike"
-            what = f"≤ log p(x), {how} (ESS {number(iw['ess'], 1)}{on})"
+            what = f"≤ {log_p}, {how} (ESS {number(iw['ess'], 1)}{on})"
             rows.append((f"IW-{iw['k']}", number(iw["value"]), f"± {number(iw['stderr'])}", "nats", what))
         if summary["bits_per_dim"] is not None:
             rows.append(("", number(summary["bits_per_dim"], 4), "", "bits/dim", f"−{name}, per element of x"))

@@ -125,11 +125,10 @@ def card(run: Run, licence: str | None = None) -> str:
     """The model card in Markdown: data, numbers with what each bounds and its standard error, how to load, limits."""
     reading, summary, model = run.reading, run.summary, run.experiment.model
     layers = " → ".join(f"{layer.latents} {type(layer.posterior).__name__}" for layer in model.layers) or "none"
-    kind = "image" if reading.layout == "image" else "table"
+    kind = {"vector": "table"}.get(reading.layout, reading.layout)
     head = f"---\n{write_yaml(_header(run, licence))}---\n"
-    numbers = "\n".join(
-        f"| {name} | {value} | {meaning.replace('|', '&#124;')} |" for name, value, meaning in _numbers(summary)
-    )
+    numbers = "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in _numbers(summary))
+    told, names = _told(run), ", ".join(condition.name for condition in reading.conditions) or "nothing"
     said = "\n".join(f"- {line}" for line in _limits(run))
     return f"""{head}
 # A variational autoencoder of {reading.name}
@@ -141,6 +140,7 @@ def card(run: Run, licence: str | None = None) -> str:
 | likelihood | {model.likelihood.in_words(reading.support)} |
 | latents, top first | {layers} |
 | prior | {type(model.prior).__name__} |
+| conditioned on | {names} |
 | network | {type(model.network).__name__} |
 | objective | {type(run.experiment.objective).__name__}, β = {run.experiment.objective.beta:g} |
 | trained for | {summary.get("steps", "?")} steps, seed {run.experiment.seed} |
@@ -162,9 +162,9 @@ With taut {__version__}:
 import taut
 
 run = taut.from_pretrained("FOLDER or OWNER/NAME")
-new = run.sample(16)  # {kind} data of shape {tuple(reading.raw_shape)}
-codes = run.encode(new)  # posterior means
-back = run.decode(codes)
+new = run.sample(16{told})  # {kind} data of shape {tuple(reading.raw_shape)}
+codes = run.encode(new{told})  # posterior means
+back = run.decode(codes{told})
 ```
 
 `config.yaml` holds the whole configuration; `taut evaluate FOLDER --data OTHER` measures the model on other data.
@@ -173,6 +173,14 @@ back = run.decode(codes)
 
 {said}
 """
+
+
+def _told(run: Run) -> str:
+    """The argument by which a model with conditions is told one, for the card; empty of others."""
+    value = {
+        each.name: each.categories[0] if each.categories else round(each.mean, 3) for each in run.reading.conditions
+    }
+    return f", condition={value if len(value) > 1 else next(iter(value.values()))!r}" if value else ""
 
 
 def _header(run: Run, licence: str | None) -> dict[str, Any]:
@@ -204,8 +212,9 @@ def _numbers(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
         rows.append(("ELBO", "none", summary.get("why", "not measured")))
     else:
         exact = summary.get("latent_dim") == 0 and summary.get("exactness", "exact") == "exact"
-        meaning = "log p(x) itself, as there are no latents" if exact else "a lower bound of log p(x)"
-        rows.append(("log p(x)" if exact else "ELBO", _measured(summary["elbo"], summary.get("elbo_stderr")), meaning))
+        log_p = f"log {summary.get('density', 'p(x)')}"
+        meaning = f"{log_p} itself, as there are no latents" if exact else f"a lower bound of {log_p}"
+        rows.append((log_p if exact else "ELBO", _measured(summary["elbo"], summary.get("elbo_stderr")), meaning))
     iw = summary.get("iw") or {}
     if iw.get("value") is not None and summary.get("latent_dim"):
         meaning = (

@@ -174,6 +174,13 @@ class Reading:
         return torch.from_numpy(log_totals(raw) - self.library).float()[:, None]
 
     @property
+    def density(self) -> str:
+        """What a model of these data is a density of, as it is written: ``p(x)``, or ``p(x | labels, total)``."""
+        given = [condition.name for condition in self.conditions] + ["total"] * (self.library is not None)
+        told = ", ".join(given) if len(given) < 4 else f"{len(given)} conditions"
+        return f"p(x | {told})" if given else "p(x)"
+
+    @property
     def conditioned(self) -> int:
         """How many numbers each example is conditioned on."""
         return sum(condition.width for condition in self.conditions)

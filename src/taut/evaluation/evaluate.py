@@ -55,6 +55,7 @@ def evaluate(
         "likelihood": likelihood_name(vae),
         "support": str(reading.support),
         "exactness": exactness,
+        "density": reading.density,
     }
     few = iw_limit is not None and iw_limit < n and samples > 1
     if few and exactness != "exact":  # the ELBO of all, by a draw of each

@@ -44,11 +44,12 @@ def key_numbers(summary: Mapping[str, Any]) -> dict[str, Fact]:
     """
     why = str(summary.get("why") or "not defined for this model")
     density = str(summary.get("support", "")).startswith(("floats", "real"))
-    evidence = "log p(x)" + (", a density: it may be positive" if density else "")
+    log_p = f"log {summary.get('density', 'p(x)')}"
+    evidence = log_p + (", a density: it may be positive" if density else "")
     where = f" Mean over {_whole(summary['n'])} {summary.get('split') or ''} examples." if summary.get("n") else ""
     noisy = summary.get("exactness") == "noisy"
     exact = summary.get("latent_dim") == 0 and summary.get("exactness", "exact") == "exact"
-    name = "log p(x)" if exact else "ELBO"
+    name = log_p if exact else "ELBO"
     facts: dict[str, Fact] = {}
 
     if _there(summary.get("elbo")):
@@ -63,7 +64,7 @@ def key_numbers(summary: Mapping[str, Any]) -> dict[str, Fact]:
     iw = summary.get("iw") or {}
     if _there(iw.get("value")) and not exact:
         k = _whole(iw["k"])
-        hint = f"A lower bound of log p(x), at least as tight, from {k} weighted samples per example"
+        hint = f"A lower bound of {log_p}, at least as tight, from {k} weighted samples per example"
         hint += f", over {_whole(iw['n'])} examples." if iw.get("n") else "."
         if _there(iw.get("ess")):
             hint += f" Effective sample size {_number(iw['ess'], 1)} of {k}: the nearer to {k}, the tighter."
