@@ -83,8 +83,8 @@ def test_evaluate_prints_one_object(run: Path, capsys: pytest.CaptureFixture[str
     assert main(["evaluate", str(run), "--samples", "20", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert list(result) == [
-        "data", "split", "n", "likelihood", "support", "exactness", "density", "elbo", "elbo_stderr", "distortion", "rate", "iw",
-        "bits_per_dim", "active_units", "latent_dim", "kl_per_layer", "aggregate", "quality",
+        "data", "split", "n", "likelihood", "support", "exactness", "density", "elbo", "elbo_stderr", "distortion", "rate",
+        "iw", "bits_per_dim", "active_units", "latent_dim", "kl_per_layer", "aggregate", "quality",
     ]  # fmt: skip
     assert set(result["iw"]) == {"k", "value", "stderr", "ess", "n"}
     assert list(result["quality"]) == ["probe"] and result["quality"]["probe"]["classes"] == 10
