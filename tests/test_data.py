@@ -609,7 +609,7 @@ BAD_TABLES = {
     "a,b,a\n" + "1,2,3\n" * 9: ("2 columns named 'a'",),
     "a,b\n1,2,3\n" + "1,2\n" * 9: ("cannot be read as a table",),
     "a,b\n1,inf\n2,1.5\n" + "1,2\n" * 9: ("1 value is infinite", "row 0, column 'b'"),
-    ",b\n" + "1,2\n" * 9: ("column 1", "no name"),
+    "a,\n" + "1,2\n" * 9: ("column 2", "no name"),
     "a,b\n": ("no rows",),
     "\n \n": ("empty",),
     "a,day\n" + "1,2020-01-01\n" * 9: ("every column is constant",),

@@ -646,3 +646,88 @@ def test_labels_that_are_not_known_of_every_row_are_no_hindrance_later() -> None
         some = frame.with_columns(pl.when(pl.int_range(60) > 0).then("label").alias("label"))
         assert read_like(data.reading, some).labels.tolist() == [-1, *known[1:].tolist()]
         line(lambda some=some: open_array(some, spec=Data("array", labels="label")), "1 missing cell")
+
+
+def test_numbers_far_from_0_are_told_apart(tmp_path: Path) -> None:
+    random = np.random.RandomState(0)
+    near = random.randn(200, 3)
+    runs = [taut.train(near + shift, training={"steps": 30}, seed=0) for shift in (0, 5e8)]
+    assert runs[1].summary["elbo"] == pytest.approx(runs[0].summary["elbo"], abs=1e-4), "a shift has no Jacobian"
+    np.testing.assert_allclose(runs[1].sample(9, seed=1) - 5e8, runs[0].sample(9, seed=1), atol=1e-5)
+    frame = pl.DataFrame({"time": 1_700_000_000 + random.randint(0, 900, 200), "north": 5.4e6 + 0.3 * near[:, 0],
+                          "kind": random.choice(["a", "b"], 200)})  # fmt: skip
+    run = taut.train(frame, training={"steps": 30}, seed=0)
+    run.save(tmp_path / "run")
+    again = taut.load(tmp_path / "run")
+    assert again.reading == run.reading and again.reading.centre is not None
+    drawn = again.frame(again.sample(200, seed=0))
+    assert drawn["time"].n_unique() > 100 and drawn["north"].n_unique() > 190
+    assert abs(drawn["time"].mean() - frame["time"].mean()) < 200
+    assert again.encode(frame).std(0).max() > 0
+    line(lambda: taut.train(near * 1e-300), "another unit")
+    large = frame.with_columns(pl.Series("id", 2**60 + np.arange(200)))
+    notes = open_array(large).notes()
+    assert any("'id'" in note and "2^53" in note for note in notes)
+    assert taut.train(large, training={"steps": 2}).reading.columns == ("time", "north", "kind", "id")
+
+
+def test_nothing_to_fill_is_filled(run) -> None:
+    whole = people(20, seed=3).drop_nulls()
+    filled, spread = run.impute(whole)
+    assert len(filled) == len(whole) and not spread.any()
+    assert run.frame(filled)["time"].to_list() == whole["time"].to_list()
+
+
+def test_what_spreadsheets_and_pandas_write(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+
+    def read(text: str) -> tuple[list[str], list[str], tuple[str, ...]]:
+        path.write_text(text)
+        data = open_data(Data(str(path)))
+        return list(data.reading.columns), data.notes(), tuple(field.kind for field in data.reading.fields)
+
+    rows = [(i, i % 7, "xy"[i % 2], f"{i * 37 % 900 + 100:05d}") for i in range(60)]
+    names, notes, _ = read(",n,kind\n" + "".join(f"{i},{n},{k}\n" for i, n, k, _ in rows))
+    assert names == ["n", "kind"] and any("first column has no name" in note for note in notes)
+    names, _, _ = read("sep=;\nn;kind\n" + "".join(f"{n};{k}\n" for _, n, k, _ in rows))
+    assert names == ["n", "kind"]
+    _, notes, kinds = read("zip,n\n" + "".join(f"{z},{n}\n" for _, n, _, z in rows))
+    assert (
+        kinds[1] == "ordinal"
+        and kinds[0] != "whole"
+        and any("'zip'" in note and "begin with 0" in note for note in notes)
+    )
+    dotted = [f"{1 + i % 9}.{100 + i}" if i % 3 else str(400 + i) for i in range(60)]
+    body = "".join(f"{d};{i % 50},5\n" for i, d in enumerate(dotted))
+    _, notes, kinds = read("umsatz;x\n" + body)
+    assert any("'2.101' is read as 2101" in note for note in notes) and kinds[0] == "whole"
+    _, notes, _ = read("umsatz;x\n" + body.replace(",5", ""))
+    assert any("'2.101' is read as 2.101" in note and "take them out" in note for note in notes)
+    _, notes, _ = read("share,n\n" + "".join(f"{n} %,{i * 13 % 47}\n" for i, n, _, _ in rows))
+    assert any("'share'" in note and "plain numbers" in note for note in notes)
+
+
+def test_a_word_in_a_column_of_truth_is_the_one_that_is_named(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": np.random.RandomState(0).randn(60), "yes": np.arange(60) % 3 == 0})
+    run = taut.train(frame, training={"steps": 2})
+    texts = frame.with_columns(pl.Series("yes", ["maybe", *(str(v) for v in frame["yes"][1:])]))
+    line(lambda: run.score(texts), "'yes'", "1 cell that", "'maybe'")
+    words = frame.with_columns(pl.Series("yes", [str(v).upper() for v in frame["yes"]]))
+    np.testing.assert_array_equal(run.encode(words), run.encode(frame))
+
+
+def test_tables_and_matrices_of_others() -> None:
+    import anndata
+    import pyarrow
+    from scipy import sparse
+
+    random = np.random.RandomState(0)
+    frame = pl.DataFrame({"x": random.randn(40), "kind": random.choice(["a", "b"], 40)})
+    assert open_array(pyarrow.Table.from_pydict(frame.to_dict(as_series=False))).reading.columns == ("x", "kind")
+    counts = random.poisson(3.0, (40, 6))
+    matrix = open_array(sparse.csr_matrix(counts))
+    cells = open_array(anndata.AnnData(sparse.csr_matrix(counts.astype(np.float32))))
+    assert matrix.reading.library == cells.reading.library and matrix.reading.library is not None
+    run = taut.train(anndata.AnnData(counts.astype(np.float32)), training={"steps": 2})
+    assert run.encode(sparse.csr_matrix(counts)).shape[0] == 40
+    line(lambda: taut.train(frame, steps=3), "training.steps", "training={'steps': …}")

@@ -186,7 +186,14 @@ def _parse_fields(cls: Any, value: Any, path: str, trust: Iterable[str], default
     for key in value:
         if key not in fields:
             where = f"{path}.{key}" if path else str(key)
+            inner = [name for name, hint in hints.items() if dataclasses.is_dataclass(hint)
+                     and key in (field.name for field in dataclasses.fields(hint))]  # fmt: skip
             mend = nearest(str(key), fields) if fields else f"{cls.__name__} has no options"
+            mend = (
+                f"it is one of {inner[0]}: {inner[0]}.{key}, in Python {inner[0]}={{{str(key)!r}: …}}"
+                if inner
+                else mend
+            )
             raise InputError(where, f"{cls.__name__} has no such option", mend)
     chosen = {}
     for name, field in fields.items():

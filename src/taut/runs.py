@@ -667,14 +667,7 @@ class Run:
 
     def _split(self, x: ArrayLike | Split, condition: Any = None) -> Split:
         """Examples with what is known of them; a condition that is given stands for that of the data."""
-        if isinstance(x, Split):
-            split = x
-        elif hasattr(x, "columns"):
-            split = read_like(self.reading, x)
-        else:
-            raw, impossible, notes = self.reading.possible(np.asarray(x))
-            odd = None if impossible is None else torch.from_numpy(impossible)
-            split = Split(self.reading.apply(raw), offset=self.reading.offsets(raw), impossible=odd, notes=tuple(notes))
+        split = x if isinstance(x, Split) else read_like(self.reading, x)
         if condition is None and (split.condition is not None or not self.reading.conditions):
             return split
         return replace(split, condition=self.told(condition, len(split)))
@@ -749,7 +742,7 @@ def as_frame(reading: Reading, x: np.ndarray, condition: Tensor | None = None) -
     if reading.fields is None:
         frame = polars.DataFrame(dict(zip(names, flat.T, strict=True)))
     else:
-        frame = frame_of(flat, names, reading.fields)
+        frame = frame_of(flat, names, reading.fields, reading.centre)
     if condition is None:
         return frame
     given = columns_of(reading.conditions, condition)

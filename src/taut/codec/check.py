@@ -43,6 +43,8 @@ def require_codable(model: Model, support: Support, size: int, conditioned: int 
     why = "it has no probabilities of one element after the other"
     if support.kind == "counts":
         why = f"{support} have no greatest value"
+    elif support.kind == "columns":
+        why = "columns of a table are not coded yet"
     elif support.levels is None or model.likelihood.continuous:
         why = "real numbers have no finite code"
     fitting = [name for name in _codable(Likelihood) if Likelihood.members[name]().fits(support)]

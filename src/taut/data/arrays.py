@@ -13,7 +13,7 @@ import numpy as np
 
 from taut.data import tables
 from taut.data.columns import Field, fields_of_array, to_frame
-from taut.data.counts import is_sparse, sparse_source
+from taut.data.counts import annotated_source, dense, is_sparse, sparse_source
 from taut.data.source import MOST_BYTES, Source, unpack
 from taut.data.spec import Data
 from taut.errors import InputError, nearest
@@ -38,6 +38,10 @@ def array_source(x: Any, labels: Any, spec: Data, factors: Any = None, like: Rea
     """Arrays in memory: anything numpy understands, torch tensors too; and tables of polars or pandas."""
     if hasattr(x, "columns"):
         source = tables.frame_source(to_frame(x), spec, like)
+    elif hasattr(x, "var_names"):
+        source = annotated_source(x, spec, needed=like is None)
+    elif hasattr(x, "tocsr"):
+        source = Source("array", "array", {"all": dense(x, "the matrix")}, counts=True)
     else:
         source = Source("array", "array", {"all": _unpacked(_as_array(x, "data"), spec, "the array")})
         source.fields = by_columns(source.parts, spec)

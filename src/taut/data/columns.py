@@ -52,6 +52,8 @@ ORDINAL = 20  # the largest of whole numbers that are each a level of their own
 NAMES = 1000  # categories of one column, at most
 UNLIKE = 0.5  # the share of different texts from which on a column of many is no category
 FEW = 50
+EXACT = 2**53  # beyond it float64 has not every whole number
+DRESSED = r"^[$€£¥]?\s?[+-]?\d[\d.,\s']*\s?[%$€£¥]?$"  # a number with a sign of what it counts, or spaces in it
 UNSEEN = -1.0  # the number of a category that was never seen
 NULLABLE = {f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)} | {"Float32", "Float64"}  # of pandas
 WORDLESS = 0.5  # the share of numbers from which on a text that stands for all others says that a cell is missing
@@ -115,8 +117,9 @@ def field_of(name: str, values: np.ndarray, kind: str | None, dtype: str = "Floa
         raise InputError("data.kinds", f"{name} has the value {seen.max():g}, too many levels", "say whole or counts")
     if kind == "whole" and (fraction := seen[seen != np.floor(seen)]).size:
         raise InputError("data.kinds", f"{name} has the value {fraction[0]:g}, which is not whole", "say real")
-    if kind != "none":
-        field.support.check(seen, f"data.kinds: {name}")
+    if kind != "none" and (outside := seen[field.support.outside(seen)]).size:
+        problem = f"{name} is {kind}, and has the value {outside[0]:g}, which is none of {field.support}"
+        raise InputError("data.kinds", problem, "say another, or leave it out")
     return field
 
 
@@ -171,6 +174,12 @@ def fields_of(frame: pl.DataFrame, kinds: dict[str, str], notes: list[str]) -> t
                 names = column.dtype.categories if column.dtype == pl.Enum else ()
                 field = replace(field, dtype=column.dtype.base_type().__name__, enum=tuple(names))
             fields.append(field)
+        elif column.dtype.is_integer() and kind is None and max(abs(column.min()), abs(column.max())) > EXACT:
+            notes.append(
+                f"column {column.name!r} has whole numbers beyond 2^53, such as {column.drop_nulls()[0]}: names and no "
+                f"quantities, so it is left out (data.kinds {column.name}=whole keeps its first 16 digits)"
+            )
+            fields.append(Field("none", str(column.dtype)))
         elif column.dtype.is_numeric() or column.dtype == pl.Boolean:
             values = _numbers(column)
             fields.append(field_of(column.name, values, kind, str(column.dtype)))
@@ -202,6 +211,11 @@ def _of_texts(column: pl.Series, kind: str | None, notes: list[str]) -> Field:
     import polars as pl
 
     name, seen = column.name, column.drop_nulls()
+    if kind is None and seen.str.contains(r"^\d+$").all() and seen.str.contains(r"^0\d").any():
+        if _like_names(seen):
+            notes.append(_left_out(name, seen))
+            return Field("none", "String")
+        kind = "categories"  # 01234 is a name
     numbers = seen.cast(pl.Float64, strict=False)
     odd = numbers.null_count()
     words = seen.filter(numbers.is_null()).unique()
@@ -220,11 +234,13 @@ def _of_texts(column: pl.Series, kind: str | None, notes: list[str]) -> Field:
             raise InputError("data", problem, f"leave those cells empty, or say data.kinds {name}=categories")
         return field_of(name, numbers.to_numpy(), kind, "Float64")
     names = seen.unique().sort()
-    if kind is None and _like_names(seen):
+    if kind is None and odd and seen.str.contains(DRESSED).mean() > 0.9:
         notes.append(
-            f"column {name!r} has {len(names):,} different texts in {len(seen):,} rows, so it looks like names of rows and is "
-            f"left out (keep it with data.kinds {name}=categories)"
+            f"column {name!r} has numbers with signs or spaces, such as {words[0][:30]!r}, which are read as texts: "
+            "write plain numbers to have a quantity"
         )
+    if kind is None and _like_names(seen):
+        notes.append(_left_out(name, seen))
         return Field("none", "String")
     if kind is None and odd and odd < len(seen) / 2:
         notes.append(
@@ -232,6 +248,13 @@ def _of_texts(column: pl.Series, kind: str | None, notes: list[str]) -> Field:
             f"such as {words[0][:30]!r} (leave these empty to have numbers)"
         )
     return Field("categories", "String", tuple(names.to_list()))
+
+
+def _left_out(name: str, seen: pl.Series) -> str:
+    return (
+        f"column {name!r} has {seen.n_unique():,} different texts in {len(seen):,} rows, so it looks like names of rows and is "
+        f"left out (keep it with data.kinds {name}=categories)"
+    )
 
 
 def codes(frame: pl.DataFrame, fields: Sequence[Field], notes: list[str]) -> np.ndarray:
@@ -250,7 +273,7 @@ def _codes(column: pl.Series, field: Field, notes: list[str]) -> np.ndarray:
         return np.full(len(column), np.nan)
     if field.kind != "categories":
         column = unfilled(column, field)
-        numbers = column if column.dtype != pl.String else column.cast(pl.Float64, strict=False)
+        numbers = column if column.dtype != pl.String else _numerals(column, field)
         if (odd := numbers.null_count() - column.null_count()) > 0:
             strange = column.filter(numbers.is_null() & column.is_not_null())[0]
             problem = (
@@ -279,6 +302,15 @@ def _codes(column: pl.Series, field: Field, notes: list[str]) -> np.ndarray:
     return found
 
 
+def _numerals(column: pl.Series, field: Field) -> pl.Series:
+    """Texts as numbers, missing where they are none; words of truth too where the column had such."""
+    import polars as pl
+
+    if field.dtype == "Boolean":
+        column = column.str.to_lowercase().replace({"true": "1", "false": "0"})
+    return column.cast(pl.Float64, strict=False)
+
+
 def unfilled(column: pl.Series, field: Field) -> pl.Series:
     """A column without the texts that say that a cell is missing."""
     import polars as pl
@@ -296,17 +328,21 @@ def _numbers(column: pl.Series) -> np.ndarray:
     return column.cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)
 
 
-def frame_of(raw: np.ndarray, names: Sequence[str], fields: Sequence[Field]) -> pl.DataFrame:
+def frame_of(
+    raw: np.ndarray, names: Sequence[str], fields: Sequence[Field], centre: Sequence[float] | None = None
+) -> pl.DataFrame:
     """The inverse of :func:`codes`: numbers (N, D) as a table of the user's types; of a mean of whole numbers the nearest.
 
-    A type of whole numbers too narrow for one of them, as a draw may be larger than any that was read, becomes Int64.
+    A type of whole numbers too narrow for one of them, as a draw may be larger than any that was read, becomes Int64. What was
+    taken from each column before its numbers became such of 24 bits is its ``centre``.
     """
     import polars as pl
 
-    return pl.DataFrame([pl.Series(name, *cells(raw[:, i], fields[i])) for i, name in enumerate(names)])
+    middle = [0.0] * len(fields) if centre is None else centre
+    return pl.DataFrame([pl.Series(name, *cells(raw[:, i], fields[i], middle[i])) for i, name in enumerate(names)])
 
 
-def cells(values: np.ndarray, field: Field) -> tuple[list[Any], Any]:
+def cells(values: np.ndarray, field: Field, centre: float = 0.0) -> tuple[list[Any], Any]:
     """The cells of numbers (N,), and their polars type."""
     import polars as pl
 
@@ -315,7 +351,8 @@ def cells(values: np.ndarray, field: Field) -> tuple[list[Any], Any]:
     if field.kind in ("real", "positive"):
         kind = kind if kind.is_float() else pl.Float64
         # the model's numbers are of 24 bits: the shortest that is one of them, so that 40.3 comes back as 40.3
-        return [None if v != v else float(str(v)) for v in values.astype(np.float32)], kind
+        short = [None if v != v else float(str(v)) for v in (values - centre).astype(np.float32)]
+        return [v if v is None or not centre else round(centre + v, 9) for v in short], kind
     places = [None if v != v else round(v) for v in values.tolist()]
     if field.categories:
         texts = [None if i is None else field.categories[i] for i in places]
@@ -349,6 +386,8 @@ def to_frame(table: Any) -> pl.DataFrame:
 
     if isinstance(table, pl.LazyFrame):
         table = table.collect()
+    if hasattr(table, "to_pandas") and hasattr(table, "schema") and not isinstance(table, pl.DataFrame):
+        table = pl.from_arrow(table)
     if isinstance(table, pl.DataFrame):
         return _plain(table)
     names = [str(name) for name in table.columns]

@@ -51,8 +51,14 @@ def sparse_source(path: Path, arrays: dict[str, np.ndarray]) -> Source:
 
 
 def h5ad_source(path: Path, spec: Data, needed: bool = True) -> Source:
+    """The same of a file."""
+    return annotated_source(_read(path), spec, needed, path.stem, "h5ad", str(path))
+
+
+def annotated_source(
+    table: Any, spec: Data, needed: bool = True, name: str = "array", origin: str = "array", path: str = "the matrix"
+) -> Source:
     """The counts of an annotated matrix: X, or the layer that ``data.array`` names; labels, conditions are columns of obs."""
-    table = _read(path)
     if spec.array is not None and spec.array not in table.layers:
         raise InputError("data.array", f"{path} has no layer {spec.array!r}", nearest(spec.array, list(table.layers)))
     notes: list[str] = []
@@ -64,7 +70,7 @@ def h5ad_source(path: Path, spec: Data, needed: bool = True) -> Source:
         x = dense(table.layers["counts"], str(path))
         notes.append("X is not of whole numbers: the layer 'counts' is read")
     source = Source(
-        path.stem, "h5ad", {"all": x}, columns=_unique(tuple(map(str, table.var_names))), notes=notes, counts=True
+        name, origin, {"all": x}, columns=_unique(tuple(map(str, table.var_names))), notes=notes, counts=True
     )
     wanted = [(name, "data.condition") for name in spec.condition if name != "labels"]
     for name, field in [*wanted, *([(spec.labels, "data.labels")] if spec.labels else [])]:

@@ -307,7 +307,9 @@ def read_like(reading: Reading, source: Any, root: str | None = None) -> Split:
         found = arrays.array_source(
             source,
             None,
-            Data("array", labels=options["labels"], condition=tuple(options["condition"] or ())),
+            Data(
+                "array", array=options["array"], labels=options["labels"], condition=tuple(options["condition"] or ())
+            ),
             like=reading,
         )
     if found.counts and found.columns and reading.columns and found.columns != reading.columns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from dataclasses import field as attribute
 from typing import Any, Literal
@@ -18,6 +19,8 @@ from taut.errors import InputError
 
 __all__ = ["Reading"]
 
+FAR = 1000  # deviations from 0 beyond which a column is centred: float32 then still tells apart a ten-thousandth of one
+TINY = 1e-18  # the least range of a column, and the inverse of the greatest: their squares are numbers of 32 bits
 MOST_NOTES = 5  # of columns that have cells which the model holds impossible
 
 Origin = Literal["named", "npy", "npz", "h5ad", "images", "sounds", "shards", "table", "array"]
@@ -39,6 +42,8 @@ class Reading:
         grey: what a raw value is divided by to be the probability of a one; None where nothing is binarised.
         columns: the names of a table's columns, constant ones included.
         dropped: the constant columns, as (raw index, value).
+        centre: of real numbers that lie far from 0 beside their spread, what is taken from each raw column before it becomes
+            float32, which would else not tell its values apart; None where no column is such.
         fields: how each of a table's columns is read, where they are of more than one kind.
         conditions: what the model is conditioned on.
         library: of data whose examples' totals are known scales the mean of their logarithms.
@@ -66,6 +71,7 @@ class Reading:
     grey: float | None = None
     columns: tuple[str, ...] | None = None
     dropped: tuple[tuple[int, float], ...] = ()
+    centre: tuple[float, ...] | None = None
     fields: tuple[Field, ...] | None = None
     conditions: tuple[Condition, ...] = ()
     library: float | None = None
@@ -122,6 +128,7 @@ class Reading:
             support=values,
             columns=columns,
             dropped=dropped,
+            centre=None if image or values.kind != "real" else far_centres(parts, [True] * raw_shape[0], columns),
             origin=origin,
             options=dict(options or {}),
         )
@@ -162,6 +169,7 @@ class Reading:
             support=Support("columns", columns=tuple(fields[i].support for i in kept)),
             columns=columns,
             dropped=dropped,
+            centre=far_centres(parts, [each.support.kind == "real" for each in fields], columns),
             fields=fields,
             origin=origin,
             options=dict(options or {}),
@@ -285,7 +293,8 @@ class Reading:
 
     def convert(self, raw: np.ndarray) -> torch.Tensor:
         """The same of examples whose values have been looked at."""
-        x = without(np.asarray(raw).reshape(len(raw), *self.raw_shape), self.dropped)
+        x = np.asarray(raw).reshape(len(raw), *self.raw_shape)
+        x = without(x if self.centre is None else x - np.array(self.centre), self.dropped)
         if self.layout == "image":
             x = to_channels_first(x)
         elif self.layout == "signal":
@@ -302,7 +311,7 @@ class Reading:
         """Model values (N, *shape), samples or means, as the user stores them (N, *raw_shape).
 
         Constant columns are put back. Whole numbers of a discrete support take the raw type if that is an integer
-        one that holds them; all else is float32. Binarised data stay 0 to 1.
+        one that holds them; all else is float32, or float64 where columns have a ``centre``. Binarised data stay 0 to 1.
         """
         x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
         if self.layout == "image":
@@ -314,6 +323,7 @@ class Reading:
             raw = np.empty((len(x), *self.raw_shape))  # float64: a constant may not fit the type of x
             index = [i for i, _ in self.dropped]
             raw[:, np.setdiff1d(np.arange(self.raw_shape[0]), index)] = x
+            raw += 0 if self.centre is None else np.array(self.centre)
             for i, value in self.dropped:
                 raw[:, i] = value
         if self.fields is not None:
@@ -321,7 +331,7 @@ class Reading:
         whole = self.support.discrete and np.dtype(self.raw_dtype).kind in "iub"
         if whole and (raw.dtype.kind in "iub" or bool(np.all(raw == np.round(raw)))) and holds(self.raw_dtype, raw):
             return raw.astype(self.raw_dtype)
-        return np.ascontiguousarray(raw, dtype=np.float32)
+        return np.ascontiguousarray(raw, dtype=np.float32 if self.centre is None else np.float64)
 
     def pictures(self, x: torch.Tensor | np.ndarray) -> np.ndarray:
         """Model values of images (N, C, H, W) as pictures to draw: (N, H, W), or (N, H, W, C) with colours."""
@@ -339,6 +349,7 @@ class Reading:
         d["support"] = Support(**d["support"])
         d["shape"], d["raw_shape"] = tuple(d["shape"]), tuple(d["raw_shape"])
         d["columns"] = tuple(d["columns"]) if d["columns"] is not None else None
+        d["centre"] = tuple(map(float, d["centre"])) if d.get("centre") is not None else None
         d["dropped"] = tuple((int(i), math.nan if value is None else float(value)) for i, value in d["dropped"])
         if d.get("fields") is not None:
             d["fields"] = tuple(Field(**{**each, "categories": tuple(each["categories"]), "enum": tuple(each.get("enum", ()))})
@@ -367,6 +378,9 @@ class Reading:
             and (self.grey is None or (isinstance(self.grey, int | float) and self.grey > 0))
             and all(isinstance(text, str) for text in (self.name, self.layout, self.origin, *(self.columns or ())))
             and (self.columns is None or len(self.columns) == self.raw_shape[0])
+            and (
+                self.centre is None or (len(self.centre) == self.raw_shape[0] and all(map(math.isfinite, self.centre)))
+            )
             and isinstance(self.options, dict)
             and np.dtype(self.raw_dtype).kind in "fiub"
         )
@@ -394,6 +408,37 @@ class Reading:
 def _extreme(x: np.ndarray, which: np.ufunc) -> np.ndarray:
     """The least or the greatest of each column (D,), NaN where all are."""
     return which.reduce([which.reduce(part, axis=0) for _, part in chunks(x)])
+
+
+def far_centres(
+    parts: list[np.ndarray], real: Sequence[bool], columns: tuple[str, ...] | None
+) -> tuple[float, ...] | None:
+    """A whole number in the midst of each column (D,) that is ``real`` and lies more than FAR deviations from 0, 0 for others;
+    None where there is no such column.
+
+    Raises:
+        InputError: for a real column whose range is beyond numbers of 32 bits.
+    """
+    chosen = np.array(real)
+    if not chosen.any():
+        return None
+    low, high = (
+        np.nan_to_num(which([_extreme(part.reshape(len(part), -1), each) for part in parts], 0).astype(np.float64))
+        * chosen
+        for which, each in ((np.min, np.fmin), (np.max, np.fmax))
+    )
+    for i in np.flatnonzero((high > low) & ~((high - low > TINY) & (high - low < 1 / TINY))):
+        problem = f"column {repr(columns[i]) if columns else i} goes from {low[i]:.3g} to {high[i]:.3g}"
+        raise InputError("data", f"{problem}, beyond numbers of 32 bits", "give it in another unit")
+    n, total, squares = (np.zeros(len(chosen)) for _ in range(3))
+    for part in parts:
+        for _, some in chunks(part.reshape(len(part), -1)):
+            off = np.where(chosen, some, 0.0) - low  # from within the column, so that nothing is rounded away
+            n, total, squares = n + (~np.isnan(off)).sum(0), total + np.nansum(off, 0), squares + np.nansum(off**2, 0)
+    mean = total / n.clip(1)
+    std = np.sqrt((squares / n.clip(1) - mean**2).clip(0))
+    far = (np.abs(low + mean) > FAR * std) & (std > 0)
+    return tuple(np.where(far, np.round(low + mean), 0.0).tolist()) if far.any() else None
 
 
 def log_totals(x: np.ndarray) -> np.ndarray:

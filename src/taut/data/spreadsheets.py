@@ -24,6 +24,9 @@ __all__ = ["polars", "read_table"]
 
 MISSING = ["", "NA", "N/A", "na", "n/a", "null", "NULL", "None", "?"]
 COMMAS = r"^[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?$"  # numbers as they are written where a comma begins the fraction
+DOTTED = r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$"  # numbers that are thousands in one country and fractions in another
+ZEROS = r"^0\d"  # a number that is written so is a name
+LOOK = 10_000  # rows at which cells are looked at as they are written
 THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})*(\.\d+)?$"  # and where it parts thousands
 
 
@@ -62,10 +65,12 @@ def _csv(path: Path, texts: Collection[str], notes: list[str]) -> pl.DataFrame:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
             raise InputError("data", f"{path} holds more than {MOST_BYTES:,} bytes", "save it as Parquet, or in parts")
-        content = _utf8(content, path, notes)
+        content = _utf8(content, path, notes).removeprefix(codecs.BOM_UTF8)
+        said = re.match(rb"sep=(.)\r?\n", content)  # how some spreadsheets say what parts cells
+        content = content[said.end() :] if said else content
         first = next(line for line in io.StringIO(content[:10_000_000].decode("utf-8-sig", "replace")) if line.strip())
         separator = next((mark for mark in ";\t" if mark in first and all(map(_is_number, first.split(mark)))), "")
-        separator = separator or max(",;\t", key=first.count)
+        separator = said[1].decode() if said else separator or max(",;\t", key=first.count)
         cells = next(csv.reader([first.strip("\r\n")], delimiter=separator))
         head = [name.strip() for name in cells]
     except (OSError, EOFError, zlib.error, csv.Error) as error:
@@ -78,21 +83,48 @@ def _csv(path: Path, texts: Collection[str], notes: list[str]) -> pl.DataFrame:
     elif twice := [name for name, n in Counter(head).items() if n > 1]:
         problem = f"{path} has {head.count(twice[0])} columns named {twice[0]!r}"
         raise InputError("data", problem, "give each its own name")
-    elif "" in head:
-        problem = f"column {head.index('') + 1} of {path} has no name (a row number?)"
+    elif "" in head[1:]:
+        problem = f"column {head.index('', 1) + 1} of {path} has no name"
         raise InputError("data", problem, "take it out or name it")
     try:
         options = {"separator": separator, "has_header": named, "null_values": MISSING, "infer_schema_length": None}
-        texts = set(texts)
-        kept = (
-            {cell: pl.String for cell in cells if cell.strip() in texts} if named else dict.fromkeys(texts, pl.String)
+        written = pl.read_csv(
+            io.BytesIO(content), n_rows=LOOK, infer_schema=False, **(options | {"infer_schema_length": 0})
         )
+        names = dict(
+            zip(written.columns, head if named else [f"column_{i + 1}" for i in range(len(head))], strict=False)
+        )
+        zeros = {n for c, n in names.items() if _are_names(written[c]) and n not in texts}
+        notes += [
+            f"column {n!r} has numbers that begin with 0: they are names, and read as texts" for n in sorted(zeros)
+        ]
+        dotted = {n for c, n in names.items() if separator != "," and _are_dotted(written[c])}
+        texts = {*texts, *zeros}
+        kept = {c: pl.String for c, n in names.items() if n in texts | dotted}
         frame = pl.read_csv(io.BytesIO(content), schema_overrides=kept, **options)
         if not named:
             frame.columns = [f"column_{i + 1}" for i in range(frame.width)]
-        return _commas(_strip(frame, texts), separator, texts, notes)
+        elif not head[0]:
+            notes.append("the first column has no name: it is taken for row numbers, and left out")
+            frame = frame.drop(frame.columns[0])
+        return _commas(_strip(frame, texts | dotted), separator, texts, notes)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
         raise _unreadable(path, error, "give every line as many cells as the first, in UTF-8") from None
+
+
+def _are_names(column: pl.Series) -> bool:
+    """Whether cells as they are written (N,) are whole numbers of which some begin with 0."""
+    seen = column.str.strip_chars().drop_nulls()
+    return len(seen) > 0 and bool(seen.str.contains(r"^\d+$").all()) and bool(seen.str.contains(ZEROS).any())
+
+
+def _are_dotted(column: pl.Series) -> bool:
+    """Whether they are numbers, all of whose dots may part thousands."""
+    seen = column.str.strip_chars().drop_nulls()
+    dots = seen.filter(seen.str.contains(".", literal=True))
+    return (
+        len(dots) > 0 and bool(dots.str.contains(DOTTED).all()) and bool(seen.str.contains(r"^[+-]?\d+(\.\d+)*$").all())
+    )
 
 
 def _utf8(content: bytes, path: Path, notes: list[str]) -> bytes:
@@ -123,7 +155,7 @@ def _commas(frame: pl.DataFrame, separator: str, texts: Collection[str], notes: 
     A column of few cells that are none, or of one word for all of these, stays one of texts, its numbers with points.
     """
     pl = polars()
-    columns, commas_begin = [], False
+    columns, commas_begin, read = [], False, {column.name for column in frame if column.dtype.is_float()}
     for column in frame:
         seen = column.drop_nulls() if column.dtype == pl.String and column.name not in texts else column.head(0)
         commas = seen.filter(seen.str.contains(",", literal=True)) if len(seen) else seen
@@ -144,10 +176,26 @@ def _commas(frame: pl.DataFrame, separator: str, texts: Collection[str], notes: 
                         column = cast
                         break
         columns.append(column)
-    if commas_begin and (dotted := [c.name for c in frame if c.dtype.is_float()]):
-        notes.append(f"column{'s'[: len(dotted) > 1]} {', '.join(map(repr, dotted[:5]))} of the same file have dots in their "
-                     f"numbers: 1.234 is read as 1.234, not as 1234")  # fmt: skip
+    columns = [_undotted(column, commas_begin, texts, notes) for column in columns]
+    if commas_begin and (
+        dotted := [column.name for column in columns if column.dtype.is_float() and column.name in read]
+    ):
+        named = f"column{'s' if len(dotted) > 1 else ''} {', '.join(map(repr, dotted[:5]))}"
+        notes.append(f"{named} of the same file: with dots, so 1.234 is read as 1.234 and not as 1234")
     return pl.DataFrame(columns)
+
+
+def _undotted(column: pl.Series, commas_begin: bool, texts: Collection[str], notes: list[str]) -> pl.Series:
+    """A column whose dots may part thousands: they do if fractions begin with commas in the same file."""
+    pl = polars()
+    if column.dtype != pl.String or column.name in texts or not _are_dotted(column):
+        return column
+    example = column.filter(column.str.contains(".", literal=True).fill_null(False))[0]
+    plain = column.str.replace_all(".", "", literal=True).cast(pl.Int64) if commas_begin else column.cast(pl.Float64)
+    read = plain.filter(column == example)[0]
+    more = "" if commas_begin else " (if its dots part thousands, take them out)"
+    notes.append(f"column {column.name!r} has dots in its numbers: {example!r} is read as {read}{more}")
+    return plain
 
 
 def _strip(frame: pl.DataFrame, texts: Collection[str]) -> pl.DataFrame:

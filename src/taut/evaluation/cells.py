@@ -176,7 +176,7 @@ def impute(
     progress(len(feed) - len(rows), len(feed))
     done = len(feed) - len(rows)
     with seeded(seed, feed.x.device):
-        for some in rows.split(CLIMBING):
+        for some in rows.split(CLIMBING) if len(rows) else ():
             local = _climbed(vae, feed.batch(some))
             for part in torch.arange(len(some), device=some.device).split(max(1, ROWS // samples)):
                 batch = feed.batch(some[part])
