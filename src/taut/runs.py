@@ -284,6 +284,12 @@ class Run:
         return some[torch.randint(len(some), (n,), generator=torch.Generator().manual_seed(seed))]
 
     @property
+    def notes(self) -> list[str]:
+        """What was decided in reading the data, such as which columns were left out: what the command line says in its first
+        lines."""
+        return self.data.notes() if self.data is not None else list(self.facts.get("notes") or ())
+
+    @property
     def proper(self) -> bool:
         """Whether there is an evidence lower bound."""
         return all(layer.posterior.proper for layer in self.experiment.model.layers)

@@ -125,6 +125,7 @@ def card(run: Run, licence: str | None = None) -> str:
     """The model card in Markdown: data, numbers with what each bounds and its standard error, how to load, limits."""
     reading, summary, model = run.reading, run.summary, run.experiment.model
     layers = " → ".join(f"{layer.latents} {type(layer.posterior).__name__}" for layer in model.layers) or "none"
+    table = "\nrows = run.frame(new)  # with the names, types and categories of the table" if reading.fields else ""
     kind = {"vector": "table"}.get(reading.layout, reading.layout)
     head = f"---\n{write_yaml(_header(run, licence))}---\n"
     numbers = "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in _numbers(summary))
@@ -164,7 +165,7 @@ import taut
 run = taut.from_pretrained("FOLDER or OWNER/NAME")
 new = run.sample(16{told})  # {kind} data of shape {tuple(reading.raw_shape)}
 codes = run.encode(new{told})  # posterior means
-back = run.decode(codes{told})
+back = run.decode(codes{told}){table}
 ```
 
 `config.yaml` holds the whole configuration; `taut evaluate FOLDER --data OTHER` measures the model on other data.

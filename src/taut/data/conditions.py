@@ -147,7 +147,10 @@ def given(conditions: Sequence[Condition], value: Any, n: int) -> torch.Tensor:
     """
     names = [condition.name for condition in conditions]
     if isinstance(value, str) and "=" in value and not (len(names) == 1 and value in conditions[0].categories):
-        value = dict(item.partition("=")[::2] for item in _items(value, names))
+        items = [item.partition("=")[::2] for item in _items(value, names)]
+        value = dict(items)
+        if len(items) > len(value):
+            raise InputError("condition", "names one thing twice", f"say {'=…,'.join(names)}=…")
     if not isinstance(value, Mapping):
         if len(names) > 1:
             raise InputError("condition", f"is {value}, and there are {len(names)}", f"say {'=…,'.join(names)}=…")

@@ -62,16 +62,22 @@ def blurred(
     width = torch.maximum((ends[1] - ends[0]) / DEVIATIONS, LEAST * vae.scale)
     costs = [_cost(*each) for each in zip(drawn.T, width, columns, strict=True)]
 
+    at_once = max(1, COSTS // (DRAWS * len(costs)))
+    room = drawn.new_empty(len(costs), at_once, DRAWS)  # once for all: pieces of its size would tear the heap
+
     def judged(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        paid = torch.stack([cost(x[:, d : d + 1]) for d, cost in enumerate(costs)])  # (D, B, M)
+        paid = room[:, : len(x)]  # (D, B, M)
+        for d, cost in enumerate(costs):
+            paid[d] = cost(x[:, d : d + 1])
         if mask is not None:
             paid *= mask.T.unsqueeze(2)
-        total = paid.sum(0)
-        return math.log(DRAWS) - (-total).logsumexp(1), (paid * (-total).softmax(1)).sum(2).T
+        total = paid.sum(0).neg_()
+        return math.log(DRAWS) - total.logsumexp(1), torch.einsum("dbm,bm->bd", paid, total.softmax(1))
 
-    usual = judged(vae.generate(USUAL, pick_prior()).likelihood.sample(), None)[1].mean(0)
+    others = vae.generate(USUAL, pick_prior()).likelihood.sample().split(at_once)
+    usual = torch.cat([judged(some, None)[1] for some in others]).mean(0)
     scores, blames = [], []
-    for index in torch.arange(len(feed), device=drawn.device).split(max(1, COSTS // (DRAWS * len(costs)))):
+    for index in torch.arange(len(feed), device=drawn.device).split(at_once):
         batch = feed.batch(index)
         score, cost = judged(batch.x.to(drawn.dtype), batch.mask)
         scores.append(score)
