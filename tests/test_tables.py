@@ -16,6 +16,7 @@ from taut.cli import main
 from taut.data import Batch, Data, Reading, Statistics, Support, open_array, open_data, read_like
 from taut.data.columns import fill, to_frame
 from taut.errors import InputError
+from taut.evaluation import Space
 from taut.likelihoods import Columns, Gaussian, LogNormal, Rounded, Student, ZeroInflatedNegativeBinomial
 from taut.model import Model
 from taut.networks import MLP
@@ -664,6 +665,8 @@ def test_numbers_far_from_0_are_told_apart(tmp_path: Path) -> None:
     assert drawn["time"].n_unique() > 100 and drawn["north"].n_unique() > 190
     assert abs(drawn["time"].mean() - frame["time"].mean()) < 200
     assert again.encode(frame).std(0).max() > 0
+    points = Space.of(run.data).points(run.reading.restore(run.data.test.x))
+    torch.testing.assert_close(points.std(0)[:2], torch.ones(2), rtol=0.4, atol=0)
     line(lambda: taut.train(near * 1e-300), "another unit")
     large = frame.with_columns(pl.Series("id", 2**60 + np.arange(200)))
     notes = open_array(large).notes()

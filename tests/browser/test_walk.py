@@ -49,7 +49,7 @@ def test_a_table_is_shown_by_names(browser, tmp_path: Path) -> None:
     frame = pl.DataFrame({
         "size": random.randn(200), "income": np.exp(2 * random.randn(200)), "visits": random.poisson(30, 200),
         "year": random.randint(-900, 900, 200), "grade": random.randint(0, 5, 200), "member": random.rand(200) < 0.5,
-        "time": random.choice(["früh", "晚"], 200),
+        "time": random.choice(["früh", "晚"], 200), "stamp": 1_700_000_000 + random.randint(0, 900, 200),
     })  # fmt: skip
     run = taut.train(frame, training={"steps": 5})
     export_page(run, tmp_path / "page")
@@ -59,7 +59,8 @@ def test_a_table_is_shown_by_names(browser, tmp_path: Path) -> None:
     )
     assert [name for name, _ in rows] == frame.columns
     z = run.draw_codes(64).round(4)[:1]
-    assert rows[-1][1] == run.frame(run.decode(z))["time"][0]
+    assert rows[-2][1] == run.frame(run.decode(z))["time"][0]
+    assert float(rows[-1][1].replace(",", "")) == pytest.approx(run.decode(z)[0, -1], abs=0.01)
     assert float(rows[1][1].replace(",", "")) == pytest.approx(run.decode(z)[0, 1], rel=1e-3)
     page.close()
 

@@ -21,6 +21,7 @@ __all__ = ["Reading"]
 
 FAR = 1000  # deviations from 0 beyond which a column is centred: float32 then still tells apart a ten-thousandth of one
 TINY = 1e-18  # the least range of a column, and the inverse of the greatest: their squares are numbers of 32 bits
+LOOK = 100_000  # rows of each part that say where its columns lie
 MOST_NOTES = 5  # of columns that have cells which the model holds impossible
 
 Origin = Literal["named", "npy", "npz", "h5ad", "images", "sounds", "shards", "table", "array"]
@@ -422,9 +423,9 @@ def far_centres(
     chosen = np.array(real)
     if not chosen.any():
         return None
+    parts = [part[:LOOK].reshape(len(part[:LOOK]), -1) for part in parts]  # the midst need not be exact
     low, high = (
-        np.nan_to_num(which([_extreme(part.reshape(len(part), -1), each) for part in parts], 0).astype(np.float64))
-        * chosen
+        np.nan_to_num(which([_extreme(part, each) for part in parts], 0).astype(np.float64)) * chosen
         for which, each in ((np.min, np.fmin), (np.max, np.fmax))
     )
     for i in np.flatnonzero((high > low) & ~((high - low > TINY) & (high - low < 1 / TINY))):
@@ -432,7 +433,7 @@ def far_centres(
         raise InputError("data", f"{problem}, beyond numbers of 32 bits", "give it in another unit")
     n, total, squares = (np.zeros(len(chosen)) for _ in range(3))
     for part in parts:
-        for _, some in chunks(part.reshape(len(part), -1)):
+        for _, some in chunks(part):
             off = np.where(chosen, some, 0.0) - low  # from within the column, so that nothing is rounded away
             n, total, squares = n + (~np.isnan(off)).sum(0), total + np.nansum(off, 0), squares + np.nansum(off**2, 0)
     mean = total / n.clip(1)

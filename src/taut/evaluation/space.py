@@ -56,7 +56,8 @@ class Space:
 
     def points(self, raw: ArrayLike) -> Tensor:
         """Examples as the user stores them (N, *raw shape), as points (N, D) of this space."""
-        flat = torch.as_tensor(np.asarray(raw, dtype=np.float32)).flatten(1)
+        raw = np.asarray(raw) if self.reading.centre is None else np.asarray(raw) - np.array(self.reading.centre)
+        flat = torch.as_tensor(raw.astype(np.float32)).flatten(1)
         if self.middle is not None:
             flat = torch.where(flat.isnan(), torch.as_tensor(self.middle, dtype=torch.float32), flat)
         return flat if self.scale is None else flat / torch.as_tensor(self.scale, dtype=torch.float32)

@@ -3,7 +3,8 @@
     encoder   x (N, *shape)  →  mean, scale (N, latents)     of q(z|x); of layers side by side, each at the means above it
     decoder   z (N, latents) →  x (N, *shape)                E[x|z]
 
-x is in the model's layout, images (C, H, W), in the data's own units: standardising is in the graph. Where a cell of a table
+x is in the model's layout, images (C, H, W), in the data's own units, less the reading's ``centre`` where it has one:
+standardising is in the graph. Where a cell of a table
 may be missing, NaN is one that is. What a model is conditioned on is a second input, ``condition`` (N, C): of each kind a one
 among zeros in the order of its categories, of each quantity (value − mean)/std. ``export.json`` says how raw data become x,
 and what the conditions are.

@@ -93,6 +93,7 @@ def _model(run: Run, walk: str) -> dict[str, Any]:
         "limits": _limits(run, means),
         "columns": run.reading.kept_columns if run.reading.layout == "vector" else [],
         "categories": [field.categories for field in fields],
+        "centre": [run.reading.centre[i] for i in run.reading.kept] if run.reading.centre else [],
         **_plain(graph, walk),
     }
 
