@@ -324,9 +324,10 @@ class Reading:
             raw = np.empty((len(x), *self.raw_shape))  # float64: a constant may not fit the type of x
             index = [i for i, _ in self.dropped]
             raw[:, np.setdiff1d(np.arange(self.raw_shape[0]), index)] = x
-            raw += 0 if self.centre is None else np.array(self.centre)
             for i, value in self.dropped:
                 raw[:, i] = value
+            if self.centre is not None:
+                raw += np.array(self.centre)  # which is 0 for what is dropped
         if self.fields is not None:
             return raw
         whole = self.support.discrete and np.dtype(self.raw_dtype).kind in "iub"
