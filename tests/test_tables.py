@@ -691,7 +691,7 @@ def test_what_spreadsheets_and_pandas_write(tmp_path: Path) -> None:
 
     rows = [(i, i % 7, "xy"[i % 2], f"{i * 37 % 900 + 100:05d}") for i in range(60)]
     names, notes, _ = read(",n,kind\n" + "".join(f"{i},{n},{k}\n" for i, n, k, _ in rows))
-    assert names == ["n", "kind"] and any("first column has no name" in note for note in notes)
+    assert names == ["n", "kind"] and any("row numbers" in note for note in notes)
     names, _, _ = read("sep=;\nn;kind\n" + "".join(f"{n};{k}\n" for _, n, k, _ in rows))
     assert names == ["n", "kind"]
     _, notes, kinds = read("zip,n\n" + "".join(f"{z},{n}\n" for _, n, _, z in rows))
@@ -734,3 +734,32 @@ def test_tables_and_matrices_of_others() -> None:
     run = taut.train(anndata.AnnData(counts.astype(np.float32)), training={"steps": 2})
     assert run.encode(sparse.csr_matrix(counts)).shape[0] == 40
     line(lambda: taut.train(frame, steps=3), "training.steps", "training={'steps': …}")
+
+
+def test_images_signals_and_conditions_far_from_0(tmp_path: Path) -> None:
+    random = np.random.RandomState(0)
+    waves = np.sin(np.arange(32) / 3 + random.rand(60, 1) * 6) + 0.1 * random.randn(60, 32)
+    for data in ({"layout": "signal"}, {"shape": (4, 8)}):
+        near, far = (taut.train(waves + shift, data=data, training={"steps": 10}, seed=0) for shift in (0, 1e8))
+        assert far.summary["elbo"] == pytest.approx(near.summary["elbo"], abs=1e-3)
+        np.testing.assert_allclose(far.sample(3, seed=0) - 1e8, near.sample(3, seed=0), atol=1e-5)
+    far.save(tmp_path / "far")
+    assert taut.load(tmp_path / "far").reading == far.reading
+    near.save(tmp_path / "near")
+    start = {"steps": 1, "start": {"run": str(tmp_path / "near")}}
+    line(lambda: taut.train(waves + 1e8, data={"shape": (4, 8)}, training=start), "training.start.run", "1e+08")
+    frame = pl.DataFrame({"x": random.randn(60), "y": random.rand(60), "t": 1e9 + random.randn(60)})
+    run = taut.train(frame, data={"condition": ["t"]}, training={"steps": 2})
+    told = run.told({"t": 1e9 + 1.5}, 2)
+    assert run.frame(run.sample(2, condition=told), told)["t"].to_list() == [1e9 + 1.5] * 2
+
+
+def test_row_numbers_are_told_from_columns_without_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(",n,k\n" + "".join(f"{i % 5 / 7:.3f},{i % 7},{'xy'[i % 2]}\n" for i in range(60)))
+    assert open_data(Data(str(path))).reading.columns == ("column_1", "n", "k")
+    path.write_text("a|b\n" + "".join(f"{i % 7}|{i % 11}.5\n" for i in range(60)))
+    assert open_data(Data(str(path))).reading.columns == ("a", "b")
+    floats = pl.DataFrame({"id": [2.0**60 + 2**12 * i for i in range(59)] + [None], "x": np.random.rand(60)})
+    assert any("'id'" in note and "2^53" in note for note in open_array(floats).notes())
+    line(lambda: taut.train(floats, training={"steps": 1}).impute(floats, samples=1), "samples", "2 or more")

@@ -110,7 +110,7 @@ def resolve(experiment: Experiment, data: Dataset) -> Experiment:
     if training.start is not None:
         start = training.start.resolved()
         training = replace(training, start=start)
-        start.give(vae)
+        start.give(vae, reading.centre)
     per_epoch = steps_per_epoch(data, training)
     if training.minutes is not None and training.steps is None:
         steps = _steps_in(training.minutes, experiment, data, training)
@@ -155,7 +155,7 @@ def train(
         raise InputError("training.steps", "is left open", "resolve the experiment by the data first")
     vae = build(experiment, data)
     if experiment.training.start is not None and not resume:
-        experiment.training.start.give(vae)
+        experiment.training.start.give(vae, data.reading.centre)
     return fit(
         vae, experiment.objective, data, experiment.training, steps, experiment.seed,
         folder, listen, resume, profile,

@@ -20,6 +20,7 @@ from taut.data.counts import OBSM, with_codes
 from taut.data.tables import given_frame
 from taut.errors import InputError
 from taut.evaluation.cells import IMPOSSIBLE
+from taut.evaluation.inference import is_point
 from taut.explore import as_images, interpolate, shown, traverse
 from taut.files import (
     ARRAYS,
@@ -130,6 +131,7 @@ def write_imputed(run: Run, args: argparse.Namespace, progress: Callable[[float,
     if frame is not None and split.impossible is not None:
         kept = split.impossible.numpy()  # what stands in the table stays there
         missing, spread = missing & ~kept, np.where(kept, 0, spread)
+    before = 0 if frame is None else sum(frame[name].null_count() for name in frame.columns)
     frame = table if frame is None else fill(frame, table)
     told = [f"{names[i]}.spread" for i in np.flatnonzero(missing.any(0))]
     if taken := [name for name in told if name in frame.columns]:
@@ -139,6 +141,13 @@ def write_imputed(run: Run, args: argparse.Namespace, progress: Callable[[float,
     write_table(path, frame)
     way = "one draw each of what they may be" if args.draw else "means, and of categories the likeliest"
     what = f"{missing.sum():,} missing cells of {len(table):,} rows filled: {way}; NAME.spread says how sure"
+    if (
+        frame is not table
+        and (put := before - sum(frame[name].null_count() for name in frame.columns) - int(missing.sum())) > 0
+    ):
+        what += f"; {put:,} of columns that were constant are put back"
+    if is_point(run.vae):
+        what += " (of x given one z, so it is too small)"
     return path, what + f"; {kept.sum():,} that the model holds impossible stay as they are" * bool(kept.any())
 
 

@@ -642,10 +642,12 @@ class Run:
 
         Returns:
             What is filled and its spread, (N, D) each: means with standard deviations; of categories, zeros and ones the
-            likeliest with the chance that it is another. The spread of a cell that is known is 0.
+            likeliest with the chance that it is another. The spread of a cell that is known is 0. Under a q that is one
+            point, such as a vector-quantised one, it is that of x given z alone, and too small.
         """
         self._require_rows("impute")
-        require_positive("samples", samples)
+        if samples < 2:
+            raise InputError("samples", f"is {samples}", "give 2 or more: one draw says nothing of a spread")
         split = self._split(x, condition)
         filled, spread = impute(self.vae, self._feed(split), samples, seed, draw, progress)
         wide = np.zeros((len(filled), *self.reading.raw_shape))

@@ -118,7 +118,7 @@ def field_of(name: str, values: np.ndarray, kind: str | None, dtype: str = "Floa
     if kind == "whole" and (fraction := seen[seen != np.floor(seen)]).size:
         raise InputError("data.kinds", f"{name} has the value {fraction[0]:g}, which is not whole", "say real")
     if kind != "none" and (outside := seen[field.support.outside(seen)]).size:
-        problem = f"{name} is {kind}, and has the value {outside[0]:g}, which is none of {field.support}"
+        problem = f"{name} is {kind}, and has the value {float(outside[0])!r}, which is none of {field.support}"
         raise InputError("data.kinds", problem, "say another, or leave it out")
     return field
 
@@ -174,7 +174,7 @@ def fields_of(frame: pl.DataFrame, kinds: dict[str, str], notes: list[str]) -> t
                 names = column.dtype.categories if column.dtype == pl.Enum else ()
                 field = replace(field, dtype=column.dtype.base_type().__name__, enum=tuple(names))
             fields.append(field)
-        elif column.dtype.is_integer() and kind is None and max(abs(column.min()), abs(column.max())) > EXACT:
+        elif kind is None and _beyond(column):
             notes.append(
                 f"column {column.name!r} has whole numbers beyond 2^53, such as {column.drop_nulls()[0]}: names and no "
                 f"quantities, so it is left out (data.kinds {column.name}=whole keeps its first 16 digits)"
@@ -190,6 +190,17 @@ def fields_of(frame: pl.DataFrame, kinds: dict[str, str], notes: list[str]) -> t
             problem = f"column {column.name!r} is no numbers and no text ({example!r}, type {column.dtype})"
             raise InputError("data", problem, f"code it in numbers, or leave it out with data.kinds {column.name}=none")
     return tuple(fields)
+
+
+def _beyond(column: pl.Series) -> bool:
+    """Whether numbers are whole and some of them beyond what float64 can tell apart."""
+    if not (column.dtype.is_integer() or column.dtype.is_float()):
+        return False
+    seen = column.drop_nulls()
+    seen = seen.filter(seen.is_finite()) if column.dtype.is_float() else seen
+    if not len(seen) or not EXACT < max(abs(seen.min()), abs(seen.max())) < 2**64:
+        return False
+    return column.dtype.is_integer() or bool((seen == seen.floor()).all())
 
 
 def named_rows(name: str, values: np.ndarray) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -88,8 +89,8 @@ class Condition:
         """The same as the user's data have them: whole numbers whole, true and false as such."""
         if self.dtype == "int":
             return [round(float(value)) for value in self.values(numbers)]
-        if self.dtype == "float":  # the shortest number that is the same in float32, which numbers are
-            return [float(str(np.float32(value))) for value in self.values(numbers)]
+        if self.dtype == "float":  # float32 tells apart ten millionths of a deviation
+            return [round(value, 6 - math.floor(math.log10(self.std))) for value in self.values(numbers)]
         return [value == "True" for value in self.values(numbers)] if self.dtype == "bool" else self.values(numbers)
 
 

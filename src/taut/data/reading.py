@@ -43,8 +43,8 @@ class Reading:
         grey: what a raw value is divided by to be the probability of a one; None where nothing is binarised.
         columns: the names of a table's columns, constant ones included.
         dropped: the constant columns, as (raw index, value).
-        centre: of real numbers that lie far from 0 beside their spread, what is taken from each raw column before it becomes
-            float32, which would else not tell its values apart; None where no column is such.
+        centre: of real numbers that lie far from 0 beside their spread, what is taken from each raw column, or of images and
+            signals from all values, before they become float32, which would else not tell them apart; None where none are such.
         fields: how each of a table's columns is read, where they are of more than one kind.
         conditions: what the model is conditioned on.
         library: of data whose examples' totals are known scales the mean of their logarithms.
@@ -129,7 +129,9 @@ class Reading:
             support=values,
             columns=columns,
             dropped=dropped,
-            centre=None if image or values.kind != "real" else far_centres(parts, [True] * raw_shape[0], columns),
+            centre=far_centres(parts, [True] * (1 if image else raw_shape[0]), columns)
+            if values.kind == "real"
+            else None,
             origin=origin,
             options=dict(options or {}),
         )
@@ -320,7 +322,9 @@ class Reading:
             raw = x if stored_first else np.moveaxis(x, 1, -1).reshape(len(x), *self.raw_shape)
         elif self.layout == "signal":
             raw = x.reshape(len(x), *self.raw_shape)
-        else:
+        if self.layout != "vector" and self.centre is not None:
+            raw = raw + np.array(self.centre)
+        if self.layout == "vector":
             raw = np.empty((len(x), *self.raw_shape))  # float64: a constant may not fit the type of x
             index = [i for i, _ in self.dropped]
             raw[:, np.setdiff1d(np.arange(self.raw_shape[0]), index)] = x
@@ -381,7 +385,11 @@ class Reading:
             and all(isinstance(text, str) for text in (self.name, self.layout, self.origin, *(self.columns or ())))
             and (self.columns is None or len(self.columns) == self.raw_shape[0])
             and (
-                self.centre is None or (len(self.centre) == self.raw_shape[0] and all(map(math.isfinite, self.centre)))
+                self.centre is None
+                or (
+                    len(self.centre) == (self.raw_shape[0] if self.layout == "vector" else 1)
+                    and all(map(math.isfinite, self.centre))
+                )
             )
             and isinstance(self.options, dict)
             and np.dtype(self.raw_dtype).kind in "fiub"
@@ -424,13 +432,14 @@ def far_centres(
     chosen = np.array(real)
     if not chosen.any():
         return None
-    parts = [part[:LOOK].reshape(len(part[:LOOK]), -1) for part in parts]  # the midst need not be exact
+    parts = [part[:LOOK].reshape(-1, len(chosen)) for part in parts]  # the midst need not be exact
     low, high = (
         np.nan_to_num(which([_extreme(part, each) for part in parts], 0).astype(np.float64)) * chosen
         for which, each in ((np.min, np.fmin), (np.max, np.fmax))
     )
     for i in np.flatnonzero((high > low) & ~((high - low > TINY) & (high - low < 1 / TINY))):
-        problem = f"column {repr(columns[i]) if columns else i} goes from {low[i]:.3g} to {high[i]:.3g}"
+        what = f"column {repr(columns[i]) if columns else i}" if len(chosen) > 1 else "x"
+        problem = f"{what} goes from {low[i]:.3g} to {high[i]:.3g}"
         raise InputError("data", f"{problem}, beyond numbers of 32 bits", "give it in another unit")
     n, total, squares = (np.zeros(len(chosen)) for _ in range(3))
     for part in parts:

@@ -26,7 +26,7 @@ MISSING = ["", "NA", "N/A", "na", "n/a", "null", "NULL", "None", "?"]
 COMMAS = r"^[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?$"  # numbers as they are written where a comma begins the fraction
 DOTTED = r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$"  # numbers that are thousands in one country and fractions in another
 ZEROS = r"^0\d"  # a number that is written so is a name
-LOOK = 10_000  # rows at which cells are looked at as they are written
+LOOK = 1_000_000  # rows at which cells are looked at as they are written
 THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})*(\.\d+)?$"  # and where it parts thousands
 
 
@@ -53,7 +53,9 @@ def read_table(path: Path, texts: Collection[str], notes: list[str]) -> pl.DataF
 def _parquet(path: Path) -> pl.DataFrame:
     pl = polars()
     try:
-        return pl.read_parquet(path, glob=False)
+        frame = pl.read_parquet(path, glob=False)
+        index = [name for name in frame.columns if name.startswith("__index_level_")]  # pandas' row names
+        return _without_row_numbers(frame, index[0], []) if len(index) == 1 else frame
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
         raise _unreadable(path, error, "save it again as Parquet") from None
 
@@ -70,7 +72,7 @@ def _csv(path: Path, texts: Collection[str], notes: list[str]) -> pl.DataFrame:
         content = content[said.end() :] if said else content
         first = next(line for line in io.StringIO(content[:10_000_000].decode("utf-8-sig", "replace")) if line.strip())
         separator = next((mark for mark in ";\t" if mark in first and all(map(_is_number, first.split(mark)))), "")
-        separator = said[1].decode() if said else separator or max(",;\t", key=first.count)
+        separator = said[1].decode() if said else separator or max(",;\t|", key=first.count)
         cells = next(csv.reader([first.strip("\r\n")], delimiter=separator))
         head = [name.strip() for name in cells]
     except (OSError, EOFError, zlib.error, csv.Error) as error:
@@ -105,11 +107,19 @@ def _csv(path: Path, texts: Collection[str], notes: list[str]) -> pl.DataFrame:
         if not named:
             frame.columns = [f"column_{i + 1}" for i in range(frame.width)]
         elif not head[0]:
-            notes.append("the first column has no name: it is taken for row numbers, and left out")
-            frame = frame.drop(frame.columns[0])
+            frame = _without_row_numbers(frame, frame.columns[0], notes)
         return _commas(_strip(frame, texts | dotted), separator, texts, notes)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
         raise _unreadable(path, error, "give every line as many cells as the first, in UTF-8") from None
+
+
+def _without_row_numbers(frame: pl.DataFrame, name: str, notes: list[str]) -> pl.DataFrame:
+    """A table without a column that has no name of its own, if that is another whole number in each row."""
+    column = frame[name]
+    if column.dtype.is_integer() and column.n_unique() == len(column):
+        notes.append("a column without a name has another whole number in each row: row numbers, left out")
+        return frame.drop(name)
+    return frame.rename({name: "column_1"})
 
 
 def _are_names(column: pl.Series) -> bool:

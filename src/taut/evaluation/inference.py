@@ -303,6 +303,13 @@ def estimators(vae: VAE, batch: Batch) -> tuple[Estimator, ...]:
     return tuple(STL() if step.q.has_rsample else RLOO() for step in vae(batch).steps)
 
 
+def is_point(vae: VAE) -> bool:
+    """Whether some layer's q has all of its mass on one value."""
+    steps = zip(vae.layers, glance(vae).steps, strict=True)
+    return any(not getattr(step.q, "proper", True) or (layer.q.values is not None and step.q.has_rsample)
+               for layer, step in steps)  # fmt: skip
+
+
 def has_local(vae: VAE) -> bool:
     """Whether a q can be found for an example."""
     try:

@@ -41,7 +41,8 @@ def brightness(run: Run, split: Split | None = None) -> tuple[float, float]:
     if split is not None:
         low, high = np.percentile(shown(run, split.take(slice(1000))), [0.5, 99.5])
     else:
-        low, high = ((run.vae.shift + side * run.vae.scale).mean() for side in (-2.5, 2.5))
+        middle = np.mean(run.reading.centre or 0.0)
+        low, high = (middle + float((run.vae.shift + side * run.vae.scale).mean()) for side in (-2.5, 2.5))
     return float(low), float(high)
 
 
@@ -55,11 +56,12 @@ def pictures(reading: Reading, x: np.ndarray, limits: tuple[float, float]) -> np
 
     Returns:
         Images: bytes (N, H, W), or (N, H, W, 3) where they have three channels or more; two are averaged. Anything else:
-        numbers (N, D) float32 in the user's units.
+        numbers (N, D) in the user's units, float32 unless those lie too far from 0 for it.
     """
+    kind = np.float32 if reading.centre is None else np.float64
     if reading.layout != "image":
-        return np.asarray(x, dtype=np.float32).reshape(len(x), -1)
-    images = as_images(reading, np.asarray(x)).astype(np.float32)
+        return np.asarray(x, dtype=kind).reshape(len(x), -1)
+    images = as_images(reading, np.asarray(x)).astype(kind)
     if images.ndim == 4:
         images = images[..., :3] if images.shape[-1] >= 3 else images.mean(axis=-1)
     low, high = limits
