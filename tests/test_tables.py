@@ -700,6 +700,11 @@ def test_what_spreadsheets_and_pandas_write(tmp_path: Path) -> None:
         and kinds[0] != "whole"
         and any("'zip'" in note and "begin with 0" in note for note in notes)
     )
+    padded = "".join(f"{i * 41 % 1000:04d},{n}\n" for i, n, _, _ in rows)
+    path.write_text("time,n\n" + padded)
+    data = open_data(Data(str(path), kinds=("time=whole",)))
+    assert data.reading.fields[0].kind == "whole" and not any("begin with 0" in note for note in data.notes())
+    assert read_like(data.reading, str(path)).x[1, 0] == 41 and not read_like(data.reading, str(path)).notes
     dotted = [f"{1 + i % 9}.{100 + i}" if i % 3 else str(400 + i) for i in range(60)]
     body = "".join(f"{d};{i % 50},5\n" for i, d in enumerate(dotted))
     _, notes, kinds = read("umsatz;x\n" + body)

@@ -9,7 +9,7 @@ import io
 import re
 import zlib
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -44,10 +44,15 @@ def polars() -> ModuleType:
     return pl
 
 
-def read_table(path: Path, texts: Collection[str], notes: list[str]) -> pl.DataFrame:
-    """The table in a file, as it stands there; columns that are ``texts`` are so even if they look like numbers, and what was
-    decided goes to the notes."""
-    return _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path, texts, notes)
+def read_table(path: Path, known: Mapping[str, bool], notes: list[str]) -> pl.DataFrame:
+    """The table in a file, as it stands there; what was decided goes to the notes.
+
+    Args:
+        path: of the file.
+        known: of some columns, whether they are texts even if they look like numbers, or numbers even if they look like names.
+        notes: are added to.
+    """
+    return _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path, known, notes)
 
 
 def _parquet(path: Path) -> pl.DataFrame:
@@ -60,7 +65,7 @@ def _parquet(path: Path) -> pl.DataFrame:
         raise _unreadable(path, error, "save it again as Parquet") from None
 
 
-def _csv(path: Path, texts: Collection[str], notes: list[str]) -> pl.DataFrame:
+def _csv(path: Path, known: Mapping[str, bool], notes: list[str]) -> pl.DataFrame:
     pl = polars()
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
@@ -96,12 +101,12 @@ def _csv(path: Path, texts: Collection[str], notes: list[str]) -> pl.DataFrame:
         names = dict(
             zip(written.columns, head if named else [f"column_{i + 1}" for i in range(len(head))], strict=False)
         )
-        zeros = {n for c, n in names.items() if _are_names(written[c]) and n not in texts}
+        zeros = {n for c, n in names.items() if _are_names(written[c]) and n not in known}
         notes += [
             f"column {n!r} has numbers that begin with 0: they are names, and read as texts" for n in sorted(zeros)
         ]
         dotted = {n for c, n in names.items() if separator != "," and _are_dotted(written[c])}
-        texts = {*texts, *zeros}
+        texts = {*zeros, *(name for name, text in known.items() if text)}
         kept = {c: pl.String for c, n in names.items() if n in texts | dotted}
         frame = pl.read_csv(io.BytesIO(content), schema_overrides=kept, **options)
         if not named:

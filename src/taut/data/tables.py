@@ -27,7 +27,7 @@ MANY = 32  # columns from which a table of numbers of one kind is read as exampl
 def table_source(path: Path, spec: Data, like: Reading | None = None) -> Source:
     """A table in a file; ``like`` says how another table of the same kind was read."""
     notes: list[str] = []
-    frame = to_frame(read_table(path, _texts(spec, like), notes))
+    frame = to_frame(read_table(path, _known(spec, like), notes))
     stem = Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
     return frame_source(frame, spec, like, stem, "table", str(path), notes)
 
@@ -37,17 +37,19 @@ def given_frame(source: str, like: Reading) -> pl.DataFrame | None:
     path = Path(source).expanduser()
     if not path.name.lower().endswith(SUFFIXES):
         return None
-    frame = to_frame(read_table(path, _texts(Data(source), like), []))
+    frame = to_frame(read_table(path, _known(Data(source), like), []))
     known = [pair for pair in zip(like.columns or (), like.fields or (), strict=False) if pair[0] in frame.columns]
     return frame.with_columns(unfilled(frame[name], field) for name, field in known)
 
 
-def _texts(spec: Data, like: Reading | None) -> set[str]:
-    """The columns of names: what stands there are texts, so that 01234 is not 1234."""
+def _known(spec: Data, like: Reading | None) -> dict[str, bool]:
+    """Of which columns it is known whether they are names, which are read as texts, so that 01234 is not 1234, or numbers."""
     if like is None:
-        return {item.rpartition("=")[0] for item in spec.kinds if item.endswith("=categories")}
+        return {name: kind == "categories" for name, kind in spec.by_column.items() if kind != "none"}
     named = zip(like.columns or (), like.fields or (), strict=False)
-    return {name for name, field in named if field.kind == "categories" and field.dtype == "String"}
+    return {
+        name: field.kind == "categories" and field.dtype == "String" for name, field in named if field.kind != "none"
+    }
 
 
 def frame_source(
