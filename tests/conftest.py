@@ -1,9 +1,12 @@
-"""What all tests share: where the real data are."""
+"""What all tests share: a core for each process, and where the real data are."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+# As many processes test as there are cores, and each begins others: threads beyond these only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
