@@ -709,6 +709,9 @@ def test_what_spreadsheets_and_pandas_write(tmp_path: Path) -> None:
     body = "".join(f"{d};{i % 50},5\n" for i, d in enumerate(dotted))
     _, notes, kinds = read("umsatz;x\n" + body)
     assert any("'2.101' is read as 2101" in note for note in notes) and kinds[0] == "whole"
+    learned = open_data(Data(str(path))).reading
+    (tmp_path / "more.csv").write_text("umsatz;x\n3.842;7\n459;8\n")
+    assert read_like(learned, str(tmp_path / "more.csv")).x[0, 0] == 3842, "as it was written where the model learned"
     _, notes, _ = read("umsatz;x\n" + body.replace(",5", ""))
     assert any("'2.101' is read as 2.101" in note and "take them out" in note for note in notes)
     _, notes, _ = read("share,n\n" + "".join(f"{n} %,{i * 13 % 47}\n" for i, n, _, _ in rows))

@@ -428,6 +428,7 @@ def _dataset(source: Source, spec: Data) -> Dataset:
             "label_names": list(names) if names else None,
             "factor_names": list(factor_names) if factor_names else None,
             **({"rate": source.rate} if source.rate else {}),
+            **({"commas": True} if source.commas else {}),
         },
     }
     arrays_of = list(source.parts.values())

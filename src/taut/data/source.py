@@ -34,6 +34,7 @@ class Source:
         given: what examples are conditioned on: for each part the values (N,) by their names; may be empty.
         counts: whether they are a matrix of counts.
         rate: of sounds, samples a second.
+        commas: whether commas began fractions in a table's file.
         stream: what training examples are read from as they are needed; those of ``parts`` are a sample then.
         notes: what was decided in reading them, in sentences without a full stop.
     """
@@ -51,6 +52,7 @@ class Source:
     given: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     counts: bool = False
     rate: int | None = None
+    commas: bool = False
     stream: Any = None
     notes: list[str] = field(default_factory=list)
 

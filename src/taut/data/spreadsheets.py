@@ -44,15 +44,18 @@ def polars() -> ModuleType:
     return pl
 
 
-def read_table(path: Path, known: Mapping[str, bool], notes: list[str]) -> pl.DataFrame:
-    """The table in a file, as it stands there; what was decided goes to the notes.
+def read_table(
+    path: Path, known: Mapping[str, bool], notes: list[str], commas: bool = False
+) -> tuple[pl.DataFrame, bool]:
+    """The table in a file, as it stands there, and whether commas begin its fractions; what was decided goes to the notes.
 
     Args:
         path: of the file.
         known: of some columns, whether they are texts even if they look like numbers, or numbers even if they look like names.
         notes: are added to.
+        commas: whether commas begin fractions in tables of this kind, so that dots may part thousands.
     """
-    return _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path, known, notes)
+    return (_parquet(path), commas) if path.suffix.lower() == ".parquet" else _csv(path, known, notes, commas)
 
 
 def _parquet(path: Path) -> pl.DataFrame:
@@ -65,7 +68,7 @@ def _parquet(path: Path) -> pl.DataFrame:
         raise _unreadable(path, error, "save it again as Parquet") from None
 
 
-def _csv(path: Path, known: Mapping[str, bool], notes: list[str]) -> pl.DataFrame:
+def _csv(path: Path, known: Mapping[str, bool], notes: list[str], commas: bool) -> tuple[pl.DataFrame, bool]:
     pl = polars()
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
@@ -113,7 +116,7 @@ def _csv(path: Path, known: Mapping[str, bool], notes: list[str]) -> pl.DataFram
             frame.columns = [f"column_{i + 1}" for i in range(frame.width)]
         elif not head[0]:
             frame = _without_row_numbers(frame, frame.columns[0], notes)
-        return _commas(_strip(frame, texts | dotted), separator, texts, notes)
+        return _commas(_strip(frame, texts | dotted), separator, texts, notes, commas)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
         raise _unreadable(path, error, "give every line as many cells as the first, in UTF-8") from None
 
@@ -164,13 +167,15 @@ def _decoded(content: bytes, encoding: str, path: Path) -> str:
         raise _unreadable(path, error, "save it as UTF-8") from None
 
 
-def _commas(frame: pl.DataFrame, separator: str, texts: Collection[str], notes: list[str]) -> pl.DataFrame:
+def _commas(
+    frame: pl.DataFrame, separator: str, texts: Collection[str], notes: list[str], commas_begin: bool
+) -> tuple[pl.DataFrame, bool]:
     """Numbers with commas, ``3,14`` and ``1.234,5``, as such; where commas part the cells, too, ``1,234`` is a thousand.
 
     A column of few cells that are none, or of one word for all of these, stays one of texts, its numbers with points.
     """
     pl = polars()
-    columns, commas_begin, read = [], False, {column.name for column in frame if column.dtype.is_float()}
+    columns, read = [], {column.name for column in frame if column.dtype.is_float()}
     for column in frame:
         seen = column.drop_nulls() if column.dtype == pl.String and column.name not in texts else column.head(0)
         commas = seen.filter(seen.str.contains(",", literal=True)) if len(seen) else seen
@@ -197,11 +202,12 @@ def _commas(frame: pl.DataFrame, separator: str, texts: Collection[str], notes: 
     ):
         named = f"column{'s' if len(dotted) > 1 else ''} {', '.join(map(repr, dotted[:5]))}"
         notes.append(f"{named} of the same file: with dots, so 1.234 is read as 1.234 and not as 1234")
-    return pl.DataFrame(columns)
+    return pl.DataFrame(columns), commas_begin
 
 
 def _undotted(column: pl.Series, commas_begin: bool, texts: Collection[str], notes: list[str]) -> pl.Series:
-    """A column whose dots may part thousands: they do if fractions begin with commas in the same file."""
+    """A column whose dots may part thousands: they do if fractions begin with commas in the same file, or
+    in the one that a model learned from."""
     pl = polars()
     if column.dtype != pl.String or column.name in texts or not _are_dotted(column):
         return column

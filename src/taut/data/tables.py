@@ -27,9 +27,15 @@ MANY = 32  # columns from which a table of numbers of one kind is read as exampl
 def table_source(path: Path, spec: Data, like: Reading | None = None) -> Source:
     """A table in a file; ``like`` says how another table of the same kind was read."""
     notes: list[str] = []
-    frame = to_frame(read_table(path, _known(spec, like), notes))
+    frame, commas = read_table(path, _known(spec, like), notes, _commas(like))
     stem = Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
-    return frame_source(frame, spec, like, stem, "table", str(path), notes)
+    source = frame_source(to_frame(frame), spec, like, stem, "table", str(path), notes)
+    source.commas = commas
+    return source
+
+
+def _commas(like: Reading | None) -> bool:
+    return bool(like is not None and like.options.get("commas"))
 
 
 def given_frame(source: str, like: Reading) -> pl.DataFrame | None:
@@ -37,7 +43,7 @@ def given_frame(source: str, like: Reading) -> pl.DataFrame | None:
     path = Path(source).expanduser()
     if not path.name.lower().endswith(SUFFIXES):
         return None
-    frame = to_frame(read_table(path, _known(Data(source), like), []))
+    frame = to_frame(read_table(path, _known(Data(source), like), [], _commas(like))[0])
     known = [pair for pair in zip(like.columns or (), like.fields or (), strict=False) if pair[0] in frame.columns]
     return frame.with_columns(unfilled(frame[name], field) for name, field in known)
 
