@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -131,7 +132,7 @@ def write_imputed(run: Run, args: argparse.Namespace, progress: Callable[[float,
     if frame is not None and split.impossible is not None:
         kept = split.impossible.numpy()  # what stands in the table stays there
         missing, spread = missing & ~kept, np.where(kept, 0, spread)
-    before = 0 if frame is None else sum(frame[name].null_count() for name in frame.columns)
+    before = 0 if frame is None else _empty(frame)
     frame = table if frame is None else fill(frame, table)
     told = [f"{names[i]}.spread" for i in np.flatnonzero(missing.any(0))]
     if taken := [name for name in told if name in frame.columns]:
@@ -141,14 +142,16 @@ def write_imputed(run: Run, args: argparse.Namespace, progress: Callable[[float,
     write_table(path, frame)
     way = "one draw each of what they may be" if args.draw else "means, and of categories the likeliest"
     what = f"{missing.sum():,} missing cells of {len(table):,} rows filled: {way}; NAME.spread says how sure"
-    if (
-        frame is not table
-        and (put := before - sum(frame[name].null_count() for name in frame.columns) - int(missing.sum())) > 0
-    ):
-        what += f"; {put:,} of columns that were constant are put back"
+    put = before - _empty(frame) - int(missing.sum())
+    what += f"; {put:,} of columns that were constant are put back" if put > 0 else ""
     if is_point(run.vae):
         what += " (of x given one z, so it is too small)"
     return path, what + f"; {kept.sum():,} that the model holds impossible stay as they are" * bool(kept.any())
+
+
+def _empty(frame: Any) -> int:
+    """How many cells of a table have nothing in them."""
+    return sum(column.null_count() for column in frame)
 
 
 def write_scores(run: Run, args: argparse.Namespace, progress: Callable[[float, int], None]) -> tuple[Path, str]:
